@@ -1,0 +1,33 @@
+//! vqgen learns to draw: it trains a VQ-VAE on images, turns every image into a small grid of discrete
+//! codes, trains a GPT on those code sequences, then samples new sequences and decodes them.
+//!
+//! ```text
+//! images ──data──▶ tokenizer.encode ──▶ codes ──▶ prior (GPT) ──▶ sampling ──▶ tokenizer.decode ──▶ image grid
+//! [B,H,W,C]        [B,h,w] ids          u16 file   [B,T,K] logits   [B,h·w]      [B,H,W,C]            PNG
+//! ```
+//!
+//! # Layers
+//! A lower layer never imports a higher one; `tests/layers.rs` enforces it. Every layer may use [`error`] and [`rng`].
+//!
+//! | layer | modules | job |
+//! |---|---|---|
+//! | 0 | [`ops`], [`tokenizer`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
+//! | 1 | [`data`], [`device`], [`recipe`] | files to pixels, the choice of a device, what to do |
+//! | 2 | [`checkpoint`], [`training`], [`evaluation`] | runs: their files, their loops, their numbers |
+//! | 3 | [`commands`], [`progress`] | one file a subcommand, and what the user sees meanwhile |
+//! | 4 | [`cli`], `main` | arguments |
+//!
+//! # Invariants
+//! - Images are f32 `[batch, height, width, channels]` in [-0.5, 0.5]; only [`data::pixels`] converts from and to u8.
+//! - Weights are in PyTorch's layout in files and in matrix layout in memory; only [`checkpoint`] converts.
+//! - Randomness comes from [`rng::stream`], keyed by what it is for; no generator has a state to save.
+//! - Only [`device`] names a backend; everything else takes a `&Device`.
+
+#![recursion_limit = "256"]
+
+pub mod error;
+pub mod rng;
+
+pub mod tokenizer;
+
+pub mod prior;

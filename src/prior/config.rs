@@ -1,0 +1,104 @@
+//! The shape of a prior. It is stored in the model file; how a prior is trained is the recipe's business.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How a token learns where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// One learned vector a position, as in GPT-2.
+    Learned,
+    /// Rotary over row and column, half of each head's dimensions each (Su et al. 2021, in two dimensions).
+    Rotary,
+}
+
+/// The shape of the GPT.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorConfig {
+    /// Number of codes, K: the width of the logits.
+    pub codebook_size: usize,
+    /// Number of classes; 0 for a data set without any.
+    pub n_classes: usize,
+    /// Rows of the code grid.
+    pub grid_height: usize,
+    /// Columns of the code grid.
+    pub grid_width: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads; must divide `width`.
+    pub heads: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Probability of dropping an activation while training.
+    pub dropout: f64,
+    /// How positions enter.
+    pub positions: Positions,
+    /// Whether the logits use the code embeddings as weights.
+    pub tie_weights: bool,
+}
+
+impl PriorConfig {
+    /// Codes a sequence.
+    pub fn n_codes(&self) -> usize {
+        self.grid_height * self.grid_width
+    }
+
+    /// Size of the input vocabulary: the codes, one token a class and the unconditional one.
+    pub fn vocabulary_size(&self) -> usize {
+        self.codebook_size + self.n_classes + 1
+    }
+
+    /// The token a sequence of `class` starts with; `None` is the unconditional one.
+    pub fn class_token(&self, class: Option<usize>) -> usize {
+        self.codebook_size + class.unwrap_or(self.n_classes)
+    }
+
+    /// Refuses shapes that cannot be built; the message names the key, the value seen and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::invalid(message));
+        for (key, value, most) in [
+            ("layers", self.layers, 256),
+            ("heads", self.heads, 256),
+            ("width", self.width, 65_536),
+        ] {
+            if value == 0 || value > most {
+                return fail(format!("prior.{key} is {value}, allowed are 1 to {most}"));
+            }
+        }
+        if self.width % self.heads != 0 {
+            return fail(format!(
+                "prior.width is {}, which {} heads do not divide",
+                self.width, self.heads
+            ));
+        }
+        if self.positions == Positions::Rotary && (self.width / self.heads) % 4 != 0 {
+            return fail(format!(
+                "prior.width / prior.heads is {}, rotary positions in two dimensions need a multiple of 4",
+                self.width / self.heads
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(format!(
+                "prior.dropout is {}, allowed are 0 up to but not 1",
+                self.dropout
+            ));
+        }
+        if !(2..=65_536).contains(&self.codebook_size) || self.n_classes > 65_535 {
+            return fail(format!(
+                "a prior of {} codes and {} classes cannot be built (2 to 65536 codes, at most 65535 classes)",
+                self.codebook_size, self.n_classes
+            ));
+        }
+        let n_codes = self.grid_height.checked_mul(self.grid_width).unwrap_or(0);
+        if !(1..=65_536).contains(&n_codes) {
+            return fail(format!(
+                "a grid of {}x{} codes cannot be modelled (1 to 65536 codes)",
+                self.grid_height, self.grid_width
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The shape of a tokenizer. It is stored in the model file, so that one file is enough to use the model;
+//! how a tokenizer is trained is the recipe's business.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Which published architecture the encoder and decoder follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenizerPreset {
+    /// van den Oord et al. 2017 as in DeepMind's sonnet: strided 4x4 convolutions, ReLU residual blocks, no
+    /// normalisation, transposed convolutions.
+    Plain,
+    /// As in VQGAN (Esser et al. 2021): GroupNorm and SiLU residual blocks, nearest upsampling and convolution.
+    Resnet,
+    /// The ResNet-34 backbone of torchvision up to the /8 stage with a residual decoder; starts from torchvision weights.
+    Resnet34,
+}
+
+/// The shape of encoder, codebook and decoder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerConfig {
+    /// Height and width of an image in pixels.
+    pub image_size: usize,
+    /// 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// The architecture.
+    pub preset: TokenizerPreset,
+    /// Channels of the widest layers (`plain`) or of the first level (`resnet`).
+    pub width: usize,
+    /// `resnet`: the factor on `width` at each resolution, finest first; one more entry than `halvings`.
+    pub channel_multipliers: Vec<usize>,
+    /// Residual blocks at each resolution (`resnet`) or before and after the codes (`plain`).
+    pub residual_blocks: usize,
+    /// `plain`: hidden channels inside a residual block.
+    pub residual_width: usize,
+    /// How often height and width are halved: 2, 3 and 4 give 4x, 8x and 16x.
+    pub halvings: usize,
+    /// `resnet`: self-attention at the coarsest resolution.
+    pub attention: bool,
+    /// Number of codes, K.
+    pub codebook_size: usize,
+    /// Width of a code, D.
+    pub code_dim: usize,
+    /// Whether latents and codes are l2-normalised before they are compared (Yu et al. 2022).
+    pub normalize_codes: bool,
+}
+
+impl TokenizerConfig {
+    /// Height and width of the grid of codes.
+    pub fn grid_size(&self) -> usize {
+        self.image_size >> self.halvings
+    }
+
+    /// Codes an image.
+    pub fn n_codes(&self) -> usize {
+        self.grid_size() * self.grid_size()
+    }
+
+    /// Refuses shapes that cannot be built; the message names the key, the value seen and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::invalid(message));
+        if self.channels != 1 && self.channels != 3 {
+            return fail(format!(
+                "channels is {}, allowed are 1 (grey) and 3 (RGB)",
+                self.channels
+            ));
+        }
+        if !(1..=5).contains(&self.halvings) {
+            return fail(format!("vqvae.halvings is {}, allowed are 1 to 5", self.halvings));
+        }
+        if self.image_size == 0 || self.image_size % (1 << self.halvings) != 0 {
+            return fail(format!(
+                "data.image_size is {}, but {} halvings need a multiple of {}",
+                self.image_size,
+                self.halvings,
+                1 << self.halvings
+            ));
+        }
+        if !(2..=65_536).contains(&self.codebook_size) {
+            return fail(format!(
+                "vqvae.codebook_size is {}, allowed are 2 to 65536 (codes are stored as 16-bit numbers)",
+                self.codebook_size
+            ));
+        }
+        for (key, value) in [("width", self.width), ("code_dim", self.code_dim)] {
+            if value == 0 || value > 16_384 {
+                return fail(format!("vqvae.{key} is {value}, allowed are 1 to 16384"));
+            }
+        }
+        if self.residual_blocks > 64 {
+            return fail(format!(
+                "vqvae.residual_blocks is {}, allowed are 0 to 64",
+                self.residual_blocks
+            ));
+        }
+        match self.preset {
+            TokenizerPreset::Plain => self.validate_plain(),
+            TokenizerPreset::Resnet => self.validate_resnet(),
+            TokenizerPreset::Resnet34 => self.validate_resnet34(),
+        }
+    }
+
+    fn validate_plain(&self) -> Result<()> {
+        if self.width % 2 != 0 {
+            return Err(Error::invalid(format!(
+                "vqvae.width is {}, the plain preset needs an even number",
+                self.width
+            )));
+        }
+        if self.residual_width == 0 || self.residual_width > 16_384 {
+            return Err(Error::invalid(format!(
+                "vqvae.residual_width is {}, allowed are 1 to 16384",
+                self.residual_width
+            )));
+        }
+        Ok(())
+    }
+
+    fn validate_resnet(&self) -> Result<()> {
+        if self.channel_multipliers.len() != self.halvings + 1 {
+            return Err(Error::invalid(format!(
+                "vqvae.channel_multipliers has {} entries, {} halvings need {} (one a resolution)",
+                self.channel_multipliers.len(),
+                self.halvings,
+                self.halvings + 1
+            )));
+        }
+        let groups = self.norm_groups();
+        for multiplier in &self.channel_multipliers {
+            let channels = self.width.saturating_mul(*multiplier);
+            if channels == 0 || channels > 16_384 || channels % groups != 0 {
+                return Err(Error::invalid(format!(
+                    "vqvae.width {} times the multiplier {multiplier} is {channels}; GroupNorm needs a multiple of {groups}",
+                    self.width
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_resnet34(&self) -> Result<()> {
+        if self.halvings != 3 || self.channels != 3 {
+            return Err(Error::invalid(format!(
+                "the resnet34 preset has 3 halvings and 3 channels, the recipe asks for {} and {}",
+                self.halvings, self.channels
+            )));
+        }
+        Ok(())
+    }
+
+    /// Groups of every GroupNorm: 32 as published, fewer for narrow models.
+    pub fn norm_groups(&self) -> usize {
+        [32, 16, 8, 4, 2].into_iter().find(|g| self.width % g == 0).unwrap_or(1)
+    }
+}
