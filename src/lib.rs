@@ -28,6 +28,8 @@
 pub mod error;
 pub mod rng;
 
+pub mod ops;
+
 pub mod tokenizer;
 
 pub mod prior;
