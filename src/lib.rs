@@ -33,3 +33,7 @@ pub mod ops;
 pub mod tokenizer;
 
 pub mod prior;
+
+pub mod sampling;
+
+pub mod generation;
