@@ -129,7 +129,7 @@ mod tests {
         tokens.extend(codes[..15].iter().map(|&code| i32::from(code)));
         let tokens = Tensor::<1, Int>::from_ints(tokens.as_slice(), &gpt.device());
         let best = gpt.forward(tokens.unsqueeze(), None).argmax(1);
-        let best: Vec<i32> = best.into_data().into_vec().unwrap();
+        let best: Vec<i32> = best.into_data().try_into_vec().unwrap();
         assert_eq!(best, codes.iter().map(|&code| i32::from(code)).collect::<Vec<_>>());
     }
 }

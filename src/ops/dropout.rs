@@ -70,7 +70,7 @@ mod tests {
 
     fn drop_ones(probability: f64, seed: u64) -> Vec<f32> {
         let ones = Tensor::<2>::ones([300, 201], &Device::flex());
-        dropout(ones, Dropout { probability, seed }).into_data().into_vec().unwrap()
+        dropout(ones, Dropout { probability, seed }).into_data().try_into_vec().unwrap()
     }
 
     #[test]

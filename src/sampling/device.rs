@@ -98,7 +98,7 @@ mod tests {
         let repeated = TensorData::new(logits.repeat(rows), [rows, logits.len()]);
         let logits = Tensor::from_data(repeated, &device);
         let uniforms = Tensor::from_data(TensorData::new(uniforms.to_vec(), [rows, 1]), &device);
-        choose(logits, config, uniforms).into_data().into_vec().unwrap()
+        choose(logits, config, uniforms).into_data().try_into_vec().unwrap()
     }
 
     #[test]

@@ -178,8 +178,8 @@ fn the_loss_is_the_mean_of_the_losses_of_the_right_codes() {
         1,
     );
     let losses = model.code_losses(classes.clone(), codes.clone(), None);
-    let logits: Vec<f32> = model.forward(tokens, None).into_data().into_vec().unwrap();
-    let targets: Vec<i32> = codes.clone().into_data().into_vec().unwrap();
+    let logits: Vec<f32> = model.forward(tokens, None).into_data().try_into_vec().unwrap();
+    let targets: Vec<i32> = codes.clone().into_data().try_into_vec().unwrap();
     let expected: Vec<f32> = logits
         .chunks(11)
         .zip(targets)

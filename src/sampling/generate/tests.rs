@@ -50,13 +50,13 @@ impl NextCode for Table {
     }
     fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
         let [_, length] = tokens.dims();
-        let tokens: Vec<i32> = tokens.into_data().into_vec().unwrap();
+        let tokens: Vec<i32> = tokens.into_data().try_into_vec().unwrap();
         self.first = tokens.iter().step_by(length).copied().collect();
         let last = tokens.chunks(length).map(|row| row[length - 1]).collect();
         self.logits(last)
     }
     fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
-        let last = codes.into_data().into_vec().unwrap();
+        let last = codes.into_data().try_into_vec().unwrap();
         self.logits(last)
     }
 }
