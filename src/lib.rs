@@ -33,3 +33,5 @@ pub mod ops;
 pub mod tokenizer;
 
 pub mod prior;
+
+pub mod training;

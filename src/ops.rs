@@ -5,9 +5,15 @@
 //! Every linear takes a rank-2 input: flex sends the backward pass of a rank-3 product through a slow
 //! batched path, so callers keep activations as `[batch * sequence, width]`.
 
+pub mod init;
+
 pub mod activation;
 pub mod linear;
 pub mod norm;
+
+pub mod conv;
+pub mod nearest;
+pub mod resample;
 
 pub use activation::{gelu, relu, silu};
 pub use linear::{Linear, linear};
