@@ -31,3 +31,5 @@ pub mod rng;
 pub mod tokenizer;
 
 pub mod prior;
+
+pub mod data;
