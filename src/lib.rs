@@ -34,4 +34,12 @@ pub mod tokenizer;
 
 pub mod prior;
 
+pub mod data;
+
+pub mod recipe;
+
+pub mod checkpoint;
+
+pub mod evaluation;
+
 pub mod training;
