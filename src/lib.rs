@@ -31,3 +31,7 @@ pub mod rng;
 pub mod tokenizer;
 
 pub mod prior;
+
+pub mod checkpoint;
+
+pub mod evaluation;
