@@ -31,3 +31,7 @@ pub mod rng;
 pub mod tokenizer;
 
 pub mod prior;
+
+pub mod data;
+
+pub mod recipe;
