@@ -5,6 +5,15 @@ mod adamw;
 mod gradients;
 mod schedule;
 
+pub mod event;
+mod interval;
+mod job;
+mod state;
+
+pub mod vqvae;
+
 pub use adamw::{AdamW, AdamWConfig, Moments};
+pub use event::Event;
 pub use gradients::NamedGradients;
+pub use job::{Begin, Job, Outcome};
 pub use schedule::LearningRate;

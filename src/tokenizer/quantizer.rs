@@ -96,8 +96,11 @@ impl Codebook {
         }
     }
 
-    /// Normalised, where the codebook asks for it.
-    pub(super) fn prepared(&self, rows: Tensor<2>) -> Tensor<2> {
+    /// Latents as they are compared: normalised where the codebook asks for it.
+    ///
+    /// # Shapes
+    /// - `rows`, output: `[n, code_dim]`
+    pub fn prepared(&self, rows: Tensor<2>) -> Tensor<2> {
         if !self.normalize {
             return rows;
         }

@@ -182,10 +182,8 @@ impl VqvaeTrainer {
     fn set_codebook(&mut self, vectors: Tensor<2>) {
         let trained = self.ema.is_none();
         let codebook = &mut self.tokenizer.codebook;
-        codebook.weight = codebook
-            .weight
-            .clone()
-            .map(|_| Tensor::from_inner(vectors).set_require_grad(trained));
+        codebook.weight =
+            codebook.weight.clone().map(|_| Tensor::from_inner(vectors).set_require_grad(trained));
     }
 }
 
