@@ -39,7 +39,7 @@ pub mod batches;
 
 pub mod grid;
 
-pub use batches::{Batch, BatchStream};
+pub use batches::{Batch, BatchStream, Draw, Order};
 pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
 pub use dataset::{Dataset, View};
 pub use decode::{Target, decode_bytes, decode_file};

@@ -7,6 +7,8 @@
 
 pub mod init;
 
+mod cpu;
+
 pub mod activation;
 pub mod linear;
 pub mod norm;
