@@ -35,3 +35,13 @@ pub mod prior;
 pub mod data;
 
 pub mod recipe;
+
+pub mod device;
+
+pub mod training;
+
+pub mod commands;
+
+pub mod progress;
+
+pub mod cli;
