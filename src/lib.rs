@@ -34,7 +34,13 @@ pub mod tokenizer;
 
 pub mod prior;
 
+pub mod sampling;
+
+pub mod generation;
+
 pub mod data;
+
+pub mod device;
 
 pub mod recipe;
 
@@ -43,3 +49,9 @@ pub mod checkpoint;
 pub mod evaluation;
 
 pub mod training;
+
+pub mod progress;
+
+pub mod commands;
+
+pub mod cli;

@@ -51,9 +51,10 @@ impl Recipe {
         fill_from_preset(&mut object, "vqvae", vqvae::preset_values);
         fill_from_preset(&mut object, "prior", prior::preset_values);
 
-        let is_set = |key: &str| overrides.iter().any(|one| one.key() == key);
+        let last_set = |key: &str| overrides.iter().rfind(|one| one.key() == key);
+        let is_set = |key: &str| last_set(key).is_some();
         let mut recipe = json::to_recipe(object, |key| {
-            if is_set(key) { "--set".to_owned() } else { origin.to_owned() }
+            last_set(key).map_or(origin, |one| one.flag()).to_owned()
         })?;
         // A shorter training asked for on the command line takes its warm-up along.
         if is_set("vqvae.steps") && !is_set("vqvae.warmup_steps") {

@@ -1,5 +1,5 @@
-//! `--set a.b=value`: one key of a recipe from the command line. It checks the key and gives the value its
-//! JSON type; it does not know where recipes come from.
+//! `--set a.b=value` and the flags that stand for a key: one key of a recipe from the command line. It checks the
+//! key and gives the value its JSON type; it does not know where recipes come from.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,12 +14,19 @@ use crate::error::{Error, Result};
 pub struct Override {
     key: String,
     value: String,
+    /// The flag that gave it, for messages.
+    flag: &'static str,
 }
 
 impl Override {
-    /// Sets `key` (as in `vqvae.steps`) to `value`.
-    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { key: key.into(), value: value.into() }
+    /// What `flag` says about `key` (as in `vqvae.steps`).
+    pub fn of_flag(flag: &'static str, key: &str, value: impl ToString) -> Self {
+        Self { key: key.to_owned(), value: value.to_string(), flag }
+    }
+
+    /// The flag that gave it: `--set`, or one that stands for a single key.
+    pub fn flag(&self) -> &'static str {
+        self.flag
     }
 
     /// The full path of the key, as in `vqvae.steps`.
@@ -39,7 +46,9 @@ impl FromStr for Override {
 
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() => Ok(Self::new(key.trim(), value.trim())),
+            Some((key, value)) if !key.trim().is_empty() => {
+                Ok(Self::of_flag("--set", key.trim(), value.trim()))
+            }
             _ => Err(Error::invalid(format!(
                 "{text:?} is not of the form KEY=VALUE, as in vqvae.codebook_size=1024"
             ))),
@@ -98,7 +107,7 @@ fn refusal(one: &Override, schema: &[(String, Value)]) -> Error {
             "cannot set {one}: {} is a section, set one of its keys, as in {example}=…",
             one.key
         )),
-        None => json::unknown_key(&one.key, schema, "--set"),
+        None => json::unknown_key(&one.key, schema, one.flag),
     }
 }
 
