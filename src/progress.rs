@@ -70,7 +70,8 @@ impl Progress {
                 let line = format!("validation at step {step}{}{mark}", listed(values));
                 self.tell(&line);
             }
-            Event::Preview { .. } => {} // a picture, which the command writes
+            // Pictures are files, which the command writes.
+            Event::Preview { .. } => {}
             Event::Warning(message) => self.warn(message),
             Event::Saved { path, step } => self.saved(path, *step),
             Event::Finished { step, seconds } => {
