@@ -2,7 +2,7 @@
 //! every device, and a parameter's values do not depend on those created before it in another way than by
 //! its place.
 
-use burn::module::{Param, ParamId};
+use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::rng::{Purpose, stream};
@@ -53,7 +53,6 @@ impl<'a> WeightInit<'a> {
         let mut rng = stream(self.seed, Purpose::Weights, 0, self.next);
         self.next += 1;
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw(&mut rng)).collect();
-        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
-        Param::initialized(ParamId::new(), tensor.require_grad())
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
     }
 }
