@@ -28,8 +28,18 @@
 pub mod error;
 pub mod rng;
 
+pub mod ops;
+
 pub mod tokenizer;
 
 pub mod prior;
 
 pub mod data;
+
+pub mod recipe;
+
+pub mod checkpoint;
+
+pub mod evaluation;
+
+pub mod training;
