@@ -297,7 +297,8 @@ fn check_skipped(
     strict: bool,
 ) -> Result<()> {
     let too_many = skipped.len() * TOLERANCE > n_listed;
-    if !too_many && !(strict && !skipped.is_empty()) {
+    let too_strict = strict && !skipped.is_empty();
+    if !too_many && !too_strict {
         return Ok(());
     }
     let rule = if too_many { "at most 10 % may be" } else { "none may be with --strict" };

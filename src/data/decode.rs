@@ -25,7 +25,7 @@ pub const MAX_DECODED_BYTES: u64 = 512 << 20;
 const MAX_FILE_BYTES: u64 = 512 << 20;
 /// A source this many times the target or more is first averaged over boxes, which is several times faster
 /// and leaves the last resize a factor of at least 3: Pillow's `reducing_gap`, whose documentation calls the
-/// result indistinguishable from a full resize at 3.
+/// result indistinguishable from a full resize in most cases at 3.
 const REDUCING_GAP: u32 = 3;
 
 /// What every image is turned into.
@@ -84,6 +84,10 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
 
 /// [`decode_bytes`] with the bare reason as the error.
 pub(super) fn decode(bytes: &[u8], target: &Target) -> Result<Vec<u8>, String> {
+    let Target { image_size, channels, .. } = *target;
+    if !(1..=MAX_SIDE as usize).contains(&image_size) || !matches!(channels, 1 | 3) {
+        return Err(format!("cannot become {image_size} x {image_size} x {channels}"));
+    }
     // The decoders are other people's code reading other people's files: a panic in one of them must cost
     // one image, not hours of training. Nothing is shared, so nothing is left half changed.
     catch_unwind(AssertUnwindSafe(|| Ok(fit(decode_rgb(bytes, target.background)?, target))))
