@@ -37,3 +37,21 @@ pub mod prior;
 pub mod sampling;
 
 pub mod generation;
+
+pub mod data;
+
+pub mod device;
+
+pub mod recipe;
+
+pub mod checkpoint;
+
+pub mod evaluation;
+
+pub mod training;
+
+pub mod progress;
+
+pub mod commands;
+
+pub mod cli;

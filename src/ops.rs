@@ -5,14 +5,24 @@
 //! Every linear takes a rank-2 input: flex sends the backward pass of a rank-3 product through a slow
 //! batched path, so callers keep activations as `[batch * sequence, width]`.
 
+pub mod init;
+
 pub mod activation;
+pub mod linear;
+pub mod norm;
+
+pub mod conv;
+pub mod resample;
+
+pub mod nearest;
+
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
-pub mod linear;
-pub mod norm;
 pub mod rotary;
+
+mod cpu;
 
 use burn::tensor::Device;
 

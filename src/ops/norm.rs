@@ -7,6 +7,9 @@ use burn::tensor::{Device, Tensor, module};
 /// What PyTorch adds to the variance in both norms by default.
 pub const EPSILON: f64 = 1e-5;
 
+/// Added to the variance of a group norm: VQGAN's value.
+pub const GROUP_EPSILON: f64 = 1e-6;
+
 /// Rows to mean 0 and variance 1, times `gain`, plus `bias`.
 ///
 /// # Shapes
@@ -105,7 +108,7 @@ impl GroupNorm {
     /// # Shapes
     /// - x, output: `[batch, height, width, channels]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        group_norm(x, self.groups, self.weight.val(), self.bias.val(), EPSILON)
+        group_norm(x, self.groups, self.weight.val(), self.bias.val(), GROUP_EPSILON)
     }
 }
 
