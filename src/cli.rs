@@ -13,7 +13,8 @@ One experiment is one recipe, one run is one folder. Start with:
   vqgen run --data my-pictures --run checkpoints/mine
   vqgen sample --run checkpoints/mine -n 16
 
-Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.";
+Results go to stdout, everything else to stderr.
+Exit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.";
 
 /// `vqgen`: its flags and its subcommand.
 #[derive(Debug, Parser)]

@@ -28,6 +28,8 @@
 pub mod error;
 pub mod rng;
 
+pub mod ops;
+
 pub mod tokenizer;
 
 pub mod prior;
@@ -37,6 +39,10 @@ pub mod data;
 pub mod recipe;
 
 pub mod device;
+
+pub mod checkpoint;
+
+pub mod evaluation;
 
 pub mod training;
 

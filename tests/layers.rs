@@ -48,6 +48,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("image", &["data"]),
     ("burn::backend", &["device"]),
     ("burn_wgpu", &["device"]),
+    ("burn::tensor::wgpu", &["device"]),
     ("cubecl_environment", &["device"]),
     ("std::fs", &["data", "recipe", "device", "checkpoint", "training", "evaluation", "commands"]),
 ];

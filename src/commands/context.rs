@@ -127,7 +127,7 @@ impl Context {
                     // The overrides may name the run, so the built-in recipe is resolved to learn its name.
                     None => RunDirs::named(&Recipe::load(DEFAULT_RECIPE, &overrides)?.name),
                 };
-                let saved = run.recipe();
+                let saved = run.dir.recipe_path();
                 let recipe = match saved.to_str() {
                     Some(path) if saved.is_file() => {
                         session.note(format_args!("recipe {path}"));
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!((first.recipe.name.as_str(), first.recipe.vqvae.codebook_size), ("kites", 64));
 
         std::fs::create_dir(&run).unwrap();
-        std::fs::write(first.run.recipe(), first.recipe.to_json()).unwrap();
+        std::fs::write(first.run.dir.recipe_path(), first.recipe.to_json()).unwrap();
         let again = GlobalArgs { run: Some(run), seed: Some(7), ..GlobalArgs::default() };
         let again = quiet(&again, &[]).unwrap();
         assert_eq!(again.recipe, Recipe { seed: 7, ..first.recipe });
@@ -183,7 +183,7 @@ mod tests {
         let context = quiet(&args, &[Override::of_flag("--steps", "vqvae.steps", 9)]).unwrap();
         assert_eq!(context.recipe.vqvae.steps, 9);
         assert_eq!(context.recipe.data.path, "my pictures");
-        assert!(context.run.checkpoints.ends_with("checkpoints/birds"));
+        assert!(context.run.dir.path().ends_with("checkpoints/birds"));
 
         let wrong = Override::of_flag("--top-p", "sample.top_p", f64::NAN);
         let message = quiet(&args, &[wrong]).unwrap_err().to_string();

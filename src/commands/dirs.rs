@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::RunDir;
 use crate::error::{Error, Result};
 
 /// Where a run keeps its state and puts its images.
@@ -10,7 +11,7 @@ pub struct RunDirs {
     /// The name of the run, the last part of each folder.
     pub name: String,
     /// The recipe, the models, the codes and the metrics: `checkpoints/<name>`, or what `--run` says.
-    pub checkpoints: PathBuf,
+    pub dir: RunDir,
     /// Sampled images: `generations/<name>`.
     pub generations: PathBuf,
     /// Reconstructed images: `reconstructions/<name>`.
@@ -20,7 +21,7 @@ pub struct RunDirs {
 impl RunDirs {
     /// The folders of the run `name`, below the working directory.
     pub fn named(name: &str) -> Self {
-        Self::new(name, Path::new("checkpoints").join(name))
+        Self::new(name, &Path::new("checkpoints").join(name))
     }
 
     /// The folders of the run in `dir`, whose last part is the name.
@@ -37,7 +38,7 @@ impl RunDirs {
             dir
         };
         match named.file_name().and_then(|name| name.to_str()) {
-            Some(name) => Ok(Self::new(name, dir.to_path_buf())),
+            Some(name) => Ok(Self::new(name, dir)),
             None => Err(Error::invalid(format!(
                 "--run is {}, but the last part of the folder is the name of the run",
                 dir.display()
@@ -45,18 +46,13 @@ impl RunDirs {
         }
     }
 
-    fn new(name: &str, checkpoints: PathBuf) -> Self {
+    fn new(name: &str, dir: &Path) -> Self {
         Self {
             name: name.to_owned(),
-            checkpoints,
+            dir: RunDir::new(dir),
             generations: Path::new("generations").join(name),
             reconstructions: Path::new("reconstructions").join(name),
         }
-    }
-
-    /// The resolved recipe of the run.
-    pub fn recipe(&self) -> PathBuf {
-        self.checkpoints.join("recipe.json")
     }
 }
 
@@ -69,9 +65,8 @@ mod tests {
     fn the_last_part_of_a_run_folder_is_the_name() {
         let dirs = RunDirs::at(Path::new("/tmp/experiments/birds-2/")).unwrap();
         assert_eq!(dirs.name, "birds-2");
-        assert_eq!(dirs.checkpoints, Path::new("/tmp/experiments/birds-2/"));
+        assert_eq!(dirs.dir.path(), Path::new("/tmp/experiments/birds-2/"));
         assert_eq!(dirs.generations, Path::new("generations/birds-2"));
-        assert_eq!(dirs.recipe(), Path::new("/tmp/experiments/birds-2/recipe.json"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Target;
 use crate::error::{Error, Result};
 
 /// The path that names the data set inside the binary.
@@ -79,6 +80,11 @@ impl DataConfig {
         check(held_out < 1.0, "validation + data.test", &held_out, "below 1")?;
         let half = self.image_size / 2;
         check(self.crop <= half, "crop", &self.crop, &format!("at most half of image_size, {half}"))
+    }
+
+    /// The part that decides what one decoded image looks like.
+    pub fn target(&self) -> Target {
+        Target { image_size: self.image_size, channels: self.channels, background: self.background }
     }
 }
 

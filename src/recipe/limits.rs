@@ -39,16 +39,6 @@ pub(super) fn below_one(key: &str, value: f64) -> Result<()> {
     Err(Error::invalid(format!("{key} is {value}, allowed are 0 up to but not 1")))
 }
 
-/// The warm-up must end by the last step.
-pub(super) fn warmup(section: &str, warmup_steps: usize, steps: usize) -> Result<()> {
-    if warmup_steps <= steps {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "{section}.warmup_steps is {warmup_steps}, but {section}.steps is {steps}: the warm-up must end by the last step"
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,17 +52,9 @@ impl Recipe {
         fill_from_preset(&mut object, "prior", prior::preset_values);
 
         let last_set = |key: &str| overrides.iter().rfind(|one| one.key() == key);
-        let is_set = |key: &str| last_set(key).is_some();
-        let mut recipe = json::to_recipe(object, |key| {
+        let recipe = json::to_recipe(object, |key| {
             last_set(key).map_or(origin, |one| one.flag()).to_owned()
         })?;
-        // A shorter training asked for on the command line takes its warm-up along.
-        if is_set("vqvae.steps") && !is_set("vqvae.warmup_steps") {
-            recipe.vqvae.warmup_steps = recipe.vqvae.warmup_steps.min(recipe.vqvae.steps);
-        }
-        if is_set("prior.steps") && !is_set("prior.warmup_steps") {
-            recipe.prior.warmup_steps = recipe.prior.warmup_steps.min(recipe.prior.steps);
-        }
         recipe.validate()?;
         Ok(recipe)
     }
@@ -143,12 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn a_short_training_from_the_command_line_shortens_its_warm_up() {
-        let short = |text: &str| text.parse::<Override>().unwrap();
-        let recipe = Recipe::parse("{}", "x.json", &[short("prior.steps=20")]).unwrap();
-        assert_eq!((recipe.prior.steps, recipe.prior.warmup_steps), (20, 20));
-        let both = [short("prior.steps=20"), short("prior.warmup_steps=30")];
-        assert!(Recipe::parse("{}", "x.json", &both).is_err());
-        assert!(Recipe::parse(r#"{"prior": {"steps": 20}}"#, "x.json", &[]).is_err());
+    fn the_number_of_steps_changes_no_other_key() {
+        let steps = |n: &str| [format!("prior.steps={n}").parse::<Override>().unwrap()];
+        let short = Recipe::parse("{}", "x.json", &steps("20")).unwrap();
+        let mut long = Recipe::parse("{}", "x.json", &steps("40")).unwrap();
+        long.prior.steps = 20;
+        assert_eq!(short, long);
     }
 }

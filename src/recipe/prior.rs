@@ -63,7 +63,7 @@ pub struct PriorSection {
     pub beta2: f64,
     /// Decoupled weight decay of the matrices.
     pub weight_decay: f64,
-    /// Steps over which the learning rate rises from zero.
+    /// Steps over which the learning rate rises from zero; a shorter training ends within them.
     pub warmup_steps: usize,
     /// The largest global norm of the gradient; 0 does not clip.
     pub gradient_clip: f64,
@@ -160,7 +160,7 @@ impl PriorSection {
         }
         limits::below_one("prior.beta2", self.beta2)?;
         limits::within("prior.weight_decay", self.weight_decay, 0.0, 10.0)?;
-        limits::warmup("prior", self.warmup_steps, self.steps)?;
+        limits::within("prior.warmup_steps", self.warmup_steps, 0, MOST_STEPS)?;
         limits::within("prior.gradient_clip", self.gradient_clip, 0.0, 1e6)?;
         limits::within("prior.log_every", self.log_every, 1, MOST_STEPS)?;
         limits::within("prior.validate_every", self.validate_every, 1, MOST_STEPS)?;

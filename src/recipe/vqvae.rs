@@ -82,7 +82,8 @@ pub struct VqvaeSection {
     pub learning_rate: f64,
     /// Decoupled weight decay; 0 is plain Adam.
     pub weight_decay: f64,
-    /// Steps over which the learning rate rises from zero.
+    /// Steps over which the learning rate rises from zero. A shorter training ends within them, so that `--steps`
+    /// alone changes nothing else and may be raised when a run is resumed.
     pub warmup_steps: usize,
     /// After the warm-up: `constant` or `cosine`.
     pub schedule: Schedule,
@@ -200,7 +201,7 @@ impl VqvaeSection {
         limits::within("vqvae.batch_size", self.batch_size, 1, MOST_BATCH)?;
         limits::positive("vqvae.learning_rate", self.learning_rate, 10.0)?;
         limits::within("vqvae.weight_decay", self.weight_decay, 0.0, 10.0)?;
-        limits::warmup("vqvae", self.warmup_steps, self.steps)?;
+        limits::within("vqvae.warmup_steps", self.warmup_steps, 0, MOST_STEPS)?;
         limits::within("vqvae.gradient_clip", self.gradient_clip, 0.0, 1e6)?;
         limits::within("vqvae.log_every", self.log_every, 1, MOST_STEPS)?;
         limits::within("vqvae.validate_every", self.validate_every, 1, MOST_STEPS)?;
@@ -282,12 +283,8 @@ mod tests {
         );
         assert!(message(VqvaeSection { steps: 0, ..base.clone() }).contains("vqvae.steps is 0"));
         assert!(
-            message(VqvaeSection { learning_rate: 0.0, ..base.clone() })
+            message(VqvaeSection { learning_rate: 0.0, ..base })
                 .contains("vqvae.learning_rate is 0")
-        );
-        assert!(
-            message(VqvaeSection { warmup_steps: 9, steps: 8, ..base })
-                .contains("vqvae.warmup_steps is 9")
         );
     }
 }

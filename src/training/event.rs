@@ -41,6 +41,15 @@ pub enum Event {
         /// Whether it is the best so far.
         best: bool,
     },
+    /// A few fixed images and what the model makes of them now.
+    Preview {
+        /// The step after which it was made.
+        step: usize,
+        /// u8 `[images, image_size, image_size, channels]`.
+        originals: Vec<u8>,
+        /// The same through the tokenizer and back.
+        reconstructions: Vec<u8>,
+    },
     /// Something the user should know, with what to do about it.
     Warning(String),
     /// A file was written.

@@ -1,0 +1,170 @@
+//! Whole files or none: a file is written under a temporary name in its own folder, synced, renamed over the
+//! old one, and then the folder is synced, so that after a crash or a power cut the path holds the old content
+//! or the new one. It knows nothing of what is written.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Temporary files are hidden and end in this, so that [`remove_leftovers`] can tell them.
+const TEMPORARY_SUFFIX: &str = ".vqgen-tmp";
+/// Large enough that a model is written in few system calls.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Creates a folder and its parents; an existing one is fine.
+pub fn create_dir(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))
+}
+
+/// Replaces the file `path` by one that holds `bytes`. The folder must exist.
+pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// Replaces the file `path` by what `fill` writes. If `fill` or the system fails, `path` stays as it was and
+/// the temporary file is removed. The folder must exist.
+pub fn write_with(
+    path: impl AsRef<Path>,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
+    let folder = folder_of(path)?;
+    replace(path, &folder, fill).map_err(|e| Error::io("write", path, e))
+}
+
+fn replace(
+    path: &Path,
+    folder: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(TEMPORARY_SUFFIX);
+    // The crate's default is readable by the owner alone; a result should follow the umask as any other file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let temporary = builder.tempfile_in(folder)?;
+    let mut file = BufWriter::with_capacity(BUFFER_BYTES, temporary.as_file());
+    fill(&mut file)?;
+    file.flush()?;
+    drop(file);
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|e| e.error)?;
+    sync_folder(folder)
+}
+
+/// Makes the renames in `folder` survive a power cut. Windows has no such call and does not need it.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// The folder a file lives in; "." for a bare name.
+fn folder_of(path: &Path) -> Result<PathBuf> {
+    if path.file_name().is_none() {
+        return Err(Error::invalid(format!("{} does not name a file", path.display())));
+    }
+    Ok(match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    })
+}
+
+/// Deletes what a killed process left in `folder` under temporary names and says how many files that were. Only
+/// for the one process that owns the folder: another one's file in the making would go too.
+pub fn remove_leftovers(folder: impl AsRef<Path>) -> Result<usize> {
+    let folder = folder.as_ref();
+    let mut n_removed = 0;
+    for entry in fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))? {
+        let entry = entry.map_err(|e| Error::io("read", folder, e))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(TEMPORARY_SUFFIX) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(|e| Error::io("delete", &path, e))?;
+            n_removed += 1;
+        }
+    }
+    Ok(n_removed)
+}
+
+/// Reads a whole regular file. Pipes and devices are refused: they may never end.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    let metadata = fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
+    if !metadata.is_file() {
+        return Err(Error::file(path, "is not a regular file"));
+    }
+    fs::read(path).map_err(|e| Error::io("read", path, e))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write(&path, b"old").unwrap();
+        write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_writer_that_fails_leaves_the_old_file_and_no_temporary_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write(&path, b"old").unwrap();
+        let error = write_with(&path, |file| {
+            file.write_all(b"half of the n")?;
+            Err(io::Error::other("no space left"))
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("a.json"), "{error}");
+        assert!(error.to_string().contains("no space left"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write(folder.path().join("no/where/a.json"), b"x").unwrap_err();
+        assert!(error.to_string().starts_with("cannot write"), "{error}");
+        assert!(error.to_string().contains("a.json"), "{error}");
+        assert!(write(folder.path().join(".."), b"x").is_err());
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_process_are_removed_and_other_files_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".a1b2c3.vqgen-tmp", "kept.json", ".hidden"] {
+            fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        assert_eq!(remove_leftovers(folder.path()).unwrap(), 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_folder_is_not_read_as_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_written_file_is_not_private_to_its_owner() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let ours = folder.path().join("ours");
+        let theirs = folder.path().join("theirs");
+        write(&ours, b"x").unwrap();
+        fs::write(&theirs, b"x").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&theirs));
+    }
+}

@@ -1,0 +1,411 @@
+//! A safetensors file with a checksum: what model files, the code file and the resume state have in common. It
+//! knows tensors, metadata and damage, not what either means.
+//!
+//! The header is written here and not by the `safetensors` crate, whose metadata is a hash map in random order:
+//! the same content has to give the same bytes. Reading goes through the crate, which checks the header against
+//! the length of the file before anything is allocated.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use serde_json::{Map, Value, json};
+
+use super::atomic;
+use super::digest::{Digest, Values};
+use super::named_tensor::{NamedTensor, element_count};
+use crate::error::{Error, Result};
+
+/// Metadata key of the format's name and version.
+const FORMAT: &str = "format";
+/// Metadata key of the SHA-256 over all other metadata and all tensors.
+const CHECKSUM: &str = "checksum";
+/// The header is padded to this, so that the tensors behind it are aligned.
+const ALIGNMENT: usize = 8;
+
+/// A tensor to be written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) name: &'a str,
+    pub(super) shape: &'a [usize],
+    pub(super) values: Values<'a>,
+}
+
+impl<'a> From<&'a NamedTensor> for Entry<'a> {
+    fn from(tensor: &'a NamedTensor) -> Self {
+        Self { name: &tensor.name, shape: &tensor.shape, values: Values::F32(&tensor.data) }
+    }
+}
+
+/// Writes a file of `format` whole, with its checksum. The same arguments give the same bytes.
+pub(super) fn write(
+    path: &Path,
+    format: &str,
+    mut metadata: BTreeMap<String, String>,
+    mut entries: Vec<Entry<'_>>,
+) -> Result<()> {
+    metadata.remove(CHECKSUM);
+    metadata.insert(FORMAT.to_owned(), format.to_owned());
+    entries.sort_by(|a, b| a.name.cmp(b.name));
+    for entry in &entries {
+        if element_count(entry.shape) != Some(entry.values.len()) {
+            return Err(Error::invalid(format!(
+                "cannot write {}: tensor {} of shape {:?} cannot hold {} values",
+                path.display(),
+                entry.name,
+                entry.shape,
+                entry.values.len()
+            )));
+        }
+    }
+    if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(Error::invalid(format!(
+            "cannot write {}: tensor {} is there twice",
+            path.display(),
+            pair[0].name
+        )));
+    }
+    let mut digest = digest_of(&metadata);
+    for entry in &entries {
+        digest.tensor(entry.name, entry.shape, entry.values);
+    }
+    metadata.insert(CHECKSUM.to_owned(), digest.checksum());
+    // Wide types first, as the format asks, so that every tensor is aligned; the sort is stable.
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.values.width()));
+    let header = header(&metadata, &entries);
+    atomic::write_with(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        entries.iter().try_for_each(|e| e.values.for_each_piece(|bytes| file.write_all(bytes)))
+    })
+}
+
+fn header(metadata: &BTreeMap<String, String>, entries: &[Entry<'_>]) -> String {
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), json!(metadata));
+    let mut start = 0;
+    for entry in entries {
+        let end = start + entry.values.byte_len();
+        let info = json!({
+            "dtype": entry.values.type_name(),
+            "shape": entry.shape,
+            "data_offsets": [start, end],
+        });
+        header.insert(entry.name.to_owned(), info);
+        start = end;
+    }
+    let mut text = Value::Object(header).to_string();
+    let padding = text.len().next_multiple_of(ALIGNMENT) - text.len();
+    text.extend(std::iter::repeat_n(' ', padding));
+    text
+}
+
+/// The part of the checksum that covers the metadata.
+fn digest_of(metadata: &BTreeMap<String, String>) -> Digest {
+    let mut digest = Digest::default();
+    for (key, value) in metadata.iter().filter(|(key, _)| key.as_str() != CHECKSUM) {
+        digest.text(key);
+        digest.text(value);
+    }
+    digest
+}
+
+#[derive(Debug)]
+struct Stored {
+    type_name: String,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+/// A file that was read; its header fits its length.
+#[derive(Debug)]
+pub(super) struct Container {
+    path: PathBuf,
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Stored>,
+    bytes: Vec<u8>,
+}
+
+impl Container {
+    /// Reads a file of `format` and verifies its checksum.
+    pub(super) fn read(path: &Path, format: &str) -> Result<Self> {
+        let container = Self::parse(path)?;
+        match container.metadata.get(FORMAT) {
+            Some(seen) if seen == format => {}
+            Some(seen) => {
+                return Err(container.error(format!("is of format {seen}, wanted is {format}")));
+            }
+            None => {
+                let message =
+                    format!("names no format, wanted is {format} (was it written by vqgen?)");
+                return Err(container.error(message));
+            }
+        }
+        let stored = container.metadata(CHECKSUM)?;
+        let computed = container.checksum();
+        if stored != computed {
+            return Err(container.error(format!(
+                "is damaged: its content has the checksum {computed}, written down is {stored}"
+            )));
+        }
+        Ok(container)
+    }
+
+    fn parse(path: &Path) -> Result<Self> {
+        let bytes = atomic::read(path)?;
+        let (header_len, header) = SafeTensors::read_metadata(&bytes).map_err(|e| {
+            Error::file(path, format!("is not a whole safetensors file: {e} (truncated, damaged?)"))
+        })?;
+        let data_start = size_of::<u64>() + header_len;
+        let tensors = header.tensors().into_iter().map(|(name, info)| {
+            let (start, end) = info.data_offsets;
+            let stored = Stored {
+                type_name: info.dtype.to_string(),
+                shape: info.shape.clone(),
+                bytes: data_start + start..data_start + end,
+            };
+            (name, stored)
+        });
+        Ok(Self {
+            path: path.to_path_buf(),
+            tensors: tensors.collect(),
+            metadata: header.metadata().clone().unwrap_or_default().into_iter().collect(),
+            bytes,
+        })
+    }
+
+    fn checksum(&self) -> String {
+        let mut digest = digest_of(&self.metadata);
+        for (name, stored) in &self.tensors {
+            let bytes = &self.bytes[stored.bytes.clone()];
+            digest.tensor_bytes(name, &stored.type_name, &stored.shape, bytes);
+        }
+        digest.checksum()
+    }
+
+    /// An error about this file.
+    pub(super) fn error(&self, message: impl Into<String>) -> Error {
+        Error::file(&self.path, message)
+    }
+
+    /// All metadata but the format and the checksum.
+    pub(super) fn free_metadata(&self) -> BTreeMap<String, String> {
+        let mut metadata = self.metadata.clone();
+        metadata.remove(FORMAT);
+        metadata.remove(CHECKSUM);
+        metadata
+    }
+
+    /// A metadata value that must be there.
+    pub(super) fn metadata(&self, key: &str) -> Result<&str> {
+        self.metadata
+            .get(key)
+            .map(String::as_str)
+            .ok_or_else(|| self.error(format!("has no {key} in its metadata")))
+    }
+
+    /// A metadata value that must be there and a whole number.
+    pub(super) fn number(&self, key: &str) -> Result<usize> {
+        let text = self.metadata(key)?;
+        text.parse().map_err(|_| self.error(format!("{key} is {text:?}, wanted is a whole number")))
+    }
+
+    /// Refuses tensors other than `names`.
+    pub(super) fn expect_only(&self, names: &[&str]) -> Result<()> {
+        match self.tensors.keys().find(|name| !names.contains(&name.as_str())) {
+            Some(name) => {
+                Err(self.error(format!("holds a tensor {name} that has no meaning here")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn stored(&self, name: &str, type_name: &str) -> Result<(&Stored, &[u8])> {
+        let stored = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| self.error(format!("tensor {name} is missing")))?;
+        if stored.type_name != type_name {
+            return Err(self.error(format!(
+                "tensor {name} has the type {}, wanted is {type_name}",
+                stored.type_name
+            )));
+        }
+        Ok((stored, &self.bytes[stored.bytes.clone()]))
+    }
+
+    /// Shape and values of a U16 tensor.
+    pub(super) fn u16(&self, name: &str) -> Result<(Vec<usize>, Vec<u16>)> {
+        let (stored, bytes) = self.stored(name, "U16")?;
+        let (pairs, _) = bytes.as_chunks();
+        Ok((stored.shape.clone(), pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()))
+    }
+
+    /// Shape and values of a U8 tensor.
+    pub(super) fn u8(&self, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
+        let (stored, bytes) = self.stored(name, "U8")?;
+        Ok((stored.shape.clone(), bytes.to_vec()))
+    }
+
+    /// All tensors, sorted by name; each must be F32.
+    pub(super) fn floats(&self) -> Result<Vec<NamedTensor>> {
+        self.tensors.keys().map(|name| self.float(name)).collect()
+    }
+
+    fn float(&self, name: &str) -> Result<NamedTensor> {
+        let (stored, bytes) = self.stored(name, "F32")?;
+        let (words, _) = bytes.as_chunks();
+        let data = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        Ok(NamedTensor { name: name.to_owned(), shape: stored.shape.clone(), data })
+    }
+}
+
+/// The F32 tensors of any safetensors file, sorted by name, whoever wrote it: no format and no checksum is asked
+/// for. Tensors of other types (PyTorch's counters) are left out.
+pub fn read_foreign(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>> {
+    let container = Container::parse(path.as_ref())?;
+    let floats = container.tensors.iter().filter(|(_, stored)| stored.type_name == "F32");
+    floats.map(|(name, _)| container.float(name)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn write_sample(path: &Path) {
+        let metadata =
+            BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".into(), "é\"".into())]);
+        let entries = vec![
+            Entry { name: "small", shape: &[3], values: Values::U8(&[1, 2, 3]) },
+            Entry { name: "weights", shape: &[2, 1], values: Values::F32(&[0.5, -1.0]) },
+            Entry { name: "ids", shape: &[2], values: Values::U16(&[7, 65_535]) },
+        ];
+        write(path, "test.1", metadata, entries).unwrap();
+    }
+
+    fn sample() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        write_sample(&path);
+        (folder, path)
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let (_folder, path) = sample();
+        let container = Container::read(&path, "test.1").unwrap();
+        assert_eq!(container.metadata("a").unwrap(), "é\"");
+        assert_eq!(container.number("b").unwrap(), 2);
+        assert_eq!(container.u8("small").unwrap(), (vec![3], vec![1, 2, 3]));
+        assert_eq!(container.u16("ids").unwrap(), (vec![2], vec![7, 65_535]));
+        assert_eq!(container.float("weights").unwrap().data, [0.5, -1.0]);
+        assert!(container.expect_only(&["small", "weights"]).is_err());
+        assert!(container.u16("small").is_err());
+        assert!(container.number("a").is_err());
+    }
+
+    #[test]
+    fn the_same_content_gives_the_same_bytes_and_the_safetensors_crate_reads_them() {
+        let (_folder, path) = sample();
+        let bytes = fs::read(&path).unwrap();
+        write_sample(&path);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        let parsed = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(parsed.tensor("ids").unwrap().data(), [7, 0, 255, 255]);
+        let (header_len, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(header_len % ALIGNMENT, 0);
+        assert_eq!(header.offset_keys(), ["weights", "ids", "small"]);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error_that_names_it() {
+        let (_folder, path) = sample();
+        let bytes = fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            let error = Container::read(&path, "test.1").unwrap_err().to_string();
+            assert!(error.contains("a.safetensors"), "{error}");
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_is_an_error() {
+        let (_folder, path) = sample();
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[at / 8] ^= 1 << (at % 8);
+            fs::write(&path, &damaged).unwrap();
+            assert!(Container::read(&path, "test.1").is_err(), "bit {at} went unnoticed");
+        }
+    }
+
+    #[test]
+    fn a_flipped_value_is_reported_as_damage_with_both_checksums() {
+        let (_folder, path) = sample();
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = Container::read(&path, "test.1").unwrap_err().to_string();
+        assert!(error.contains("is damaged: its content has the checksum"), "{error}");
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let (_folder, path) = sample();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.push(0);
+        fs::write(&path, &bytes).unwrap();
+        assert!(Container::read(&path, "test.1").is_err());
+    }
+
+    #[test]
+    fn a_header_that_claims_more_than_the_file_holds_is_refused() {
+        let (_folder, path) = sample();
+        for claimed in [u64::MAX, 1 << 40, 100_000_001, 4_000] {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[..8].copy_from_slice(&claimed.to_le_bytes());
+            fs::write(&path, &bytes).unwrap();
+            assert!(Container::read(&path, "test.1").is_err());
+        }
+        let header =
+            br#"{"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header);
+        fs::write(&path, &bytes).unwrap();
+        assert!(read_foreign(&path).is_err());
+    }
+
+    #[test]
+    fn another_format_and_none_at_all_are_named() {
+        let (_folder, path) = sample();
+        let error = Container::read(&path, "test.2").unwrap_err().to_string();
+        assert!(error.ends_with("is of format test.1, wanted is test.2"), "{error}");
+        fs::write(&path, b"\x02\0\0\0\0\0\0\0{}").unwrap();
+        let error = Container::read(&path, "test.1").unwrap_err().to_string();
+        assert!(error.contains("names no format, wanted is test.1"), "{error}");
+    }
+
+    #[test]
+    fn foreign_files_give_their_float_tensors() {
+        let (_folder, path) = sample();
+        let tensors = read_foreign(&path).unwrap();
+        assert_eq!(tensors.len(), 1);
+        assert_eq!((tensors[0].name.as_str(), &tensors[0].shape[..]), ("weights", &[2, 1][..]));
+    }
+
+    #[test]
+    fn contradictory_entries_are_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let entry = Entry { name: "x", shape: &[2], values: Values::U8(&[1]) };
+        assert!(write(&path, "test.1", BTreeMap::new(), vec![entry]).is_err());
+        let entry = Entry { name: "x", shape: &[1], values: Values::U8(&[1]) };
+        assert!(write(&path, "test.1", BTreeMap::new(), vec![entry, entry]).is_err());
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,249 @@
+//! What a training loop needs to go on as if it had never stopped: the tensors of model, optimizer and running
+//! statistics, and the counters, in ONE file, so that a checkpoint is one rename. Which tensors and counters there
+//! are is the caller's business; here they only survive bit by bit.
+//!
+//! Tensors have names of a prefix and a path: `model.encoder.0.weight`, `adamw.m.encoder.0.weight`. Counters are
+//! JSON, in which u64 and f64 are exact (f32 too: it widens to f64).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::container::{self, Container, Entry};
+use super::named_tensor::NamedTensor;
+use super::parameters;
+use super::run_dir::Stage;
+use crate::error::{Error, Result};
+
+const FORMAT: &str = "vqgen.resume.1";
+const STAGE: &str = "stage";
+const COUNTERS: &str = "state";
+
+/// The state of a stage at a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResumeState {
+    stage: Stage,
+    source: PathBuf,
+    counters: Value,
+    tensors: BTreeMap<String, NamedTensor>,
+}
+
+impl ResumeState {
+    /// A state with counters and no tensors yet.
+    pub fn new<C: Serialize>(stage: Stage, counters: &C) -> Result<Self> {
+        let counters = serde_json::to_value(counters)
+            .map_err(|e| Error::invalid(format!("the counters of {}: {e}", stage.name())))?;
+        let source = PathBuf::from(format!("new state of {}", stage.name()));
+        Ok(Self { stage, source, counters, tensors: BTreeMap::new() })
+    }
+
+    /// The counters.
+    pub fn counters<C: DeserializeOwned>(&self) -> Result<C> {
+        // From a reference: a clone of the tree, which is small.
+        C::deserialize(&self.counters)
+            .map_err(|e| Error::file(&self.source, format!("{COUNTERS} in the metadata: {e}")))
+    }
+
+    /// Adds tensors under a prefix such as `adamw.m.`.
+    ///
+    /// # Errors
+    /// A name that is taken, or a value that is not finite: a state that went wrong must not replace a good one.
+    pub fn insert(&mut self, prefix: &str, tensors: Vec<NamedTensor>) -> Result<()> {
+        for mut tensor in tensors {
+            tensor.name.insert_str(0, prefix);
+            if let Some(value) = tensor.first_non_finite() {
+                return Err(Error::invalid(format!(
+                    "cannot save the state of {}: {} holds {value}, allowed are finite numbers \
+                     (lower the learning rate and resume from the last checkpoint)",
+                    self.stage.name(),
+                    tensor.name
+                )));
+            }
+            if self.tensors.contains_key(&tensor.name) {
+                return Err(Error::invalid(format!(
+                    "cannot save the state of {}: {} is there twice",
+                    self.stage.name(),
+                    tensor.name
+                )));
+            }
+            self.tensors.insert(tensor.name.clone(), tensor);
+        }
+        Ok(())
+    }
+
+    /// Adds all parameters of a module under a prefix such as `model.`. Waits for the device.
+    pub fn insert_module<M: Module>(&mut self, prefix: &str, module: &M) -> Result<()> {
+        self.insert(prefix, parameters::named(module)?)
+    }
+
+    /// Takes out the tensors of a prefix, sorted by name, and removes the prefix from their names.
+    pub fn take(&mut self, prefix: &str) -> Vec<NamedTensor> {
+        let names = self.tensors.range(prefix.to_owned()..).map(|(name, _)| name);
+        let names: Vec<_> = names.take_while(|name| name.starts_with(prefix)).cloned().collect();
+        let mut taken = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(mut tensor) = self.tensors.remove(&name) {
+                tensor.name.drain(..prefix.len());
+                taken.push(tensor);
+            }
+        }
+        taken
+    }
+
+    /// Fills a module with the tensors of a prefix: all of them, of the right shape.
+    pub fn take_module<M: Module>(&mut self, prefix: &str, module: M) -> Result<M> {
+        let tensors = self.take(prefix);
+        parameters::load(module, tensors, &self.source)
+    }
+
+    /// Refuses tensors that nobody took: the state is of another kind of training.
+    pub fn expect_empty(&self) -> Result<()> {
+        match self.tensors.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Error::file(
+                &self.source,
+                format!("holds {name}, which this recipe has no place for"),
+            )),
+        }
+    }
+
+    /// Writes the file whole, with a checksum over all of it. The folder must exist.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let metadata = BTreeMap::from([
+            (STAGE.to_owned(), self.stage.name().to_owned()),
+            (COUNTERS.to_owned(), self.counters.to_string()),
+        ]);
+        let entries = self.tensors.values().map(Entry::from).collect();
+        container::write(path.as_ref(), FORMAT, metadata, entries)
+    }
+
+    /// Reads a state of `stage` and verifies its checksum and that every value is finite.
+    pub fn load(path: impl AsRef<Path>, stage: Stage) -> Result<Self> {
+        let container = Container::read(path.as_ref(), FORMAT)?;
+        let seen = container.metadata(STAGE)?;
+        if seen != stage.name() {
+            let wanted = stage.name();
+            return Err(container.error(format!("is a state of {seen}, wanted is one of {wanted}")));
+        }
+        let counters = serde_json::from_str(container.metadata(COUNTERS)?)
+            .map_err(|e| container.error(format!("{COUNTERS} in the metadata: {e}")))?;
+        let mut state =
+            Self { stage, source: path.as_ref().to_path_buf(), counters, tensors: BTreeMap::new() };
+        state.insert("", container.floats()?).map_err(|e| container.error(e.to_string()))?;
+        Ok(state)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Counters {
+        step: u64,
+        best: f64,
+        last: f32,
+        none: Option<f64>,
+    }
+
+    const COUNTED: Counters = Counters { step: u64::MAX, best: 0.1 + 0.2, last: 0.1, none: None };
+
+    fn tensor(name: &str, data: &[f32]) -> NamedTensor {
+        NamedTensor::new(name, vec![data.len()], data.to_vec()).unwrap()
+    }
+
+    fn state() -> ResumeState {
+        let mut state = ResumeState::new(Stage::Vqvae, &COUNTED).unwrap();
+        state.insert("model.", vec![tensor("a", &[1.0]), tensor("b", &[-0.0, 1e-45])]).unwrap();
+        state.insert("adamw.m.", vec![tensor("a", &[3.0])]).unwrap();
+        state.insert("models", vec![tensor("x", &[4.0])]).unwrap();
+        state
+    }
+
+    fn path() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vqvae.safetensors");
+        (folder, path)
+    }
+
+    #[test]
+    fn tensors_and_counters_survive_bit_by_bit() {
+        let (_folder, path) = path();
+        state().save(&path).unwrap();
+        let mut read = ResumeState::load(&path, Stage::Vqvae).unwrap();
+        assert_eq!(read.counters::<Counters>().unwrap(), COUNTED);
+        let model = read.take("model.");
+        assert_eq!(model, [tensor("a", &[1.0]), tensor("b", &[-0.0, 1e-45])]);
+        assert_eq!(model[1].data[0].to_bits(), (-0.0f32).to_bits());
+        assert_eq!(read.take("adamw.m."), [tensor("a", &[3.0])]);
+        assert!(read.expect_empty().unwrap_err().to_string().contains("holds modelsx"));
+        assert_eq!(read.take("models"), [tensor("x", &[4.0])]);
+        read.expect_empty().unwrap();
+    }
+
+    #[test]
+    fn every_f64_survives_json() {
+        let mut rng = crate::rng::stream(1, crate::rng::Purpose::Weights, 0, 0);
+        let (_folder, path) = path();
+        let values: Vec<f64> =
+            (0..2_000).map(|_| f64::from_bits(rng.bits())).filter(|v| v.is_finite()).collect();
+        ResumeState::new(Stage::Prior, &values).unwrap().save(&path).unwrap();
+        let read: Vec<f64> = ResumeState::load(&path, Stage::Prior).unwrap().counters().unwrap();
+        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&read), bits(&values));
+    }
+
+    #[test]
+    fn the_same_state_gives_the_same_bytes() {
+        let (_folder, path) = path();
+        state().save(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        ResumeState::load(&path, Stage::Vqvae).unwrap().save(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn the_state_of_another_stage_is_refused() {
+        let (_folder, path) = path();
+        state().save(&path).unwrap();
+        let error = ResumeState::load(&path, Stage::Prior).unwrap_err().to_string();
+        assert!(error.ends_with("is a state of vqvae, wanted is one of prior"), "{error}");
+    }
+
+    #[test]
+    fn damage_anywhere_is_noticed() {
+        let (_folder, path) = path();
+        state().save(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(ResumeState::load(&path, Stage::Vqvae).is_err(), "byte {at}");
+            std::fs::write(&path, &bytes[..at]).unwrap();
+            assert!(ResumeState::load(&path, Stage::Vqvae).is_err(), "length {at}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_not_finite_or_ambiguous_is_not_taken() {
+        let mut state = state();
+        let error = state.insert("adamw.v.", vec![tensor("a", &[f32::NAN])]).unwrap_err();
+        assert!(error.to_string().contains("adamw.v.a holds NaN"), "{error}");
+        let error = state.insert("model.", vec![tensor("a", &[1.0])]).unwrap_err();
+        assert!(error.to_string().contains("model.a is there twice"), "{error}");
+    }
+
+    #[test]
+    fn counters_of_another_shape_are_named() {
+        let error = state().counters::<Vec<u64>>().unwrap_err().to_string();
+        assert!(error.contains("state in the metadata"), "{error}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Where the files of a run are: `checkpoints/<name>/`. It knows names, not contents; only the resolved recipe
+//! passes through it, as JSON.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::atomic;
+use crate::error::{Error, Result};
+
+/// A part of a run that is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The tokenizer.
+    Vqvae,
+    /// The GPT over codes.
+    Prior,
+}
+
+impl Stage {
+    /// As in file names, the metrics log and recipe keys: "vqvae", "prior".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vqvae => "vqvae",
+            Self::Prior => "prior",
+        }
+    }
+}
+
+/// The folder of a run. Nothing is created before [`RunDir::create`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// The run in the folder `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Makes the folder and those below it.
+    pub fn create(&self) -> Result<()> {
+        atomic::create_dir(self.resume_dir())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The run's name: the last part of the folder; "run" where there is none, as in "..".
+    pub fn name(&self) -> String {
+        self.0.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// The resolved recipe.
+    pub fn recipe_path(&self) -> PathBuf {
+        self.0.join("recipe.json")
+    }
+
+    /// The best model of a stage: `vqvae.safetensors`, `prior.safetensors`.
+    pub fn model_path(&self, stage: Stage) -> PathBuf {
+        self.0.join(format!("{}.safetensors", stage.name()))
+    }
+
+    /// The codes of all images.
+    pub fn codes_path(&self) -> PathBuf {
+        self.0.join("codes.safetensors")
+    }
+
+    /// The metrics log.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.0.join("metrics.jsonl")
+    }
+
+    /// The folder with what resuming needs.
+    pub fn resume_dir(&self) -> PathBuf {
+        self.0.join("resume")
+    }
+
+    /// The last state of a stage.
+    pub fn resume_path(&self, stage: Stage) -> PathBuf {
+        self.resume_dir().join(format!("{}.safetensors", stage.name()))
+    }
+
+    /// Whether the stage has begun in this folder: it has a model or a state.
+    pub fn has_stage(&self, stage: Stage) -> bool {
+        self.model_path(stage).exists() || self.resume_path(stage).exists()
+    }
+
+    /// Writes the resolved recipe.
+    pub fn save_recipe<R: Serialize>(&self, recipe: &R) -> Result<()> {
+        write_json(self.recipe_path(), recipe)
+    }
+
+    /// Reads the resolved recipe, or any part of it.
+    pub fn load_recipe<R: DeserializeOwned>(&self) -> Result<R> {
+        let path = self.recipe_path();
+        let bytes = atomic::read(&path)?;
+        serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, e.to_string()))
+    }
+}
+
+/// Writes a value as indented JSON with a final newline, whole. The folder must exist.
+pub fn write_json<T: Serialize>(path: impl AsRef<Path>, value: &T) -> Result<()> {
+    let path = path.as_ref();
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::invalid(format!("cannot write {}: {e}", path.display())))?;
+    text.push('\n');
+    atomic::write(path, text.as_bytes())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_after_its_folder() {
+        assert_eq!(RunDir::new("checkpoints/birds").name(), "birds");
+        assert_eq!(RunDir::new("birds/").name(), "birds");
+        assert_eq!(RunDir::new("..").name(), "run");
+    }
+
+    #[test]
+    fn the_recipe_is_saved_with_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::new(folder.path().join("a/b"));
+        run.create().unwrap();
+        let recipe = json!({"name": "b", "vqvae": {"learning_rate": 3e-4}});
+        run.save_recipe(&recipe).unwrap();
+        assert_eq!(run.load_recipe::<Value>().unwrap(), recipe);
+        assert!(run.resume_dir().is_dir());
+    }
+
+    #[test]
+    fn a_broken_recipe_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::new(folder.path());
+        assert!(run.load_recipe::<Value>().unwrap_err().to_string().starts_with("cannot read"));
+        std::fs::write(run.recipe_path(), "{\"name\": ").unwrap();
+        let error = run.load_recipe::<Value>().unwrap_err().to_string();
+        assert!(error.contains("recipe.json: EOF"), "{error}");
+    }
+
+    #[test]
+    fn a_stage_has_begun_with_a_model_or_a_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::new(folder.path());
+        run.create().unwrap();
+        assert!(!run.has_stage(Stage::Vqvae));
+        std::fs::write(run.resume_path(Stage::Vqvae), "").unwrap();
+        std::fs::write(run.model_path(Stage::Prior), "").unwrap();
+        assert!(run.has_stage(Stage::Vqvae) && run.has_stage(Stage::Prior));
+    }
+}

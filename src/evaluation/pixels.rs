@@ -1,0 +1,106 @@
+//! Errors pixel by pixel. Images may be in any range of width 1 (the program's [-0.5, 0.5] or [0, 1]): none of these
+//! numbers depends on where zero is. Nothing is clamped here; what the decoder says beyond the range counts as error.
+
+use rayon::prelude::*;
+
+/// PSNR of images that agree exactly, and the most that is ever reported: a mean over images should not become
+/// infinite because one of them is black. It stands for an MSE of 1e-10.
+pub const PSNR_CEILING_DB: f64 = 100.0;
+
+/// Mean squared error over all values. The slices must have the same length; 0 for empty ones.
+pub fn mse(originals: &[f32], reconstructions: &[f32]) -> f64 {
+    assert_eq!(originals.len(), reconstructions.len(), "images of different size are compared");
+    if originals.is_empty() {
+        return 0.0;
+    }
+    let pairs = originals.iter().zip(reconstructions);
+    let sum: f64 = pairs.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    sum / originals.len() as f64
+}
+
+/// [`mse`] of each image of `image_len` values.
+pub fn mse_per_image(originals: &[f32], reconstructions: &[f32], image_len: usize) -> Vec<f64> {
+    assert_eq!(originals.len(), reconstructions.len(), "images of different size are compared");
+    assert!(
+        image_len > 0 && originals.len().is_multiple_of(image_len),
+        "{} values are not whole images of {image_len}",
+        originals.len()
+    );
+    originals
+        .par_chunks(image_len)
+        .zip(reconstructions.par_chunks(image_len))
+        .map(|(a, b)| mse(a, b))
+        .collect()
+}
+
+/// Peak signal-to-noise ratio in dB of a mean squared error, for a data range of 1: `-10 log10(mse)`, at most
+/// [`PSNR_CEILING_DB`]. Of the MSE over a whole set it is the PSNR "from the mean", which is lower than the
+/// reported one.
+pub fn psnr_db(mse: f64) -> f64 {
+    (-10.0 * mse.log10()).min(PSNR_CEILING_DB)
+}
+
+/// [`psnr_db`] of each image. The reported PSNR is the [`mean`] of these, as is usual.
+pub fn psnr_db_per_image(originals: &[f32], reconstructions: &[f32], image_len: usize) -> Vec<f64> {
+    mse_per_image(originals, reconstructions, image_len).into_iter().map(psnr_db).collect()
+}
+
+/// Population variance over all values, channels and positions together: what van den Oord et al. divide the
+/// reconstruction error by. 0 for an empty slice.
+pub fn variance(values: &[f32]) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let n = values.len() as f64;
+    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / n;
+    values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / n
+}
+
+/// Arithmetic mean; 0 for an empty slice.
+pub fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_squared_error_is_what_it_says() {
+        assert_eq!(mse(&[0.0, 1.0, 0.5, 0.5], &[0.5, 0.5, 0.5, 0.0]), 0.1875);
+        assert_eq!(mse(&[], &[]), 0.0);
+    }
+
+    #[test]
+    fn an_error_of_a_tenth_everywhere_is_20_db() {
+        let reconstruction = vec![0.1; 12];
+        let psnr = psnr_db_per_image(&[0.0; 12], &reconstruction, 6);
+        assert!(psnr.iter().all(|db| (db - 20.0).abs() < 1e-5), "{psnr:?}");
+    }
+
+    #[test]
+    fn the_mean_of_psnrs_is_above_the_psnr_of_the_mean() {
+        // MSE 0.01 and 0.0001: 20 and 40 dB, mean 30; from the mean MSE 0.00505: 22.97.
+        let per_image = psnr_db_per_image(&[0.0, 0.0], &[0.1, 0.01], 1);
+        assert!((mean(&per_image) - 30.0).abs() < 1e-5);
+        assert!((psnr_db(mse(&[0.0, 0.0], &[0.1, 0.01])) - 22.967).abs() < 1e-3);
+    }
+
+    #[test]
+    fn equal_images_have_the_highest_psnr_and_not_an_infinite_one() {
+        assert_eq!(psnr_db_per_image(&[0.3; 4], &[0.3; 4], 2), [PSNR_CEILING_DB; 2]);
+    }
+
+    #[test]
+    fn the_variance_is_that_of_the_population() {
+        assert_eq!(variance(&[1.0, 2.0, 3.0, 4.0]), 1.25);
+        assert_eq!(variance(&[]), 0.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "5 values are not whole images of 2")]
+    fn half_an_image_is_a_broken_invariant() {
+        mse_per_image(&[0.0; 5], &[0.0; 5], 2);
+    }
+}
