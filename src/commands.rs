@@ -6,6 +6,7 @@
 mod context;
 mod dirs;
 mod session;
+mod stages;
 
 pub mod train_vqvae;
 

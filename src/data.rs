@@ -35,14 +35,18 @@ pub mod dataset;
 
 mod augment;
 
+mod files;
+
 pub mod batches;
 
-pub mod grid;
+mod grid;
 
-pub use batches::{Batch, BatchStream};
+pub use batches::{Batch, BatchStream, Draw, Order};
 pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
 pub use dataset::{Dataset, View};
 pub use decode::{Target, decode_bytes, decode_file};
+pub use files::{image_paths, pixel_size};
 pub use folder::{IMAGE_EXTENSIONS, is_image_path};
+pub use grid::{Layout, Picture, Tiles, grid, pair_rows};
 pub use report::{Report, Skip};
 pub use split::Split;

@@ -10,6 +10,7 @@ mod interval;
 mod job;
 mod state;
 
+pub mod prior;
 pub mod vqvae;
 
 pub use adamw::{AdamW, AdamWConfig, Moments};

@@ -23,5 +23,7 @@ impl Args {
 
 /// Encodes the data set of the run.
 pub fn run(_args: &Args, context: &Context) -> Outcome {
-    anyhow::bail!("extract-codes is not part of this build yet (run {})", context.run.name)
+    let device = context.session.open_device()?;
+    let dataset = context.open_dataset()?;
+    context.encode_dataset(&dataset, &device)
 }

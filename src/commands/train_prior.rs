@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 
 use super::{Context, Outcome};
+use crate::training::Begin;
 use crate::recipe::Override;
 
 /// The flags of `train-prior`.
@@ -24,7 +25,9 @@ impl Args {
     }
 }
 
-/// Trains the prior of the run.
-pub fn run(_args: &Args, context: &Context) -> Outcome {
-    anyhow::bail!("train-prior is not part of this build yet (run {})", context.run.name)
+/// Trains the prior of the run on its code file.
+pub fn run(args: &Args, context: &Context) -> Outcome {
+    let device = context.session.open_device()?;
+    let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
+    context.train_prior(&device, begin)
 }

@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 
 use super::{Context, Outcome};
+use crate::training::Begin;
 use crate::recipe::Override;
 
 /// The flags of `train-vqvae`.
@@ -25,6 +26,9 @@ impl Args {
 }
 
 /// Trains the tokenizer of the run.
-pub fn run(_args: &Args, context: &Context) -> Outcome {
-    anyhow::bail!("train-vqvae is not part of this build yet (run {})", context.run.name)
+pub fn run(args: &Args, context: &Context) -> Outcome {
+    let device = context.session.open_device()?;
+    let dataset = context.open_dataset()?;
+    let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
+    context.train_tokenizer(&dataset, &device, begin)
 }

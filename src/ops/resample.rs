@@ -22,7 +22,8 @@ pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
 /// - `x`: `[batch, height, width, channels]`
 /// - output: `[batch, (height + 2 * padding - kernel) / stride + 1, …, channels]`
 pub fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
-    let options = MaxPoolOptions::new([kernel; 2], [stride; 2], [padding; 2], [1; 2], false);
+    let options =
+        MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([padding; 2]);
     max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
 }
 

@@ -10,7 +10,7 @@ use crate::ops::norm::GroupNorm;
 
 /// `x + out(softmax(q k^T / sqrt(channels)) v)` of the normalised input.
 #[derive(Module, Debug)]
-pub struct SpatialAttention {
+pub(super) struct SpatialAttention {
     norm: GroupNorm,
     qkv: Linear,
     out: Linear,
@@ -29,7 +29,7 @@ impl SpatialAttention {
 
     /// # Shapes
     /// - `x`, output: `[batch, height, width, channels]`
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, height, width, channels] = x.dims();
         let positions = height * width;
         let rows = self.norm.forward(x.clone()).reshape([batch * positions, channels]);

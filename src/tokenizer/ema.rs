@@ -80,7 +80,7 @@ impl EmaCodebook {
         let [n_dead, dim] = rows.dims();
         let ids = Tensor::<1, Int>::from_data(dead, &rows.device());
         let weight = self.correction();
-        let ones = Tensor::ones([n_dead], &rows.device()).mul_scalar(weight);
+        let ones = Tensor::<1>::ones([n_dead], &rows.device()).mul_scalar(weight);
         self.counts = replace_rows(
             self.counts.clone().unsqueeze_dim::<2>(1),
             &ids,

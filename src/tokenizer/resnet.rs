@@ -15,7 +15,7 @@ use crate::ops::resample::upsample_nearest;
 /// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`; the shortcut is the identity where the
 /// channels stay.
 #[derive(Module, Debug)]
-pub struct ResnetBlock {
+pub(super) struct ResnetBlock {
     norm1: GroupNorm,
     conv1: Conv2d,
     norm2: GroupNorm,
@@ -46,7 +46,7 @@ impl ResnetBlock {
 
 /// The residual blocks of one resolution and the way to the next.
 #[derive(Module, Debug)]
-pub struct EncoderLevel {
+pub(super) struct EncoderLevel {
     blocks: Vec<ResnetBlock>,
     down: Option<Conv2d>,
 }
@@ -106,7 +106,7 @@ impl ResnetEncoder {
 
 /// The residual blocks of one resolution and the convolution after doubling it.
 #[derive(Module, Debug)]
-pub struct DecoderLevel {
+pub(super) struct DecoderLevel {
     blocks: Vec<ResnetBlock>,
     up: Option<Conv2d>,
 }

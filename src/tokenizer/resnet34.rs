@@ -21,7 +21,7 @@ const WIDE: usize = 128;
 
 /// Batch normalisation with fixed statistics.
 #[derive(Module, Debug)]
-pub struct FrozenBatchNorm {
+pub(super) struct FrozenBatchNorm {
     weight: Param<Tensor<1>>,
     bias: Param<Tensor<1>>,
     running_mean: Param<Tensor<1>>,
@@ -51,14 +51,14 @@ impl FrozenBatchNorm {
 
 /// 1x1 convolution and norm where a block changes its shape.
 #[derive(Module, Debug)]
-pub struct Downsample {
+pub(super) struct Downsample {
     conv: Conv2d,
     norm: FrozenBatchNorm,
 }
 
 /// Two 3x3 convolutions and a shortcut.
 #[derive(Module, Debug)]
-pub struct BasicBlock {
+pub(super) struct BasicBlock {
     conv1: Conv2d,
     bn1: FrozenBatchNorm,
     conv2: Conv2d,
