@@ -7,22 +7,24 @@
 
 pub mod init;
 
-mod cpu;
-
 pub mod activation;
+pub mod linear;
+pub mod norm;
+
+pub mod conv;
+pub mod resample;
+
+pub mod nearest;
+
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
-pub mod linear;
-pub mod norm;
 pub mod rotary;
 
-use burn::tensor::Device;
+mod cpu;
 
-pub mod conv;
-pub mod nearest;
-pub mod resample;
+use burn::tensor::Device;
 
 pub use activation::{gelu, relu, silu};
 pub use attention::{CausalMask, KeyValues, cached_attention, causal_attention};

@@ -24,7 +24,7 @@ pub enum DeviceSpec {
 }
 
 /// What `--device` takes, for messages and help.
-pub const DEVICE_FORMS: &str = "auto, cpu, gpu, gpu:N, cuda:N, vulkan:N or metal:N";
+pub(super) const DEVICE_FORMS: &str = "auto, cpu, gpu, gpu:N, cuda:N, vulkan:N or metal:N";
 
 /// A larger number is a typing error: no machine has so many.
 const MOST_DEVICES: usize = 1024;

@@ -14,4 +14,4 @@ mod conv;
 mod window;
 
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
-pub use window::Window;
+pub(super) use window::Window;

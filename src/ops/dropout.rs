@@ -36,7 +36,7 @@ pub fn dropout<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
     } else {
         // A mask of attention weights is too large to upload every step.
         device.seed(seed);
-        let uniform = Tensor::random(x.shape(), Distribution::Uniform(0.0, 1.0), &device);
+        let uniform = Tensor::<D>::random(x.shape(), Distribution::Uniform(0.0, 1.0), &device);
         uniform.greater_equal_elem(probability).float() / (1.0 - probability)
     };
     x * mask

@@ -21,13 +21,12 @@ use super::window::{Geometry, Window};
 
 /// Whether `x` lives where these kernels run: on the CPU device, in f32.
 pub(in crate::ops) fn runs_here<const D: usize>(x: &Tensor<D>) -> bool {
-    use burn::tensor::{DType, Device};
-    x.dtype() == DType::F32 && x.device().without_autodiff() == Device::flex()
+    x.dtype() == burn::tensor::DType::F32 && crate::ops::runs_on_host(&x.device())
 }
 
 /// An operand that may be absent.
 #[derive(ExtensionType)]
-pub enum Optional<B: Backend> {
+pub(super) enum Optional<B: Backend> {
     /// It is there.
     Some(FloatTensor<B>),
     /// It is not.
@@ -62,7 +61,7 @@ pub(in crate::ops) fn conv_transpose2d(
 
 /// The operations. Names carry the crate's, since they join Burn's own on the backend.
 #[backend_extension(Flex, Autodiff)]
-pub trait CpuOps: Backend {
+pub(super) trait CpuOps: Backend {
     /// See [`crate::ops::conv::conv2d`].
     fn vqgen_conv2d(
         x: FloatTensor<Self>,

@@ -5,18 +5,18 @@ use std::ops::Range;
 
 /// Size, step and padding of a square convolution kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub(in crate::ops) struct Window {
     /// Height and width of the kernel.
-    pub kernel: usize,
+    pub(in crate::ops) kernel: usize,
     /// Step between two patches.
-    pub stride: usize,
+    pub(in crate::ops) stride: usize,
     /// Zeros around the image.
-    pub padding: usize,
+    pub(in crate::ops) padding: usize,
 }
 
 impl Window {
     /// Patches along an axis of `size` pixels.
-    pub fn patches(&self, size: usize) -> usize {
+    pub(super) fn patches(&self, size: usize) -> usize {
         let padded = size + 2 * self.padding;
         assert!(padded >= self.kernel, "a kernel of {} on {padded} padded pixels", self.kernel);
         (padded - self.kernel) / self.stride + 1
@@ -24,7 +24,7 @@ impl Window {
 
     /// Pixels along an axis that `patches` patches cover, less the padding: the size a transposed
     /// convolution gives.
-    pub fn pixels(&self, patches: usize) -> usize {
+    pub(super) fn pixels(&self, patches: usize) -> usize {
         (patches - 1) * self.stride + self.kernel - 2 * self.padding
     }
 
