@@ -248,7 +248,7 @@ fn braces(token: Option<&TokenTree>) -> Option<TokenStream> {
     }
 }
 
-/// Every source file with its module; `lib.rs`, which only declares modules, is left out.
+/// Every source file with its module, without `lib.rs`, which only declares modules, and without test modules.
 fn sources() -> Vec<(Vec<String>, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
@@ -261,7 +261,8 @@ fn sources() -> Vec<(Vec<String>, String)> {
         let relative = path.strip_prefix(&root).unwrap().with_extension("");
         let module: Vec<String> =
             relative.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
-        if module != ["lib"] {
+        // A test module in a file of its own is test code like one between braces.
+        if module != ["lib"] && module.last().is_none_or(|last| last != "tests") {
             sources.push((module, std::fs::read_to_string(path).unwrap()));
         }
     }
