@@ -57,7 +57,7 @@ impl Progress {
     pub fn handle(&mut self, event: &Event) {
         match event {
             Event::Started { stage, name, step, steps, parameters } => {
-                self.start(*stage, name, *step, *steps, *parameters);
+                self.start(stage, name, *step, *steps, *parameters);
             }
             Event::Stepped { step } => {
                 if let View::Bar(Some(bar)) = &self.view {
@@ -240,7 +240,7 @@ fn count(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -74,7 +74,7 @@ fn usage_errors_exit_with_2_and_say_what_is_allowed() {
         (&["devices", "--device", "tpu"], "allowed are auto, cpu, gpu"),
         (&["devices", "--threads", "0"], "allowed are 1 to 1024"),
         (&["run", "--set", "vqvae.steps"], "not of the form KEY=VALUE"),
-        (&["run", "--seed", "-1"], "--seed"),
+        (&["run", "--seed", "lucky"], "--seed"),
         (&["extract-codes", "--views", "all"], "none, flip"),
         (&["eval", "--split", "tset"], "train, validation, test"),
         (&["sample", "--keep-rows", "2"], "--complete"),
