@@ -1,0 +1,211 @@
+//! The whole pipeline through the binary, on a folder of tiny images: every stage, what it leaves, and what it
+//! refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use image::{Rgb, RgbImage};
+use predicates::str::contains;
+use serde_json::Value;
+use vqgen::checkpoint::{Codes, Kind, ModelFile};
+
+/// Settings that make every stage a matter of milliseconds.
+const TINY: [&str; 23] = [
+    "data.image_size=16",
+    "data.validation=0.2",
+    "data.test=0.2",
+    "vqvae.width=8",
+    "vqvae.residual_width=4",
+    "vqvae.residual_blocks=1",
+    "vqvae.codebook_size=16",
+    "vqvae.code_dim=4",
+    "vqvae.batch_size=8",
+    "vqvae.steps=8",
+    "vqvae.warmup_steps=2",
+    "vqvae.log_every=3",
+    "vqvae.validate_every=4",
+    "vqvae.checkpoint_every=4",
+    "prior.layers=1",
+    "prior.heads=2",
+    "prior.width=8",
+    "prior.batch_size=8",
+    "prior.steps=8",
+    "prior.warmup_steps=2",
+    "prior.log_every=3",
+    "prior.validate_every=4",
+    "sample.columns=2",
+];
+
+/// A temporary folder with `pictures/{red,blue}/*.png` in it.
+struct Workshop(tempfile::TempDir);
+
+impl Workshop {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (class, hue) in [("red", [220, 40, 40]), ("blue", [40, 60, 220])] {
+            let folder = dir.path().join("pictures").join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            for n in 0..20u32 {
+                let picture = RgbImage::from_fn(20 + n, 24, |x, y| {
+                    let inside = (x + n) % 13 < 6 && y % 11 < 7;
+                    Rgb(if inside { hue } else { [250, 250, (n * 12) as u8] })
+                });
+                picture.save(folder.join(format!("{n:02}.png"))).unwrap();
+            }
+        }
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// `vqgen` in the folder, on the CPU.
+    fn vqgen(&self, line: &str) -> Command {
+        let mut command = Command::cargo_bin("vqgen").unwrap();
+        command.current_dir(self.0.path()).args(line.split_whitespace());
+        command.args(["--device", "cpu", "--threads", "2"]);
+        command
+    }
+
+    /// The same with the tiny recipe.
+    fn tiny(&self, line: &str) -> Command {
+        let mut command = self.vqgen(line);
+        command.args(["--data", "pictures", "--run", "checkpoints/tiny"]);
+        for key in TINY {
+            command.args(["--set", key]);
+        }
+        command
+    }
+}
+
+fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
+}
+
+#[test]
+fn one_command_takes_images_through_all_stages_and_leaves_pictures() {
+    let shop = Workshop::new();
+    shop.tiny("run").assert().success().stdout(contains("generations/tiny/samples-seed-0.png"));
+    for file in [
+        "checkpoints/tiny/recipe.json",
+        "checkpoints/tiny/metrics.jsonl",
+        "generations/tiny/samples-seed-0.json",
+        "reconstructions/tiny/test.png",
+        "reconstructions/tiny/training/step-000008.png",
+    ] {
+        assert!(shop.path(file).is_file(), "{file}");
+    }
+    let tokenizer =
+        ModelFile::load(shop.path("checkpoints/tiny/vqvae.safetensors"), Kind::Tokenizer).unwrap();
+    let codes = Codes::load(shop.path("checkpoints/tiny/codes.safetensors")).unwrap();
+    let prior =
+        ModelFile::load(shop.path("checkpoints/tiny/prior.safetensors"), Kind::Prior).unwrap();
+    assert_eq!(codes.n_images(), 80); // as it is and mirrored
+    assert_eq!(codes.classes, ["blue", "red"]);
+    assert_eq!(codes.tokenizer, tokenizer.fingerprint());
+    assert_eq!(prior.metadata("tokenizer").unwrap(), tokenizer.fingerprint());
+    assert_eq!(prior.metadata("codes").unwrap(), codes.fingerprint());
+    for line in std::fs::read_to_string(shop.path("checkpoints/tiny/metrics.jsonl")).unwrap().lines()
+    {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(line["stage"].is_string() && line["step"].is_u64() && line["split"].is_string());
+    }
+
+    // A second run finds everything done and changes no model.
+    let before = bytes(shop.path("checkpoints/tiny/prior.safetensors"));
+    shop.tiny("run").assert().success();
+    assert_eq!(before, bytes(shop.path("checkpoints/tiny/prior.safetensors")));
+
+    // The run remembers its recipe: the numbers need no flag but the run.
+    let output = shop.vqgen("eval --run checkpoints/tiny --json").assert().success();
+    let line: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    for key in ["mse", "nmse", "psnr_db", "ssim", "perplexity", "nats_per_code", "bits_per_pixel"] {
+        assert!(line[key].is_number(), "{key} in {line}");
+    }
+    assert_eq!((&line["split"], line["codes_used"].is_u64()), (&Value::from("test"), true));
+}
+
+#[test]
+fn image_i_of_a_seed_does_not_depend_on_how_many_are_sampled() {
+    let shop = Workshop::new();
+    shop.tiny("run").assert().success();
+    let sample = |n: usize, output: &str| {
+        shop.vqgen(&format!("sample --run checkpoints/tiny --seed 7 -n {n} --separate -o {output}"))
+            .assert()
+            .success();
+    };
+    sample(4, "few/s.png");
+    sample(37, "many/s.png");
+    for i in 0..4 {
+        let name = format!("s-{i:04}.png");
+        assert_eq!(bytes(shop.path("few").join(&name)), bytes(shop.path("many").join(&name)));
+    }
+    shop.vqgen("sample --run checkpoints/tiny --class RED --temperature 0 -n 2 -o greedy.png")
+        .assert()
+        .success();
+    shop.vqgen("sample --run checkpoints/tiny --complete pictures/red/03.png --keep-rows 2 -n 2")
+        .assert()
+        .success()
+        .stderr(contains("is 23x24 pixels, the tokenizer is for 16x16"));
+    for (line, message) in [
+        ("--class green", "cannot sample class green: the classes are blue, red"),
+        ("--top-k 17", "top-k is 17, allowed are 1 to 16"),
+        ("--temperature -1", "temperature"),
+        ("--complete pictures/red/03.png --keep-rows 4", "allowed are 1 to 3"),
+        ("--complete missing.png", "missing.png"),
+    ] {
+        shop.vqgen(&format!("sample --run checkpoints/tiny -n 2 {line}"))
+            .assert()
+            .code(1)
+            .stderr(contains(message));
+    }
+    shop.vqgen("reconstruct pictures/red pictures/blue/01.png --run checkpoints/tiny -n 5 -o r.png")
+        .assert()
+        .success();
+    assert!(shop.path("r.png").is_file());
+}
+
+#[test]
+fn training_goes_on_where_it_stopped() {
+    let shop = Workshop::new();
+    let constant = ["--set", "vqvae.schedule=constant"];
+    shop.tiny("train-vqvae --steps 4").args(constant).assert().success();
+    shop.tiny("train-vqvae --steps 8")
+        .args(constant)
+        .assert()
+        .code(1)
+        .stderr(contains("already holds a vqvae stage: go on with --resume"));
+    shop.tiny("train-vqvae --steps 8 --resume").args(constant).assert().success();
+    let stopped = bytes(shop.path("checkpoints/tiny/resume/vqvae.safetensors"));
+    std::fs::remove_dir_all(shop.path("checkpoints")).unwrap();
+    shop.tiny("train-vqvae --steps 8").args(constant).assert().success();
+    assert!(stopped == bytes(shop.path("checkpoints/tiny/resume/vqvae.safetensors")));
+
+    shop.tiny("train-vqvae --steps 9 --resume --set vqvae.width=16")
+        .args(constant)
+        .assert()
+        .code(1)
+        .stderr(contains("vqvae.width was 8 and is now 16"));
+    shop.tiny("train-prior --resume").assert().code(1);
+}
+
+#[test]
+fn files_that_do_not_belong_together_are_refused() {
+    let shop = Workshop::new();
+    shop.tiny("train-prior").assert().code(1).stderr(contains("run train-vqvae first"));
+    shop.tiny("run").assert().success();
+    std::fs::remove_file(shop.path("checkpoints/tiny/vqvae.safetensors")).unwrap();
+    std::fs::remove_dir_all(shop.path("checkpoints/tiny/resume")).unwrap();
+    shop.tiny("train-vqvae --seed 5").assert().success();
+    shop.vqgen("sample --run checkpoints/tiny -n 2")
+        .assert()
+        .code(1)
+        .stderr(contains("was trained on codes of tokenizer"))
+        .stderr(contains("run extract-codes and train-prior again"));
+    shop.vqgen("sample --run checkpoints/none -n 2")
+        .assert()
+        .code(1)
+        .stderr(contains("there is no checkpoints/none/vqvae.safetensors (run train-vqvae first"));
+}
