@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | 0 | [`ops`], [`tokenizer`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
 //! | 1 | [`data`], [`device`], [`recipe`] | files to pixels, the choice of a device, what to do |
-//! | 2 | [`checkpoint`], [`training`], [`evaluation`] | runs: their files, their loops, their numbers |
+//! | 2 | [`checkpoint`], [`training`], [`evaluation`], [`generation`] | runs: their files, loops and numbers |
 //! | 3 | [`commands`], [`progress`] | one file a subcommand, and what the user sees meanwhile |
 //! | 4 | [`cli`], `main` | arguments |
 //!
@@ -28,10 +28,30 @@
 pub mod error;
 pub mod rng;
 
+pub mod ops;
+
 pub mod tokenizer;
 
 pub mod prior;
 
+pub mod sampling;
+
+pub mod generation;
+
+pub mod data;
+
+pub mod device;
+
+pub mod recipe;
+
 pub mod checkpoint;
 
 pub mod evaluation;
+
+pub mod training;
+
+pub mod progress;
+
+pub mod commands;
+
+pub mod cli;

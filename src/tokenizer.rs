@@ -3,4 +3,24 @@
 
 mod config;
 
+mod plain;
+
+mod attention;
+mod resnet;
+mod resnet34;
+
+mod quantizer;
+
+mod ema;
+mod kmeans;
+
+mod model;
+
 pub use config::{TokenizerConfig, TokenizerPreset};
+pub use ema::{EmaCodebook, IdleCodes, draw_rows, replace_rows};
+pub use kmeans::kmeans;
+pub use model::{Decoder, Encoder, Tokenizer, TokenizerOutput};
+pub use plain::{PlainDecoder, PlainEncoder};
+pub use quantizer::{Codebook, Quantized};
+pub use resnet::{ResnetDecoder, ResnetEncoder};
+pub use resnet34::Resnet34Encoder;

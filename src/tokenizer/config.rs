@@ -148,11 +148,27 @@ impl TokenizerConfig {
                 self.halvings, self.channels
             )));
         }
+        if self.width % 16 != 0 {
+            return Err(Error::invalid(format!(
+                "vqvae.width is {}, the resnet34 preset needs a multiple of 16",
+                self.width
+            )));
+        }
         Ok(())
+    }
+
+    /// Channels of the residual blocks at each resolution, finest first (`resnet`, and the decoder of `resnet34`).
+    pub fn level_widths(&self) -> Vec<usize> {
+        match self.preset {
+            // Full-resolution feature maps are what costs: as many numbers at each level as at the coarsest.
+            TokenizerPreset::Resnet34 => [8, 4, 2, 1].map(|part| self.width / part).to_vec(),
+            _ => self.channel_multipliers.iter().map(|factor| self.width * factor).collect(),
+        }
     }
 
     /// Groups of every GroupNorm: 32 as published, fewer for narrow models.
     pub fn norm_groups(&self) -> usize {
-        [32, 16, 8, 4, 2].into_iter().find(|g| self.width % g == 0).unwrap_or(1)
+        let narrowest = self.level_widths().into_iter().min().unwrap_or(self.width);
+        [32, 16, 8, 4, 2].into_iter().find(|groups| narrowest % groups == 0).unwrap_or(1)
     }
 }

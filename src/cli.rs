@@ -1,0 +1,142 @@
+//! The command line: what can be typed, its help, and which command a line of it runs. It computes nothing.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    Context, GlobalArgs, Outcome, Session, bench, devices, eval, extract_codes, reconstruct, run,
+    sample, train_prior, train_vqvae,
+};
+
+const RECIPES_HELP: &str = "\
+One experiment is one recipe, one run is one folder. Start with:
+  vqgen run                                      the built-in recipe quickstart, all stages
+  vqgen run --data my-pictures --run checkpoints/mine
+  vqgen sample --run checkpoints/mine -n 16
+
+Results go to stdout, everything else to stderr.
+Exit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.";
+
+/// `vqgen`: its flags and its subcommand.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vqgen",
+    version,
+    about = "Learns to draw: trains a VQ-VAE and a GPT on a folder of images, then samples new ones",
+    after_help = RECIPES_HELP,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// All stages of a recipe, one after the other: skips what is finished, resumes what is not
+    #[command(after_help = "Examples:
+  vqgen run
+  vqgen run --config fashion-mnist --data data/fashion-mnist
+  vqgen run --data my-pictures --run checkpoints/mine --set data.image_size=64")]
+    Run,
+
+    /// Stage 1: train encoder, codebook and decoder
+    #[command(after_help = "Examples:
+  vqgen train-vqvae --config cifar10
+  vqgen train-vqvae --run checkpoints/mine --resume --steps 5000
+  vqgen train-vqvae --set vqvae.codebook_size=1024 --set vqvae.preset=resnet")]
+    TrainVqvae(train_vqvae::Args),
+
+    /// Every image becomes a grid of code ids, all in one file
+    #[command(after_help = "Examples:
+  vqgen extract-codes --run checkpoints/mine
+  vqgen extract-codes --run checkpoints/mine --views flip")]
+    ExtractCodes(extract_codes::Args),
+
+    /// Stage 2: train a GPT to predict the next code
+    #[command(after_help = "Examples:
+  vqgen train-prior --run checkpoints/mine
+  vqgen train-prior --run checkpoints/mine --set prior.preset=medium --set prior.dropout=0.2")]
+    TrainPrior(train_prior::Args),
+
+    /// Codes from the GPT, decoded to images, in one grid
+    #[command(after_help = "Examples:
+  vqgen sample --run checkpoints/mine -n 16 --seed 7
+  vqgen sample --class Flags --temperature 0.9 --top-p 0.95 -o flags.png
+  vqgen sample --complete face.png --keep-rows 4 -n 8 --separate
+
+Image i of a seed is the same however many are sampled with it.")]
+    Sample(sample::Args),
+
+    /// Any images through the tokenizer and back, originals beside reconstructions
+    #[command(after_help = "Examples:
+  vqgen reconstruct --run checkpoints/mine
+  vqgen reconstruct my-pictures one-more.jpg -n 16 -o compare.png")]
+    Reconstruct(reconstruct::Args),
+
+    /// The honest numbers of a run: PSNR, SSIM, code usage, nats per code, bits per pixel
+    #[command(after_help = "Examples:
+  vqgen eval --run checkpoints/mine
+  vqgen eval --run checkpoints/mine --split validation --json")]
+    Eval(eval::Args),
+
+    /// The speed of this machine on named shapes, a JSON object a line
+    #[command(after_help = "Examples:
+  vqgen bench
+  vqgen bench --case gpt --repeats 20 --device gpu")]
+    Bench(bench::Args),
+
+    /// What this build can run on here, and what --device auto takes
+    Devices,
+}
+
+impl Cli {
+    /// Does what the line says.
+    ///
+    /// # Errors
+    /// Whatever the command fails with; [`crate::commands::exit_code`] knows its exit code.
+    pub fn run(&self) -> Outcome {
+        let session = self.global.session();
+        session.catch_interrupts()?;
+        session.compute_with(self.global.threads, || self.dispatch(session.clone()))
+    }
+
+    fn dispatch(&self, session: Session) -> Outcome {
+        let global = &self.global;
+        match &self.command {
+            Command::Run => run::run(&Context::new(global, &[], session)?),
+            Command::TrainVqvae(args) => {
+                train_vqvae::run(args, &Context::new(global, &args.overrides(), session)?)
+            }
+            Command::ExtractCodes(args) => {
+                extract_codes::run(args, &Context::new(global, &args.overrides(), session)?)
+            }
+            Command::TrainPrior(args) => {
+                train_prior::run(args, &Context::new(global, &args.overrides(), session)?)
+            }
+            Command::Sample(args) => {
+                sample::run(args, &Context::new(global, &args.overrides(), session)?)
+            }
+            Command::Reconstruct(args) => {
+                reconstruct::run(args, &Context::new(global, &[], session)?)
+            }
+            Command::Eval(args) => eval::run(args, &Context::new(global, &[], session)?),
+            Command::Bench(args) => bench::run(args, &session),
+            Command::Devices => devices::run(&session),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,192 @@
+//! From the flags that every subcommand takes to what a command works with: one resolved recipe and the folders
+//! of one run.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{RunDirs, Session};
+use crate::device::{DeviceSpec, MOST_THREADS};
+use crate::error::Result;
+use crate::recipe::{Override, Recipe};
+
+/// The recipe when neither `--config` nor the run names one.
+const DEFAULT_RECIPE: &str = "quickstart";
+
+/// The flags of every subcommand.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Options of every subcommand")]
+pub struct GlobalArgs {
+    /// The recipe: a JSON file, or one of the built-in quickstart, emoji-64, fashion-mnist, cifar10, birds
+    /// [default: the recipe saved with the run, or else quickstart]
+    #[arg(long, global = true, value_name = "RECIPE")]
+    pub config: Option<String>,
+
+    /// Set a key of the recipe, as in --set vqvae.codebook_size=1024; may be given several times
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<Override>,
+
+    /// The folder of the run; its last part is the name [default: checkpoints/<name of the recipe>]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+
+    /// The images: a folder (sub-folders are classes), a folder of IDX or CIFAR-10 files, or
+    /// embedded:noto-emoji [default: the recipe's data.path]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub data: Option<String>,
+
+    /// Where to compute: auto, cpu, gpu, gpu:N, cuda:N, vulkan:N or metal:N, numbered as `vqgen devices` lists
+    /// them; auto is the first hardware GPU, or else the CPU
+    #[arg(
+        long,
+        global = true,
+        value_name = "DEVICE",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub device: DeviceSpec,
+
+    /// Everything random follows from it [default: the recipe's seed]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+
+    /// Threads that compute on the CPU [default: one a core]
+    #[arg(long, global = true, value_name = "N", value_parser = thread_count)]
+    pub threads: Option<usize>,
+
+    /// Show warnings and errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Fail on the first image that cannot be decoded, instead of skipping it
+    #[arg(long, global = true)]
+    pub strict: bool,
+}
+
+fn thread_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads) if (1..=MOST_THREADS).contains(&threads) => Ok(threads),
+        _ => Err(format!("allowed are 1 to {MOST_THREADS}")),
+    }
+}
+
+impl GlobalArgs {
+    /// The part that is about the process.
+    pub fn session(&self) -> Session {
+        Session {
+            device: self.device,
+            quiet: self.quiet,
+            strict: self.strict,
+            ..Session::default()
+        }
+    }
+
+    /// What the flags say about keys of the recipe, after those of `--set`.
+    fn overrides(&self) -> Vec<Override> {
+        let data = self.data.iter().map(|path| Override::of_flag("--data", "data.path", path));
+        let seed = self.seed.iter().map(|seed| Override::of_flag("--seed", "seed", seed));
+        self.set.iter().cloned().chain(data).chain(seed).collect()
+    }
+}
+
+/// What a command works with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The recipe with every value filled in and checked; its name is that of the run.
+    pub recipe: Recipe,
+    /// The folders of the run.
+    pub run: RunDirs,
+    /// The process.
+    pub session: Session,
+}
+
+impl Context {
+    /// Resolves the recipe and the run. `of_command` are the keys that the subcommand's own flags stand for; they
+    /// come last.
+    ///
+    /// Without `--config`, a run that exists goes on with its own recipe: `sample` after `train-prior --set …`
+    /// needs no repetition of the overrides.
+    ///
+    /// # Errors
+    /// A recipe that cannot be read or has a wrong key or value, or a run folder without a name.
+    pub fn new(args: &GlobalArgs, of_command: &[Override], session: Session) -> Result<Self> {
+        let mut overrides = args.overrides();
+        overrides.extend_from_slice(of_command);
+        let (recipe, run) = match (&args.config, &args.run) {
+            (Some(config), run) => {
+                let recipe = Recipe::load(config, &overrides)?;
+                let run = match run {
+                    Some(dir) => RunDirs::at(dir)?,
+                    None => RunDirs::named(&recipe.name),
+                };
+                (recipe, run)
+            }
+            (None, run) => {
+                let run = match run {
+                    Some(dir) => RunDirs::at(dir)?,
+                    // The overrides may name the run, so the built-in recipe is resolved to learn its name.
+                    None => RunDirs::named(&Recipe::load(DEFAULT_RECIPE, &overrides)?.name),
+                };
+                let saved = run.dir.recipe_path();
+                let recipe = match saved.to_str() {
+                    Some(path) if saved.is_file() => {
+                        session.note(format_args!("recipe {path}"));
+                        Recipe::load(path, &overrides)?
+                    }
+                    _ => Recipe::load(DEFAULT_RECIPE, &overrides)?,
+                };
+                (recipe, run)
+            }
+        };
+        let recipe = Recipe { name: run.name.clone(), ..recipe };
+        recipe.validate()?;
+        Ok(Self { recipe, run, session })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn quiet(args: &GlobalArgs, of_command: &[Override]) -> Result<Context> {
+        Context::new(args, of_command, Session { quiet: true, ..Session::default() })
+    }
+
+    #[test]
+    fn a_run_folder_names_the_run_and_its_recipe_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("kites");
+        let args = GlobalArgs {
+            run: Some(run.clone()),
+            set: vec!["vqvae.codebook_size=64".parse().unwrap()],
+            ..GlobalArgs::default()
+        };
+        let first = quiet(&args, &[]).unwrap();
+        assert_eq!((first.recipe.name.as_str(), first.recipe.vqvae.codebook_size), ("kites", 64));
+
+        std::fs::create_dir(&run).unwrap();
+        std::fs::write(first.run.dir.recipe_path(), first.recipe.to_json()).unwrap();
+        let again = GlobalArgs { run: Some(run), seed: Some(7), ..GlobalArgs::default() };
+        let again = quiet(&again, &[]).unwrap();
+        assert_eq!(again.recipe, Recipe { seed: 7, ..first.recipe });
+    }
+
+    #[test]
+    fn the_flags_of_a_command_win_over_set_and_errors_name_the_flag() {
+        let args = GlobalArgs {
+            config: Some("birds".to_owned()),
+            set: vec!["vqvae.steps=5".parse().unwrap()],
+            data: Some("my pictures".to_owned()),
+            ..GlobalArgs::default()
+        };
+        let context = quiet(&args, &[Override::of_flag("--steps", "vqvae.steps", 9)]).unwrap();
+        assert_eq!(context.recipe.vqvae.steps, 9);
+        assert_eq!(context.recipe.data.path, "my pictures");
+        assert!(context.run.dir.path().ends_with("checkpoints/birds"));
+
+        let wrong = Override::of_flag("--top-p", "sample.top_p", f64::NAN);
+        let message = quiet(&args, &[wrong]).unwrap_err().to_string();
+        assert_eq!(message, r#"sample.top_p in --top-p is "NaN", wanted a number"#);
+    }
+}

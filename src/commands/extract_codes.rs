@@ -1,0 +1,29 @@
+//! `vqgen extract-codes`: every image of the data set becomes a grid of code ids, all in one file.
+
+use clap::Args as ClapArgs;
+
+use super::{Context, Outcome};
+use crate::recipe::Override;
+
+/// The flags of `extract-codes`.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct Args {
+    /// Which views of an image to encode: none is the image as it is, flip adds its mirror image
+    /// [default: the recipe's prior.views]
+    #[arg(long, value_name = "VIEWS", value_parser = ["none", "flip"], hide_possible_values = true)]
+    pub views: Option<String>,
+}
+
+impl Args {
+    /// The recipe keys that these flags stand for.
+    pub fn overrides(&self) -> Vec<Override> {
+        self.views.iter().map(|views| Override::of_flag("--views", "prior.views", views)).collect()
+    }
+}
+
+/// Encodes the data set of the run.
+pub fn run(_args: &Args, context: &Context) -> Outcome {
+    let device = context.session.open_device()?;
+    let dataset = context.open_dataset()?;
+    context.encode_dataset(&dataset, &device)
+}

@@ -1,0 +1,126 @@
+//! `vqgen reconstruct`: images through the tokenizer and back, originals beside reconstructions.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args as ClapArgs;
+
+use super::stages::{
+    ENCODE_BATCH, LoadedTokenizer, create_parent, decode, separate_path, write_pairs, write_picture,
+};
+use super::{Context, Outcome};
+use crate::data::{
+    Dataset, Layout, Split, Target, Tiles, View, decode_file, grid, image_paths, pixels,
+};
+use crate::device::Device;
+use crate::evaluation::images_on;
+
+/// The flags of `reconstruct`.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct Args {
+    /// Images, or folders of images [default: images held out from training]
+    #[arg(value_name = "PATHS")]
+    pub paths: Vec<PathBuf>,
+
+    /// Most images to reconstruct
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 32)]
+    pub count: usize,
+
+    /// Also write each reconstruction as a file of its own
+    #[arg(long)]
+    pub separate: bool,
+
+    /// Where to write the grid, a PNG file [default: in reconstructions/<run>]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Reconstructs images with the tokenizer of the run.
+pub fn run(args: &Args, context: &Context) -> Outcome {
+    let device = context.session.open_device()?;
+    if args.paths.is_empty() {
+        let dataset = context.open_dataset()?;
+        return held_out(args, context, &dataset, &device);
+    }
+    let tokenizer = context.load_tokenizer(&device)?;
+    let config = tokenizer.model.config();
+    let target = Target {
+        image_size: config.image_size,
+        channels: config.channels,
+        background: context.recipe.data.background,
+    };
+    let originals = read(args, context, &target)?;
+    let name = format!("images-{}.png", originals.len() / target.n_bytes());
+    write(args, context, &tokenizer, &originals, &device, &name)
+}
+
+/// Reconstructs images of the test split, or of the next best one.
+pub(super) fn held_out(
+    args: &Args,
+    context: &Context,
+    dataset: &Dataset,
+    device: &Device,
+) -> Outcome {
+    let tokenizer = context.load_tokenizer(device)?;
+    context.check_images_fit(dataset, tokenizer.model.config())?;
+    let splits = [Split::Test, Split::Validation, Split::Train];
+    let split = splits.into_iter().find(|split| !dataset.is_empty(*split));
+    let split = split.context("the data set holds no image")?;
+    let n = dataset.len(split).min(args.count);
+    // Spread over the split: its order is that of the classes.
+    let indices: Vec<usize> = (0..n).map(|i| i * dataset.len(split) / n).collect();
+    let originals = dataset.pixels(split, &indices, View::AsIs)?;
+    write(args, context, &tokenizer, &originals, device, &format!("{split}.png"))
+}
+
+/// The pixels of the first images at or below the paths; what cannot be read is named and left out.
+fn read(args: &Args, context: &Context, target: &Target) -> anyhow::Result<Vec<u8>> {
+    let mut pixels = Vec::new();
+    let mut n = 0;
+    for path in image_paths(&args.paths)? {
+        if n == args.count {
+            break;
+        }
+        match decode_file(&path, target) {
+            Ok(image) => {
+                pixels.extend(image);
+                n += 1;
+            }
+            Err(error) if context.session.strict => return Err(error.into()),
+            Err(error) => context.session.warn(format_args!("skipped: {error}")),
+        }
+    }
+    anyhow::ensure!(n > 0, "none of the files could be read as an image");
+    Ok(pixels)
+}
+
+fn write(
+    args: &Args,
+    context: &Context,
+    tokenizer: &LoadedTokenizer,
+    originals: &[u8],
+    device: &Device,
+    name: &str,
+) -> Outcome {
+    let config = tokenizer.model.config();
+    let (size, channels) = (config.image_size, config.channels);
+    let path = args.output.clone().unwrap_or_else(|| context.run.reconstructions.join(name));
+    create_parent(&path)?;
+    let mut codes = Vec::new();
+    for part in originals.chunks(ENCODE_BATCH * size * size * channels) {
+        let images = images_on(device, pixels::to_model(part), size, channels);
+        let ids = tokenizer.model.encode(images).into_data(); // sync
+        let ids: Vec<u16> = ids.iter::<i64>().map(|id| id as u16).collect();
+        codes.extend(ids.chunks_exact(config.n_codes()).map(<[u16]>::to_vec));
+    }
+    let decoded = decode(&tokenizer.model, &codes, device);
+    write_pairs(&path, originals, &decoded, size, channels, context.recipe.sample.scale)?;
+    if args.separate {
+        for (index, image) in decoded.chunks_exact(size * size * channels).enumerate() {
+            let tiles = Tiles { pixels: image, height: size, width: size, channels };
+            let single = Layout { columns: 1, padding: 0, ..Layout::default() };
+            write_picture(&separate_path(&path, index), &grid(&tiles, &single)?)?;
+        }
+    }
+    context.session.result(path.display())
+}

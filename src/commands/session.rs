@@ -1,0 +1,91 @@
+//! The process as the commands see it: which device, how loud, and whether the user wants it to stop.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+
+use crate::device::{self, Device, DeviceSpec};
+use crate::error::Result;
+use crate::progress::Progress;
+
+/// What holds for the whole process, whatever the recipe.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    /// The device asked for; [`Session::open_device`] starts it.
+    pub device: DeviceSpec,
+    /// Whether only warnings and errors are shown.
+    pub quiet: bool,
+    /// Whether one unreadable image is an error.
+    pub strict: bool,
+    /// Set by the first Ctrl-C: save the state and return [`Error::Interrupted`](crate::error::Error).
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// Makes Ctrl-C (and a polite kill) set [`Session::stop`]; the second one exits at once. Once a process.
+    pub fn catch_interrupts(&self) -> anyhow::Result<()> {
+        let stop = Arc::clone(&self.stop);
+        ctrlc::set_handler(move || {
+            if stop.swap(true, Ordering::SeqCst) {
+                process::exit(130);
+            }
+            let _ = writeln!(io::stderr(), "stopping after this step; again to stop at once");
+        })
+        .context("cannot handle Ctrl-C")
+    }
+
+    /// Runs `program` among `threads` compute threads, one a core by default. Once a process.
+    pub fn compute_with<T: Send>(
+        &self,
+        threads: Option<usize>,
+        program: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        device::in_pool(threads, program)?
+    }
+
+    /// Whether the user asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Starts the device and says which one it is.
+    pub fn open_device(&self) -> Result<Device> {
+        let opened = device::open(self.device)?;
+        self.note(format_args!("device {}: {}", opened.spec, opened.description));
+        if let Some(note) = opened.note {
+            self.warn(note);
+        }
+        Ok(opened.device)
+    }
+
+    /// A view of long work on stderr.
+    pub fn progress(&self) -> Progress {
+        Progress::stderr(self.quiet)
+    }
+
+    /// A line on stderr, unless quiet.
+    pub fn note(&self, message: impl Display) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr(), "{message}");
+        }
+    }
+
+    /// A warning on stderr, also when quiet.
+    pub fn warn(&self, message: impl Display) {
+        let _ = writeln!(io::stderr(), "warning: {message}");
+    }
+
+    /// A line of the result, on stdout. A reader that has seen enough (`| head`) is no error.
+    pub fn result(&self, line: impl Display) -> anyhow::Result<()> {
+        match writeln!(io::stdout(), "{line}") {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write to stdout")
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The steps that several commands share: opening the data set, loading the models of a run, writing
+//! pictures, and one function a stage, so that `run` does exactly what the subcommands do.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::Context;
+use crate::checkpoint::{
+    Codes, Kind, ModelFile, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, Stage, VIEW_FLIPPED,
+    VIEW_PLAIN, atomic, check_codes,
+};
+use crate::data::{Batch, Dataset, Layout, Picture, Split, Tiles, View, grid, pair_rows};
+use crate::device::Device;
+use crate::evaluation::images_on;
+use crate::prior::{Gpt, PriorConfig};
+use crate::progress::Progress;
+use crate::recipe::Views;
+use crate::tokenizer::{Tokenizer, TokenizerConfig};
+use crate::training::{Begin, Event, Job, prior::train_prior, vqvae::train_vqvae};
+
+/// Images a pass when nothing is trained: enough to fill the cores, little enough for any memory.
+pub(super) const ENCODE_BATCH: usize = 64;
+/// Pairs in a row of a picture of originals and reconstructions.
+const PAIR_COLUMNS: usize = 8;
+
+/// A trained tokenizer and what its file says of itself.
+pub(super) struct LoadedTokenizer {
+    pub(super) model: Tokenizer,
+    pub(super) file: ModelFile,
+}
+
+/// A trained prior and what its file says of itself.
+pub(super) struct LoadedPrior {
+    pub(super) model: Gpt,
+    pub(super) file: ModelFile,
+    pub(super) classes: Vec<String>,
+}
+
+impl Context {
+    /// Opens the data set of the recipe and says what was read and what was not.
+    pub(super) fn open_dataset(&self) -> anyhow::Result<Arc<Dataset>> {
+        let dataset = Dataset::open(&self.recipe.data, self.session.strict)
+            .with_context(|| format!("cannot read the images of {}", self.recipe.data.path))?;
+        let report = dataset.report();
+        self.session.note(format_args!("data {report}"));
+        Ok(Arc::new(dataset))
+    }
+
+    /// Loads the tokenizer of the run; its shape comes from its file.
+    pub(super) fn load_tokenizer(&self, device: &Device) -> anyhow::Result<LoadedTokenizer> {
+        let path = self.run.dir.model_path(Stage::Vqvae);
+        let file = ModelFile::load(&path, Kind::Tokenizer).with_context(|| missing(&path))?;
+        let config: TokenizerConfig = file.config()?;
+        config.validate().with_context(|| format!("{} is damaged", path.display()))?;
+        let model = Tokenizer::new(&config, 0, device);
+        let model = file.clone().load_into(model)?;
+        Ok(LoadedTokenizer { model, file })
+    }
+
+    /// Loads the prior of the run; its shape comes from its file.
+    pub(super) fn load_prior(&self, device: &Device) -> anyhow::Result<LoadedPrior> {
+        let path = self.run.dir.model_path(Stage::Prior);
+        let file = ModelFile::load(&path, Kind::Prior).with_context(|| missing(&path))?;
+        let config: PriorConfig = file.config()?;
+        config.validate().with_context(|| format!("{} is damaged", path.display()))?;
+        let classes: Vec<String> = file.json("classes")?;
+        let model = file.clone().load_into(Gpt::new(&config, 0, device))?;
+        Ok(LoadedPrior { model, file, classes })
+    }
+
+    /// Stage 1.
+    pub(super) fn train_tokenizer(
+        &self,
+        dataset: &Arc<Dataset>,
+        device: &Device,
+        begin: Begin,
+    ) -> anyhow::Result<()> {
+        self.save_recipe(Stage::Vqvae, begin)?;
+        let mut progress = self.session.progress();
+        let previews = self.run.reconstructions.join("training");
+        let mut failed = None;
+        let mut emit = |event: Event| {
+            if let Event::Preview { step, originals, reconstructions } = &event {
+                let path = previews.join(format!("step-{step:06}.png"));
+                let (size, channels) = (dataset.image_size(), dataset.channels());
+                let written = write_pairs(&path, originals, reconstructions, size, channels, 2);
+                failed = failed.take().or(written.err());
+            }
+            progress.handle(&event);
+        };
+        let stop = &self.session.stop;
+        let job = Job { run: &self.run.dir, begin, stop, emit: &mut emit };
+        let outcome = train_vqvae(&self.recipe, dataset, device, job)?;
+        if let Some(error) = failed {
+            self.session.warn(format_args!("{error:#}"));
+        }
+        if let Some(best) = outcome.best {
+            let step = outcome.best_step;
+            self.session.note(format_args!("best validation MSE/variance {best:.4} at step {step}"));
+        }
+        Ok(())
+    }
+
+    /// Every image of every split becomes codes.
+    pub(super) fn encode_dataset(&self, dataset: &Dataset, device: &Device) -> anyhow::Result<()> {
+        let tokenizer = self.load_tokenizer(device)?;
+        self.check_images_fit(dataset, tokenizer.model.config())?;
+        let mut progress = self.session.progress();
+        let codes = encode(&tokenizer, dataset, self.recipe.prior.views, device, &mut progress)?;
+        let path = self.run.dir.codes_path();
+        codes.save(&path)?;
+        self.session.note(format_args!("wrote {}", path.display()));
+        Ok(())
+    }
+
+    /// Stage 2.
+    pub(super) fn train_prior(&self, device: &Device, begin: Begin) -> anyhow::Result<()> {
+        let tokenizer = ModelFile::load(self.run.dir.model_path(Stage::Vqvae), Kind::Tokenizer)
+            .with_context(|| missing(&self.run.dir.model_path(Stage::Vqvae)))?;
+        let path = self.run.dir.codes_path();
+        let codes = Codes::load(&path).with_context(|| missing(&path))?;
+        check_codes("train a prior", &codes, &path, &tokenizer)?;
+        self.save_recipe(Stage::Prior, begin)?;
+        let mut progress = self.session.progress();
+        let mut emit = |event: Event| progress.handle(&event);
+        let stop = &self.session.stop;
+        let job = Job { run: &self.run.dir, begin, stop, emit: &mut emit };
+        let outcome = train_prior(&self.recipe, &codes, device, job)?;
+        if let Some(best) = outcome.best {
+            let step = outcome.best_step;
+            self.session.note(format_args!("best validation {best:.4} nats per code at step {step}"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a tokenizer that was trained for images of another shape.
+    pub(super) fn check_images_fit(
+        &self,
+        dataset: &Dataset,
+        config: &TokenizerConfig,
+    ) -> anyhow::Result<()> {
+        let (size, channels) = (dataset.image_size(), dataset.channels());
+        anyhow::ensure!(
+            (size, channels) == (config.image_size, config.channels),
+            "the tokenizer is for {0}x{0} images of {1} channels, the recipe asks for {size}x{size} of \
+             {channels} (set data.image_size and data.channels, or train another tokenizer)",
+            config.image_size,
+            config.channels
+        );
+        Ok(())
+    }
+
+    /// Writes the resolved recipe into the run folder, unless the stage is to be refused there.
+    fn save_recipe(&self, stage: Stage, begin: Begin) -> anyhow::Result<()> {
+        if begin == Begin::Fresh && self.run.dir.has_stage(stage) {
+            return Ok(()); // the stage refuses, and the recipe of the run must stay
+        }
+        self.run.dir.create()?;
+        Ok(self.run.dir.save_recipe(&self.recipe)?)
+    }
+}
+
+/// What to say when a file of an earlier stage cannot be loaded.
+fn missing(path: &Path) -> String {
+    if path.exists() {
+        return format!("cannot use {}", path.display());
+    }
+    let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let command = match name {
+        "vqvae" => "train-vqvae",
+        "codes" => "extract-codes",
+        _ => "train-prior",
+    };
+    format!("there is no {} (run {command} first, or name a run with --run)", path.display())
+}
+
+fn encode(
+    tokenizer: &LoadedTokenizer,
+    dataset: &Dataset,
+    views: Views,
+    device: &Device,
+    progress: &mut Progress,
+) -> anyhow::Result<Codes> {
+    let config = tokenizer.model.config();
+    let grid = config.grid_size();
+    let mut codes = Codes {
+        height: grid,
+        width: grid,
+        codebook_size: config.codebook_size,
+        codes: Vec::new(),
+        labels: Vec::new(),
+        splits: Vec::new(),
+        views: Vec::new(),
+        classes: dataset.classes().to_vec(),
+        tokenizer: tokenizer.file.fingerprint().to_owned(),
+        image_size: config.image_size,
+        channels: config.channels,
+    };
+    let views: &[(View, u8)] = match views {
+        Views::None => &[(View::AsIs, VIEW_PLAIN)],
+        Views::Flip => &[(View::AsIs, VIEW_PLAIN), (View::Flipped, VIEW_FLIPPED)],
+    };
+    let n_images: usize = Split::ALL.iter().map(|split| dataset.len(*split)).sum();
+    let steps = n_images * views.len();
+    let name = dataset.config().path.clone();
+    progress.handle(&Event::Started { stage: "codes", name, step: 0, steps, parameters: 0 });
+    let begun = std::time::Instant::now();
+    let mut done = 0;
+    for (view, view_id) in views {
+        for split in Split::ALL {
+            let split_id = match split {
+                Split::Train => SPLIT_TRAIN,
+                Split::Validation => SPLIT_VALIDATION,
+                Split::Test => SPLIT_TEST,
+            };
+            let indices: Vec<usize> = (0..dataset.len(split)).collect();
+            for part in indices.chunks(ENCODE_BATCH) {
+                let batch = Batch::of(dataset, split, part, *view)?;
+                let size = config.image_size;
+                let images = images_on(device, batch.pixels, size, config.channels);
+                let ids = tokenizer.model.encode(images).into_data(); // sync
+                codes.codes.extend(ids.iter::<i64>().map(|id| id as u16));
+                codes.labels.extend(batch.labels);
+                codes.splits.extend(std::iter::repeat_n(split_id, part.len()));
+                codes.views.extend(std::iter::repeat_n(*view_id, part.len()));
+                done += part.len();
+                progress.handle(&Event::Stepped { step: done });
+            }
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    progress.handle(&Event::Finished { step: done, seconds });
+    Ok(codes)
+}
+
+/// Codes to pixels, a batch at a time.
+///
+/// # Shapes
+/// - output: u8 `[images, image_size, image_size, channels]`
+pub(super) fn decode(tokenizer: &Tokenizer, codes: &[Vec<u16>], device: &Device) -> Vec<u8> {
+    let grid = tokenizer.config().grid_size();
+    let mut pixels = Vec::new();
+    for part in codes.chunks(ENCODE_BATCH) {
+        let ids: Vec<i32> = part.iter().flatten().map(|id| i32::from(*id)).collect();
+        let ids = TensorData::new(ids, [part.len(), grid, grid]);
+        let images = tokenizer.decode(Tensor::<3, Int>::from_data(ids, device));
+        let images = images.into_data_as::<f32>(); // sync
+        let values: Vec<f32> = images.iter::<f32>().collect();
+        pixels.extend(crate::data::pixels::to_u8(&values));
+    }
+    pixels
+}
+
+/// Writes a picture whole, creating the folder it goes to.
+pub(super) fn write_picture(path: &Path, picture: &Picture) -> anyhow::Result<()> {
+    write_file(path, &picture.to_png()?)
+}
+
+/// Writes a file whole, creating the folder it goes to.
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    create_parent(path)?;
+    Ok(atomic::write(path, bytes)?)
+}
+
+/// Creates the folder that `path` goes to.
+pub(super) fn create_parent(path: &Path) -> anyhow::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => Ok(atomic::create_dir(parent)?),
+        _ => Ok(()),
+    }
+}
+
+/// Writes originals in rows with their reconstructions below.
+pub(super) fn write_pairs(
+    path: &Path,
+    originals: &[u8],
+    reconstructions: &[u8],
+    size: usize,
+    channels: usize,
+    scale: usize,
+) -> anyhow::Result<()> {
+    let tiles = |pixels| Tiles { pixels, height: size, width: size, channels };
+    let background = [255; 3];
+    let pairs = pair_rows(&tiles(originals), &tiles(reconstructions), PAIR_COLUMNS, background)?;
+    let n = tiles(originals).count()?;
+    let layout = Layout { columns: PAIR_COLUMNS.min(n), scale, ..Layout::default() };
+    write_picture(path, &grid(&tiles(&pairs), &layout)?)
+}
+
+/// The picture `path` without its ending, plus `-0007.png`: a file of its own for image 7.
+pub(super) fn separate_path(path: &Path, index: usize) -> PathBuf {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("image");
+    path.with_file_name(format!("{stem}-{index:04}.png"))
+}

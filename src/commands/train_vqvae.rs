@@ -1,0 +1,34 @@
+//! `vqgen train-vqvae`: stage 1, encoder, codebook and decoder.
+
+use clap::Args as ClapArgs;
+
+use super::{Context, Outcome};
+use crate::training::Begin;
+use crate::recipe::Override;
+
+/// The flags of `train-vqvae`.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct Args {
+    /// Optimizer steps in all, also after --resume [default: the recipe's vqvae.steps]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+
+    /// Go on with the run at the step where it stopped; without it, a run that holds this stage is refused
+    #[arg(long)]
+    pub resume: bool,
+}
+
+impl Args {
+    /// The recipe keys that these flags stand for.
+    pub fn overrides(&self) -> Vec<Override> {
+        self.steps.iter().map(|n| Override::of_flag("--steps", "vqvae.steps", n)).collect()
+    }
+}
+
+/// Trains the tokenizer of the run.
+pub fn run(args: &Args, context: &Context) -> Outcome {
+    let device = context.session.open_device()?;
+    let dataset = context.open_dataset()?;
+    let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
+    context.train_tokenizer(&dataset, &device, begin)
+}

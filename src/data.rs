@@ -1,0 +1,52 @@
+//! Files to pixels: finds the images, gives each a class and a split, decodes them to one size, and hands
+//! them out as u8 or, in training batches, as f32. It knows nothing of models, of a run's folder or of how
+//! a message is shown.
+//!
+//! ```text
+//! DataConfig ──source──▶ items ──decode──▶ u8 [n,H,W,C] ──batches──▶ f32 [batch,H,W,C] in [-0.5, 0.5]
+//!             (folder, embedded,   (rayon)    in memory, or again at every use
+//!              IDX, CIFAR-10)
+//! ```
+//!
+//! Names, order, split and pixels of an image depend on its relative path and its content alone, so the same
+//! folder gives the same data set on every machine.
+
+pub mod config;
+
+pub mod split;
+
+pub mod pixels;
+
+pub mod decode;
+
+mod folder;
+
+mod embedded;
+
+mod cifar;
+mod idx;
+mod packed;
+
+mod source;
+
+pub mod report;
+
+pub mod dataset;
+
+mod augment;
+
+mod files;
+
+pub mod batches;
+
+mod grid;
+
+pub use batches::{Batch, BatchStream, Draw, Order};
+pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
+pub use dataset::{Dataset, View};
+pub use decode::{Target, decode_bytes, decode_file};
+pub use files::{image_paths, pixel_size};
+pub use folder::{IMAGE_EXTENSIONS, is_image_path};
+pub use grid::{Layout, Picture, Tiles, grid, pair_rows};
+pub use report::{Report, Skip};
+pub use split::Split;

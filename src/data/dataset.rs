@@ -1,0 +1,366 @@
+//! An open data set: every image decoded once, damaged ones set aside, the rest in three splits. The pixels
+//! stay in memory if they fit the budget; beyond it they are decoded again at every use, and everything else
+//! (order, splits, batches, variance) is the same to the bit, because the first decoding pass is made either
+//! way. It hands out u8; [`super::batches`] makes f32 of them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::source::{Item, Source};
+use super::{DataConfig, Report, Skip, Split, Target, augment, split};
+use crate::error::{Error, Result};
+
+/// One in this many files may be unreadable; more is an error.
+const TOLERANCE: usize = 10;
+/// How many unreadable files an error names.
+const MAX_NAMED: usize = 5;
+
+/// How to look at an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum View {
+    /// As it is.
+    AsIs = 0,
+    /// Mirrored left to right.
+    Flipped = 1,
+}
+
+/// Images of one size with their classes and splits. Within a split they are in order of name. Shared
+/// between threads by `Arc`.
+pub struct Dataset {
+    config: DataConfig,
+    target: Target,
+    source: Source,
+    /// Every image of `source.items` one after the other; `None` if they are decoded at every use.
+    pixels: Option<Vec<u8>>,
+    /// For each split, the positions of its images in `source.items`.
+    splits: [Vec<usize>; 3],
+    report: Report,
+    variance: f64,
+    fingerprint: String,
+}
+
+/// Sum and sum of squares of one image's bytes: exact, so their order does not matter.
+#[derive(Clone, Copy)]
+struct Sums {
+    sum: u64,
+    squares: u64,
+}
+
+impl Sums {
+    fn of(pixels: &[u8]) -> Self {
+        let (mut sum, mut squares) = (0, 0);
+        for &pixel in pixels {
+            let pixel = u64::from(pixel);
+            sum += pixel;
+            squares += pixel * pixel;
+        }
+        Self { sum, squares }
+    }
+}
+
+impl Dataset {
+    /// Opens the data set of `config` and decodes every image once, on all cores.
+    ///
+    /// # Errors
+    /// A value of `config` that is not allowed, nothing to read, more than 10 % of the files unreadable, or
+    /// with `strict` a single one.
+    pub fn open(config: &DataConfig, strict: bool) -> Result<Self> {
+        Self::open_with_progress(config, strict, &|_, _| {})
+    }
+
+    /// [`Dataset::open`], calling `progress(images done, images in all)` after each image, from any thread.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_with_progress(
+        config: &DataConfig,
+        strict: bool,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self> {
+        config.validate()?;
+        let target = config.target();
+        let mut source = Source::load(config)?;
+        let n_listed = source.items.len() + source.skipped.len();
+
+        let (outcomes, mut pixels) = decode_all(&source, config, progress);
+        let sums = keep_readable(&mut source, outcomes, pixels.as_mut(), target.n_bytes());
+        check_skipped(config, &source.skipped, n_listed, strict)?;
+        source.name_classes()?;
+        if pixels.is_some() {
+            source.packed = None;
+        }
+
+        let names: Vec<&str> = source.items.iter().map(|item| item.name.as_str()).collect();
+        let published: Vec<bool> = source.items.iter().map(|item| item.published_test).collect();
+        let assigned = split::assign(&names, &published, config.validation, config.test);
+        let splits = Split::ALL.map(|split| {
+            (0..assigned.len()).filter(|&i| assigned[i] == split).collect::<Vec<usize>>()
+        });
+
+        let variance = variance(splits[Split::Train as usize].iter().map(|&i| sums[i]), target);
+        let fingerprint = fingerprint(&source.items, config);
+        let report = report(&source, &splits, pixels.is_none(), config);
+        Ok(Self {
+            config: config.clone(),
+            target,
+            source,
+            pixels,
+            splits,
+            report,
+            variance,
+            fingerprint,
+        })
+    }
+
+    /// The configuration it was opened with.
+    pub fn config(&self) -> &DataConfig {
+        &self.config
+    }
+
+    /// How many images `split` holds; may be 0.
+    pub fn len(&self, split: Split) -> usize {
+        self.splits[split as usize].len()
+    }
+
+    /// Whether `split` holds no image.
+    pub fn is_empty(&self, split: Split) -> bool {
+        self.len(split) == 0
+    }
+
+    /// Class names by label, sorted for folders; empty if there are no classes.
+    pub fn classes(&self) -> &[String] {
+        &self.source.classes
+    }
+
+    /// The class of image `index` of `split`; 0 where there are no classes. Panics if there is no such image.
+    pub fn label(&self, split: Split, index: usize) -> u16 {
+        self.item(split, index).label
+    }
+
+    /// The relative path of image `index` of `split`, `/` between folders; for raw data sets the file and the
+    /// number in it. Panics if there is no such image.
+    pub fn name(&self, split: Split, index: usize) -> &str {
+        &self.item(split, index).name
+    }
+
+    /// Height and width of every image in pixels.
+    pub fn image_size(&self) -> usize {
+        self.target.image_size
+    }
+
+    /// 1 or 3.
+    pub fn channels(&self) -> usize {
+        self.target.channels
+    }
+
+    /// What was read and what was not.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The variance of the training pixels in [0, 1], over all pixels and channels: the yardstick of a
+    /// normalised reconstruction error. Exact, also for a data set beyond the memory budget.
+    pub fn variance(&self) -> f64 {
+        self.variance
+    }
+
+    /// 16 hexadecimal digits that change when images are added, removed, renamed or resized, or when the
+    /// configuration changes their pixels or splits. `path`, `flip`, `crop` and the budget are not part of it.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The pixels of these images of `split`, u8 `[indices.len(), image_size, image_size, channels]`.
+    /// Cost: a copy, or decoding on all cores beyond the memory budget.
+    ///
+    /// # Errors
+    /// An index that is not below [`Dataset::len`], or a file that has changed since the data set was opened.
+    pub fn pixels(&self, split: Split, indices: &[usize], view: View) -> Result<Vec<u8>> {
+        let n_bytes = self.target.n_bytes();
+        let positions = &self.splits[split as usize];
+        if let Some(index) = indices.iter().find(|&&index| index >= positions.len()) {
+            let n = positions.len();
+            return Err(Error::invalid(format!("image {index} of the {n} images of {split}")));
+        }
+        let mut out = vec![0; indices.len() * n_bytes];
+        match &self.pixels {
+            Some(pixels) => {
+                for (to, &index) in out.chunks_exact_mut(n_bytes).zip(indices) {
+                    let start = positions[index] * n_bytes;
+                    to.copy_from_slice(&pixels[start..start + n_bytes]);
+                }
+            }
+            None => {
+                out.par_chunks_exact_mut(n_bytes).zip(indices).try_for_each(|(to, &index)| {
+                    let item = &self.source.items[positions[index]];
+                    let pixels = self.source.decode(item, &self.target).map_err(|reason| {
+                        let message =
+                            format!("{reason} (it could be read when the data set was opened)");
+                        Error::file(&item.name, message)
+                    })?;
+                    to.copy_from_slice(&pixels);
+                    Ok(())
+                })?
+            }
+        }
+        if view == View::Flipped {
+            for image in out.chunks_exact_mut(n_bytes) {
+                augment::flip(image, self.target.image_size, self.target.channels);
+            }
+        }
+        Ok(out)
+    }
+
+    fn item(&self, split: Split, index: usize) -> &Item {
+        &self.source.items[self.splits[split as usize][index]]
+    }
+}
+
+impl std::fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dataset")
+            .field("config", &self.config)
+            .field("report", &self.report)
+            .finish()
+    }
+}
+
+type Outcome = Result<Sums, String>;
+
+/// Decodes every item once: into one buffer if that fits the budget, for the sums alone if not.
+fn decode_all(
+    source: &Source,
+    config: &DataConfig,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> (Vec<Outcome>, Option<Vec<u8>>) {
+    let (target, n) = (config.target(), source.items.len());
+    let (n_bytes, done) = (target.n_bytes(), AtomicUsize::new(0));
+    let decode = |item: &Item| {
+        let pixels = source.decode(item, &target);
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, n);
+        pixels
+    };
+    let budget = (config.memory_budget_mb as u64).saturating_mul(1 << 20);
+    if (n as u64).saturating_mul(n_bytes as u64) > budget {
+        let outcome = |item| decode(item).map(|pixels| Sums::of(&pixels));
+        return (source.items.par_iter().map(outcome).collect(), None);
+    }
+    let mut pixels = vec![0; n * n_bytes];
+    let outcomes = pixels
+        .par_chunks_exact_mut(n_bytes)
+        .zip(&source.items)
+        .map(|(to, item)| {
+            decode(item).map(|pixels| {
+                to.copy_from_slice(&pixels);
+                Sums::of(&pixels)
+            })
+        })
+        .collect();
+    (outcomes, Some(pixels))
+}
+
+/// Moves what could not be decoded from the items, and from the buffer, to the list of skipped files.
+fn keep_readable(
+    source: &mut Source,
+    outcomes: Vec<Outcome>,
+    mut pixels: Option<&mut Vec<u8>>,
+    n_bytes: usize,
+) -> Vec<Sums> {
+    let mut sums = Vec::with_capacity(outcomes.len());
+    let items = std::mem::take(&mut source.items);
+    for (i, (item, outcome)) in items.into_iter().zip(outcomes).enumerate() {
+        match outcome {
+            Err(reason) => source.skipped.push(Skip::new(item.name, reason)),
+            Ok(sum) => {
+                if let Some(pixels) = pixels.as_deref_mut() {
+                    pixels.copy_within(i * n_bytes..(i + 1) * n_bytes, sums.len() * n_bytes);
+                }
+                source.items.push(item);
+                sums.push(sum);
+            }
+        }
+    }
+    if let Some(pixels) = pixels {
+        pixels.truncate(sums.len() * n_bytes);
+    }
+    source.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    sums
+}
+
+fn check_skipped(
+    config: &DataConfig,
+    skipped: &[Skip],
+    n_listed: usize,
+    strict: bool,
+) -> Result<()> {
+    let too_many = skipped.len() * TOLERANCE > n_listed;
+    let too_strict = strict && !skipped.is_empty();
+    if !too_many && !too_strict {
+        return Ok(());
+    }
+    let rule = if too_many { "at most 10 % may be" } else { "none may be with --strict" };
+    let mut message = format!("{} of {n_listed} files are unusable, {rule}:", skipped.len());
+    for (i, skip) in skipped.iter().take(MAX_NAMED).enumerate() {
+        message.push_str(if i == 0 { " " } else { "; " });
+        message.push_str(&skip.to_string());
+    }
+    if skipped.len() > MAX_NAMED {
+        message.push_str(&format!("; and {} more", skipped.len() - MAX_NAMED));
+    }
+    message.push_str(" (repair or remove them)");
+    Err(Error::file(&config.path, message))
+}
+
+/// The variance in [0, 1] of the bytes behind `sums`; 0 without any.
+fn variance(sums: impl Iterator<Item = Sums>, target: Target) -> f64 {
+    let (mut n, mut sum, mut squares) = (0u128, 0u128, 0u128);
+    for one in sums {
+        n += target.n_bytes() as u128;
+        sum += u128::from(one.sum);
+        squares += u128::from(one.squares);
+    }
+    if n == 0 {
+        return 0.0;
+    }
+    // n^2 times the variance in u8 units, in whole numbers: no cancellation.
+    let scaled = n * squares - sum * sum;
+    scaled as f64 / (n as f64 * n as f64 * 255.0 * 255.0)
+}
+
+fn fingerprint(items: &[Item], config: &DataConfig) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!(
+        "vqgen.data.1 {} {} {:?} {} {}\n",
+        config.image_size, config.channels, config.background, config.validation, config.test
+    ));
+    for item in items {
+        hash.update(format!("{}\0{} {}\n", item.name, item.label, item.stamp));
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn report(
+    source: &Source,
+    splits: &[Vec<usize>; 3],
+    streamed: bool,
+    config: &DataConfig,
+) -> Report {
+    let mut notes = source.notes.clone();
+    for (split, fraction) in [(Split::Validation, config.validation), (Split::Test, config.test)] {
+        if fraction > 0.0 && splits[split as usize].is_empty() {
+            notes.push(format!("{split} is empty: there are too few images"));
+        }
+    }
+    Report {
+        source: source.kind,
+        read: source.items.len(),
+        skipped: source.skipped.clone(),
+        classes: source.classes.len(),
+        per_split: [splits[0].len(), splits[1].len(), splits[2].len()],
+        streamed,
+        notes,
+    }
+}

@@ -1,0 +1,98 @@
+//! What the IDX and CIFAR-10 readers share: a whole data set as equally sized raw images in memory, and
+//! reading a file of an announced length without trusting the announcement.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use image::RgbImage;
+
+use super::Target;
+use super::decode::fit;
+use super::pixels::{grey_to_rgb, luma};
+use crate::error::{Error, Result};
+
+/// Most bytes of raw pixels one file may announce: forty times MNIST.
+pub(super) const MAX_PACKED_BYTES: u64 = 2 << 30;
+
+/// Raw images of one size, one after the other, channels last.
+pub(super) struct Packed {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) channels: usize,
+    pub(super) pixels: Vec<u8>,
+}
+
+/// One image of a packed set, before the splits.
+pub(super) struct PackedItem {
+    pub(super) name: String,
+    pub(super) label: u16,
+    pub(super) published_test: bool,
+}
+
+/// A packed data set as its files hold it; item `i` is image `i` of `images`.
+pub(super) struct PackedSet {
+    pub(super) images: Packed,
+    pub(super) items: Vec<PackedItem>,
+    pub(super) classes: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Packed {
+    /// Image `index` as `target` wants it. `index` must be one of the items'.
+    pub(super) fn decode(&self, index: usize, target: &Target) -> Result<Vec<u8>, String> {
+        let length = self.width * self.height * self.channels;
+        let Some(raw) = self.pixels.get(index * length..(index + 1) * length) else {
+            return Err(format!("image {index} lies beyond the end of its file"));
+        };
+        if self.width == target.image_size && self.height == target.image_size {
+            return Ok(match (self.channels, target.channels) {
+                (1, 3) => grey_to_rgb(raw),
+                (3, 1) => luma(raw),
+                _ => raw.to_vec(),
+            });
+        }
+        let rgb = if self.channels == 1 { grey_to_rgb(raw) } else { raw.to_vec() };
+        let image = RgbImage::from_raw(self.width as u32, self.height as u32, rgb);
+        Ok(fit(image.ok_or("has a size that does not match its pixels")?, target))
+    }
+}
+
+/// The content of `path`, decompressed if its name ends in `.gz`, read to its end or to `limit + 1` bytes,
+/// whichever comes first. Memory grows with what is there, not with what a header says.
+pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let io = |source| Error::io("read", path, source);
+    let file = File::open(path).map_err(io)?;
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(Error::file(path, "is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        MultiGzDecoder::new(file).take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(
+            |error| {
+                Error::file(path, format!("cannot be decompressed: {error} (truncated or damaged)"))
+            },
+        )?;
+    } else {
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
+    }
+    Ok(bytes)
+}
+
+/// The non-empty lines of a file of names, one class a line; `None` if there is no such file.
+pub(super) fn read_class_names(path: &Path) -> Result<Option<Vec<String>>> {
+    /// Far more than any list of class names.
+    const MAX_BYTES: u64 = 1 << 20;
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = String::from_utf8(read_limited(path, MAX_BYTES)?)
+        .map_err(|_| Error::file(path, "is not UTF-8 text; write one class name a line"))?;
+    let names: Vec<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect();
+    if names.is_empty() {
+        return Err(Error::file(path, "holds no class name; write one a line"));
+    }
+    Ok(Some(names))
+}

@@ -1,0 +1,189 @@
+//! Which images train a model, which watch the training and which are kept for the end. A function of each
+//! image's relative path, so that an image keeps its split when others come, go or are renamed.
+//!
+//! The rule, which is fixed: take the first 8 bytes of the SHA-256 of the relative path (UTF-8, `/` between
+//! folders) as a big-endian number, divided by 2^64. Below `test` is test, below `test + validation` is
+//! validation, the rest is train. Where a test split is published, that is test, and the published training
+//! images whose number is in `[test, test + validation)` are validation.
+//!
+//! A set of a few dozen images can leave a split empty. Then the image whose number is nearest moves in:
+//! the largest number into an empty train, after that the smallest of train into an empty validation, then
+//! into an empty test, as long as train keeps one. These are the only images that can change their split
+//! when others are added.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// One of the three parts of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Split {
+    /// Images that models learn from.
+    Train = 0,
+    /// Images that decide when to stop and which model is best.
+    Validation = 1,
+    /// Images that only the final numbers see.
+    Test = 2,
+}
+
+impl Split {
+    /// All three, in the order of their numbers in files (0, 1, 2).
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// The name in file formats, flags and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|split| split.name() == name).ok_or_else(|| {
+            Error::invalid(format!("unknown split `{name}` (train, validation or test)"))
+        })
+    }
+}
+
+/// The number in `[0, 1)` that places the image called `name`.
+fn place(name: &str) -> f64 {
+    let digest = Sha256::digest(name.as_bytes());
+    let number = digest.iter().take(8).fold(0u64, |number, &byte| number << 8 | u64::from(byte));
+    // The upper 53 bits, which an f64 holds exactly; rounding all 64 could give 1.0.
+    (number >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The splits of the images called `names`; `published[i]` is true for those of a published test split.
+/// Cost: one SHA-256 a name.
+pub(super) fn assign(
+    names: &[&str],
+    published_test: &[bool],
+    validation: f64,
+    test: f64,
+) -> Vec<Split> {
+    let places: Vec<f64> = names.iter().map(|name| place(name)).collect();
+    let has_published = published_test.contains(&true);
+    let mut splits: Vec<Split> = places
+        .iter()
+        .zip(published_test)
+        .map(|(&place, &published)| match place {
+            _ if published => Split::Test,
+            place if place < test && !has_published => Split::Test,
+            place if (test..test + validation).contains(&place) => Split::Validation,
+            _ => Split::Train,
+        })
+        .collect();
+
+    let count = |splits: &[Split], split| splits.iter().filter(|&&one| one == split).count();
+    let by_place = |&a: &usize, &b: &usize| places[a].total_cmp(&places[b]);
+    if count(&splits, Split::Train) == 0 {
+        // A published test image never trains a model.
+        let last = (0..splits.len()).filter(|&i| !published_test[i]).max_by(by_place);
+        if let Some(last) = last {
+            splits[last] = Split::Train;
+        }
+    }
+    for (split, fraction) in [(Split::Validation, validation), (Split::Test, test)] {
+        if fraction > 0.0 && count(&splits, split) == 0 && count(&splits, Split::Train) > 1 {
+            let train = (0..splits.len()).filter(|&i| splits[i] == Split::Train);
+            if let Some(first) = train.min_by(by_place) {
+                splits[first] = split;
+            }
+        }
+    }
+    splits
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn split_names(n: usize) -> Vec<String> {
+        (0..n).map(|i| format!("class {}/{i}.png", i % 7)).collect()
+    }
+
+    fn assign_all(names: &[String], validation: f64, test: f64) -> Vec<Split> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assign(&names, &vec![false; names.len()], validation, test)
+    }
+
+    #[test]
+    fn the_place_of_a_name_never_changes() {
+        // First 8 bytes of Python's hashlib.sha256(b"cats/1.png").digest(), over 2**64.
+        assert!(
+            (place("cats/1.png") - 0.011905832120588792).abs() < 1e-12,
+            "{}",
+            place("cats/1.png")
+        );
+    }
+
+    #[test]
+    fn fractions_are_met_and_an_image_keeps_its_split_when_others_are_added() {
+        let names = split_names(4000);
+        let all = assign_all(&names, 0.1, 0.2);
+        let half = assign_all(&names[..2000], 0.1, 0.2);
+        assert_eq!(all[..2000], half);
+        let share = |split| all.iter().filter(|&&s| s == split).count() as f64 / 4000.0;
+        assert!((share(Split::Validation) - 0.1).abs() < 0.02);
+        assert!((share(Split::Test) - 0.2).abs() < 0.02);
+    }
+
+    #[test]
+    fn raising_a_fraction_of_validation_takes_images_from_train_alone() {
+        let names = split_names(1000);
+        let (before, after) = (assign_all(&names, 0.1, 0.1), assign_all(&names, 0.2, 0.1));
+        for (before, after) in before.into_iter().zip(after) {
+            assert!(before == after || (before, after) == (Split::Train, Split::Validation));
+        }
+    }
+
+    #[test]
+    fn a_tiny_set_can_always_train_and_fills_validation_first() {
+        for n in 1..40 {
+            let splits = assign_all(&split_names(n), 0.05, 0.05);
+            let count = |split| splits.iter().filter(|&&s| s == split).count();
+            assert!(count(Split::Train) >= 1, "{n}");
+            assert!(n < 2 || count(Split::Validation) + count(Split::Test) >= 1, "{n}");
+            assert!(n < 3 || (count(Split::Validation) >= 1 && count(Split::Test) >= 1), "{n}");
+        }
+        let none = assign_all(&split_names(20), 0.0, 0.0);
+        assert!(none.iter().all(|&split| split == Split::Train));
+    }
+
+    #[test]
+    fn a_published_test_split_stays_and_validation_comes_from_train() {
+        let names = split_names(1000);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let published: Vec<bool> = (0..1000).map(|i| i >= 800).collect();
+        let splits = assign(&names, &published, 0.1, 0.1);
+        for (i, split) in splits.iter().enumerate() {
+            assert_eq!(*split == Split::Test, i >= 800);
+        }
+        let n_validation = splits.iter().filter(|&&s| s == Split::Validation).count();
+        assert!((50..120).contains(&n_validation), "{n_validation}");
+    }
+
+    #[test]
+    fn names_of_splits_parse_back_and_others_are_refused() {
+        for split in Split::ALL {
+            assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
+        }
+        assert!("valid".parse::<Split>().unwrap_err().to_string().contains("`valid`"));
+    }
+}

@@ -1,0 +1,250 @@
+//! The choice of a device: what `--device` means, what this machine has, and how a device is started. The only
+//! module that names a backend; everything else takes a `&Device`. It prints nothing and knows no models.
+//!
+//! `auto` takes the first hardware GPU and the CPU where there is none. Software rasterisers (lavapipe,
+//! SwiftShader, WARP) look like GPUs and are slower than the CPU device, so they are taken by name only.
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "wgpu")]
+mod gpu;
+mod quiet;
+mod spec;
+mod threads;
+
+pub use burn::tensor::Device;
+pub use spec::DeviceSpec;
+pub use threads::{MOST_THREADS, in_pool};
+
+use crate::error::{Error, Result};
+
+/// What sort of processor a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A graphics card.
+    Discrete,
+    /// A GPU inside the processor.
+    Integrated,
+    /// A hardware GPU as a virtual machine sees it.
+    Virtual,
+    /// An adapter that does not say what it is.
+    Unknown,
+    /// A rasteriser that runs on the CPU: it works, but slower than the CPU device.
+    Software,
+    /// The CPU device.
+    Cpu,
+}
+
+impl Kind {
+    /// How a list names it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Discrete => "discrete GPU",
+            Self::Integrated => "integrated GPU",
+            Self::Virtual => "virtual GPU",
+            Self::Unknown => "unknown GPU",
+            Self::Software => "software rasteriser",
+            Self::Cpu => "CPU",
+        }
+    }
+
+    /// Whether `auto` may take it for a GPU.
+    fn is_hardware_gpu(self) -> bool {
+        matches!(self, Self::Discrete | Self::Integrated | Self::Virtual)
+    }
+}
+
+/// One line of [`list`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What to give to `--device`.
+    pub spec: DeviceSpec,
+    /// The name of the part.
+    pub name: String,
+    /// What sort of processor it is.
+    pub kind: Kind,
+    /// How it is reached: `flex`, `Vulkan`, `Metal`, `DirectX 12` or `CUDA`.
+    pub api: &'static str,
+    /// Whether `--device auto` takes it.
+    pub auto: bool,
+}
+
+/// A device that has been started.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The device, without autodiff.
+    pub device: Device,
+    /// Which one of [`list`] it is; never `auto`.
+    pub spec: DeviceSpec,
+    /// The name of the part and how it is reached, for the log.
+    pub description: String,
+    /// Something the user should know about this choice.
+    pub note: Option<String>,
+}
+
+/// Every device this build can use on this machine, the CPU last. Takes some tens of milliseconds with a GPU
+/// driver and less without.
+pub fn list() -> Vec<Listed> {
+    let mut devices = gpus();
+    devices.push(Listed {
+        spec: DeviceSpec::Cpu,
+        name: cpu_name(),
+        kind: Kind::Cpu,
+        api: "flex",
+        auto: false,
+    });
+    let chosen = devices.iter().position(|device| device.kind.is_hardware_gpu());
+    let chosen = chosen.unwrap_or(devices.len() - 1);
+    devices[chosen].auto = true;
+    devices
+}
+
+/// Starts the device that `spec` names.
+///
+/// # Errors
+/// No such device (the message lists what there is), a device this build cannot use (it names the cargo
+/// feature), or a driver that refuses.
+pub fn open(spec: DeviceSpec) -> Result<Opened> {
+    let listed = choose(spec)?;
+    let device = start(&listed)?;
+    let note = (listed.kind == Kind::Software).then(|| {
+        format!(
+            "{} is a software rasteriser: it runs on the CPU and is slower than --device cpu",
+            listed.name
+        )
+    });
+    let description = format!("{} ({}, {})", listed.name, listed.kind.label(), listed.api);
+    Ok(Opened { device, spec: listed.spec, description, note })
+}
+
+/// The device of [`list`] that `spec` means.
+fn choose(spec: DeviceSpec) -> Result<Listed> {
+    if let Some((name, feature)) = spec.missing_feature() {
+        let instead = match spec {
+            DeviceSpec::Vulkan(_) | DeviceSpec::Metal(_) if cfg!(feature = "wgpu") => {
+                "; --device gpu reaches the same GPUs in this build"
+            }
+            _ => "",
+        };
+        return Err(Error::invalid(format!(
+            "cannot use --device {spec}: this build has no {name} (build with --features {feature}{instead})"
+        )));
+    }
+    let devices = list();
+    let found = match spec {
+        DeviceSpec::Auto => devices.iter().find(|device| device.auto),
+        DeviceSpec::Gpu(None) => devices.iter().find(|device| device.kind.is_hardware_gpu()),
+        _ => devices.iter().find(|device| device.spec == spec),
+    };
+    match found {
+        Some(device) => Ok(device.clone()),
+        None => {
+            let there: Vec<_> =
+                devices.iter().map(|one| format!("{} ({})", one.spec, one.name)).collect();
+            Err(Error::invalid(format!(
+                "cannot use --device {spec}: there is no such device, there are {}",
+                there.join(", ")
+            )))
+        }
+    }
+}
+
+/// The GPUs, the best first.
+fn gpus() -> Vec<Listed> {
+    #[allow(unused_mut)]
+    let mut devices = Vec::new();
+    #[cfg(feature = "cuda")]
+    devices.extend(cuda::list());
+    #[cfg(feature = "wgpu")]
+    devices.extend(gpu::list());
+    devices
+}
+
+fn start(listed: &Listed) -> Result<Device> {
+    match listed.spec {
+        #[cfg(feature = "cuda")]
+        DeviceSpec::Cuda(index) => cuda::open(index),
+        #[cfg(feature = "wgpu")]
+        DeviceSpec::Gpu(Some(_)) | DeviceSpec::Vulkan(_) | DeviceSpec::Metal(_) => {
+            gpu::open(listed.spec)
+        }
+        _ => Ok(Device::flex()),
+    }
+}
+
+/// Where tuned kernels are kept between runs: the user's cache folder, so that a run in another folder does not
+/// tune again.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub fn kernel_cache_dir() -> std::path::PathBuf {
+    // CubeCL's own default depends on the working directory.
+    let neighbour = cubecl_environment::persistence::CacheConfig::Global.root();
+    neighbour.with_file_name("vqgen").join("kernels")
+}
+
+/// Must come before the first GPU device starts: a store that is open already would have to be reopened.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn use_kernel_cache() {
+    cubecl_environment::environment::set_root(kernel_cache_dir());
+}
+
+/// The processor and how many threads run at once on it.
+fn cpu_name() -> String {
+    let model = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    let threads = threads::available();
+    let plural = if threads == 1 { "" } else { "s" };
+    let model = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    format!("{model}, {threads} thread{plural}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_ends_with_the_cpu_and_marks_one_device_for_auto() {
+        let devices = list();
+        assert_eq!(devices.last().unwrap().spec, DeviceSpec::Cpu);
+        assert_eq!(devices.iter().filter(|device| device.auto).count(), 1);
+        let chosen = devices.iter().find(|device| device.auto).unwrap();
+        assert_ne!(chosen.kind, Kind::Software);
+    }
+
+    #[test]
+    fn auto_opens_what_the_list_marks() {
+        let chosen = list().into_iter().find(|device| device.auto).unwrap();
+        assert_eq!(choose(DeviceSpec::Auto).unwrap(), chosen);
+    }
+
+    #[test]
+    fn the_cpu_opens() {
+        let opened = open(DeviceSpec::Cpu).unwrap();
+        assert_eq!(opened.spec, DeviceSpec::Cpu);
+        assert!(opened.description.ends_with("(CPU, flex)"), "{}", opened.description);
+        assert_eq!(opened.note, None);
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_lists_those_that_are() {
+        let message = choose(DeviceSpec::Gpu(Some(999))).unwrap_err().to_string();
+        if cfg!(feature = "wgpu") {
+            assert!(message.contains("there is no such device, there are "), "{message}");
+            assert!(message.contains("cpu ("), "{message}");
+        } else {
+            assert!(message.contains("--features wgpu"), "{message}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_device_of_another_build_names_the_feature() {
+        let message = open(DeviceSpec::Cuda(0)).unwrap_err().to_string();
+        assert!(
+            message.contains("this build has no CUDA (build with --features cuda"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! How well a tokenizer reconstructs a split, and how it uses its codes.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{ImageShape, mean, mse_per_image, perplexity, psnr_db, ssim_per_image, usage};
+use crate::data::{Batch, Dataset, Split, View, pixels};
+use crate::error::Result;
+use crate::tokenizer::Tokenizer;
+
+/// The numbers of a tokenizer on a split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenizerScores {
+    /// Images seen.
+    pub n_images: usize,
+    /// Mean squared error in the [0, 1] scale, of the reconstruction as the decoder gives it.
+    pub mse: f64,
+    /// The same over the variance of the training pixels.
+    pub nmse: f64,
+    /// Mean over the images of the PSNR of each, in dB, of the reconstruction as written (8 bits, clamped).
+    pub psnr_db: f64,
+    /// Mean over the images of the SSIM of each, of the same; `None` for images below 11 pixels.
+    pub ssim: Option<f64>,
+    /// How often each code was used.
+    pub counts: Vec<u64>,
+}
+
+impl TokenizerScores {
+    /// Codes that were used.
+    pub fn codes_used(&self) -> usize {
+        usage(&self.counts)
+    }
+
+    /// Exponential of the entropy of the code frequencies: 1 to the codebook size.
+    pub fn perplexity(&self) -> f64 {
+        perplexity(&self.counts)
+    }
+}
+
+/// Moves images to a device.
+///
+/// # Shapes
+/// - output: `[batch, height, width, channels]`
+pub fn images_on(device: &Device, pixels: Vec<f32>, size: usize, channels: usize) -> Tensor<4> {
+    let batch = pixels.len() / (size * size * channels);
+    Tensor::from_data(TensorData::new(pixels, [batch, size, size, channels]), device)
+}
+
+/// Passes every image of `split` through the tokenizer, `batch_size` at a time; `each` hears how many are
+/// done. SSIM, which costs more than the rest, only where asked for.
+///
+/// # Errors
+/// As [`Batch::of`].
+pub fn score_tokenizer(
+    tokenizer: &Tokenizer,
+    dataset: &Dataset,
+    split: Split,
+    batch_size: usize,
+    with_ssim: bool,
+    device: &Device,
+    each: &mut dyn FnMut(usize),
+) -> Result<TokenizerScores> {
+    let (size, channels) = (dataset.image_size(), dataset.channels());
+    let shape = ImageShape { height: size, width: size, channels };
+    let n_images = dataset.len(split);
+    let mut counts = vec![0u64; tokenizer.config().codebook_size];
+    let (mut errors, mut psnrs) = (Vec::with_capacity(n_images), Vec::with_capacity(n_images));
+    let mut ssims = Vec::new();
+    let indices: Vec<usize> = (0..n_images).collect();
+    for part in indices.chunks(batch_size) {
+        let batch = Batch::of(dataset, split, part, View::AsIs)?;
+        let images = images_on(device, batch.pixels.clone(), size, channels);
+        let codes = tokenizer.encode(images);
+        let decoded = tokenizer.decode(codes.clone()).into_data_as::<f32>(); // sync
+        let decoded: Vec<f32> = decoded.iter::<f32>().collect();
+        for code in codes.into_data().iter::<i64>() {
+            counts[code as usize] += 1;
+        }
+        errors.extend(mse_per_image(&batch.pixels, &decoded, shape.image_len()));
+        let written = pixels::to_model(&pixels::to_u8(&decoded));
+        let mse = mse_per_image(&batch.pixels, &written, shape.image_len());
+        psnrs.extend(mse.into_iter().map(psnr_db));
+        if with_ssim && let Some(ssim) = ssim_per_image(&batch.pixels, &written, shape, -0.5) {
+            ssims.extend(ssim);
+        }
+        each(psnrs.len());
+    }
+    let mse = mean(&errors);
+    Ok(TokenizerScores {
+        n_images,
+        mse,
+        nmse: mse / dataset.variance(),
+        psnr_db: mean(&psnrs),
+        ssim: (!ssims.is_empty()).then(|| mean(&ssims)),
+        counts,
+    })
+}

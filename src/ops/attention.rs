@@ -1,0 +1,277 @@
+//! Causal multi-head attention (Vaswani et al. 2017) over rows that hold query, key and value side by
+//! side: over whole sequences to train, and over one new position against stored keys to sample.
+
+use burn::tensor::{Device, Tensor, TensorData, activation};
+
+use crate::ops::{Dropout, RotaryTables, dropout};
+
+/// Which positions see which: 0 where a query may look, -infinity where it may not. Made once a forward
+/// pass and shared by the layers.
+#[derive(Debug, Clone)]
+pub struct CausalMask {
+    /// `[1, 1, sequence, sequence]`, added to the scores: adding costs the backward pass nothing.
+    mask: Tensor<4>,
+}
+
+impl CausalMask {
+    /// Each position sees itself and the ones before it.
+    pub fn new(sequence: usize, device: &Device) -> Self {
+        let entry = |index: usize| {
+            let (query, key) = (index / sequence, index % sequence);
+            if key <= query { 0.0 } else { f32::NEG_INFINITY }
+        };
+        let mask: Vec<f32> = (0..sequence * sequence).map(entry).collect();
+        let data = TensorData::new(mask, [1, 1, sequence, sequence]);
+        Self { mask: Tensor::from_data(data, device) }
+    }
+
+    /// Positions of the sequences it is for.
+    pub fn sequence(&self) -> usize {
+        let [_, _, sequence, _] = self.mask.dims();
+        sequence
+    }
+}
+
+/// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions up to the query's own.
+/// Dropout acts on the attention weights.
+///
+/// # Shapes
+/// - qkv: `[batch * sequence, 3 * width]`: queries, keys, values, each head by head
+/// - output: `[batch * sequence, width]`
+pub fn causal_attention(
+    qkv: Tensor<2>,
+    heads: usize,
+    mask: &CausalMask,
+    rotary: Option<&RotaryTables>,
+    dropped: Option<Dropout>,
+) -> Tensor<2> {
+    let sequence = mask.sequence();
+    let [rows, three_widths] = qkv.dims();
+    let [query, key, value] = split(qkv, sequence, heads);
+    let (query, key) = match rotary {
+        Some(tables) => (tables.turn_queries(query, 0), tables.turn_keys(key, 0)),
+        None => (query, key),
+    };
+    let [query, key, value] = [query, key, value].map(|x| x.swap_dims(1, 2)); // [batch, heads, sequence, head_dim]
+    let [_, _, _, head_dim] = query.dims();
+    let scores = query.matmul(key.transpose()).mul_scalar(scale(head_dim)) + mask.mask.clone();
+    // The softmax, with the division by its sum moved behind the product with the values: the result is
+    // head_dim wide where the weights are `sequence` wide.
+    let weights = (scores.clone() - scores.detach().max_dim(3)).exp();
+    let sum = weights.clone().sum_dim(3);
+    let weights = match dropped {
+        Some(dropped) => dropout(weights, dropped),
+        None => weights,
+    };
+    let output = weights.matmul(value) / sum;
+    output.swap_dims(1, 2).reshape([rows, three_widths / 3])
+}
+
+/// Keys and values of the positions seen so far, allocated for all positions at once and written in place.
+#[derive(Debug, Clone)]
+pub struct KeyValues {
+    /// `[batch, heads, positions, head_dim]`.
+    keys: Tensor<4>,
+    values: Tensor<4>,
+}
+
+impl KeyValues {
+    /// Room for `positions` keys and values a head.
+    pub fn new(
+        batch: usize,
+        heads: usize,
+        positions: usize,
+        head_dim: usize,
+        device: &Device,
+    ) -> Self {
+        let empty = || Tensor::zeros([batch, heads, positions, head_dim], device);
+        Self { keys: empty(), values: empty() }
+    }
+
+    /// Writes the keys and values of the `sequence` positions from `position` on. Takes and returns the
+    /// buffers: they are written without a copy only while nobody else holds them.
+    ///
+    /// # Shapes
+    /// - qkv: `[batch * sequence, 3 * width]`
+    pub fn append(
+        self,
+        qkv: Tensor<2>,
+        position: usize,
+        sequence: usize,
+        rotary: Option<&RotaryTables>,
+    ) -> Self {
+        let [batch, heads, _, head_dim] = self.keys.dims();
+        let [_, key, value] = split(qkv, sequence, heads);
+        let key = match rotary {
+            Some(tables) => tables.turn_keys(key, position),
+            None => key,
+        };
+        let place = [0..batch, 0..heads, position..position + sequence, 0..head_dim];
+        Self {
+            keys: self.keys.slice_assign(place.clone(), key.swap_dims(1, 2)),
+            values: self.values.slice_assign(place, value.swap_dims(1, 2)),
+        }
+    }
+}
+
+/// [`causal_attention`] of the one position whose keys and values were appended last.
+///
+/// # Shapes
+/// - qkv: `[batch, 3 * width]`
+/// - output: `[batch, width]`
+pub fn cached_attention(
+    qkv: Tensor<2>,
+    cache: &KeyValues,
+    position: usize,
+    rotary: Option<&RotaryTables>,
+) -> Tensor<2> {
+    let [batch, heads, _, head_dim] = cache.keys.dims();
+    let [query, _, _] = split(qkv, 1, heads);
+    let query = match rotary {
+        Some(tables) => tables.turn_queries(query, position),
+        None => query,
+    };
+    let query = query.swap_dims(1, 2); // [batch, heads, 1, head_dim]
+    let seen = [0..batch, 0..heads, 0..position + 1, 0..head_dim];
+    let keys = cache.keys.clone().slice(seen.clone()).transpose(); // [batch, heads, head_dim, seen]
+    let scores = query.matmul(keys).mul_scalar(scale(head_dim));
+    let output = activation::softmax(scores, 3).matmul(cache.values.clone().slice(seen));
+    output.reshape([batch, heads * head_dim])
+}
+
+fn scale(head_dim: usize) -> f32 {
+    1.0 / (head_dim as f32).sqrt()
+}
+
+/// Queries, keys and values, each `[batch, sequence, heads, head_dim]`: views, no copies.
+fn split(qkv: Tensor<2>, sequence: usize, heads: usize) -> [Tensor<4>; 3] {
+    let [rows, three_widths] = qkv.dims();
+    let width = three_widths / 3;
+    [0, 1, 2].map(|part| {
+        qkv.clone().slice([0..rows, part * width..(part + 1) * width]).reshape([
+            rows / sequence,
+            sequence,
+            heads,
+            width / heads,
+        ])
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Distribution, Tolerance};
+
+    #[test]
+    fn two_positions_of_one_head_give_the_hand_worked_value() {
+        let device = Device::flex();
+        // Head of 1 dimension, so the scale is 1. Position 1 sees itself alone: its value, 10. Position 2
+        // has scores 1·0 = 0 and 1·ln 3: weights 1/4 and 3/4 of the values 10 and 20.
+        let qkv = Tensor::from_floats([[5.0, 0.0, 10.0], [1.0, 1.0986123, 20.0]], &device);
+        let y = causal_attention(qkv, 1, &CausalMask::new(2, &device), None, None);
+        let expected = TensorData::from([[10.0], [17.5]]);
+        y.into_data().assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn scores_are_divided_by_the_root_of_the_head_dimension() {
+        let device = Device::flex();
+        // Head of 4: q·k = 4 · (1 · ln 3 / 2) = 2 ln 3, divided by 2.
+        let key = 1.0986123 / 2.0;
+        let row =
+            |key: f32, value: f32| [1.0, 1.0, 1.0, 1.0, key, key, key, key, value, 0.0, 0.0, 0.0];
+        let qkv = Tensor::from_floats([row(0.0, 10.0), row(key, 20.0)], &device);
+        let y = causal_attention(qkv, 1, &CausalMask::new(2, &device), None, None);
+        let last: f32 = y.slice([1..2, 0..1]).into_scalar();
+        assert!((last - 17.5).abs() < 1e-5, "{last}");
+    }
+
+    #[test]
+    fn a_later_position_changes_no_earlier_output() {
+        let device = Device::flex();
+        let (batch, sequence, heads, width) = (2, 5, 2, 8);
+        let qkv =
+            Tensor::<2>::random([batch * sequence, 3 * width], Distribution::Default, &device);
+        let run = |qkv: Tensor<2>| {
+            let mask = CausalMask::new(sequence, &device);
+            causal_attention(qkv, heads, &mask, None, None).reshape([batch, sequence, width])
+        };
+        let changed = qkv.clone().slice_fill([3..4, 0..3 * width], 9.0);
+        let (before, after) = (run(qkv), run(changed));
+        let earlier = [0..1, 0..3, 0..width];
+        before
+            .clone()
+            .slice(earlier.clone())
+            .into_data()
+            .assert_eq(&after.clone().slice(earlier).into_data(), true);
+        let later: f32 = (before - after).slice([0..1, 3..5, 0..width]).abs().sum().into_scalar();
+        assert!(later > 0.1);
+    }
+
+    #[test]
+    fn gradients_match_finite_differences() {
+        let device = Device::flex().autodiff();
+        let (sequence, width) = (3, 4);
+        let values: Vec<f32> = (0..sequence * 3 * width).map(|i| (i as f32 * 0.7).sin()).collect();
+        let tables = RotaryTables::new(1, 3, 4, &device);
+        let loss = |values: &[f32]| {
+            let data = TensorData::new(values.to_vec(), [sequence, 3 * width]);
+            let qkv = Tensor::<2>::from_data(data, &device).require_grad();
+            let mask = CausalMask::new(sequence, &device);
+            let y = causal_attention(qkv.clone(), 1, &mask, Some(&tables), None);
+            let weights = Tensor::<1>::from_floats([1.0, -2.0, 0.5, 3.0], &device).unsqueeze::<2>();
+            ((y * weights).sum(), qkv)
+        };
+        let (value, qkv) = loss(&values);
+        let grad: Vec<f32> = qkv.grad(&value.backward()).unwrap().into_data().try_into_vec().unwrap();
+        for (index, analytic) in grad.into_iter().enumerate() {
+            let at = |by: f32| -> f32 {
+                let mut moved = values.clone();
+                moved[index] += by;
+                loss(&moved).0.into_scalar()
+            };
+            let numeric = (at(1e-2) - at(-1e-2)) / 2e-2;
+            assert!((numeric - analytic).abs() < 5e-3, "{index}: {numeric} and {analytic}");
+        }
+    }
+
+    #[test]
+    fn cached_attention_gives_each_position_of_the_full_one() {
+        let device = Device::flex();
+        let (batch, sequence, heads, width) = (2, 6, 2, 16);
+        let qkv =
+            Tensor::<2>::random([batch * sequence, 3 * width], Distribution::Default, &device);
+        let tables = RotaryTables::new(2, 3, width / heads, &device);
+        for rotary in [None, Some(&tables)] {
+            let mask = CausalMask::new(sequence, &device);
+            let full = causal_attention(qkv.clone(), heads, &mask, rotary, None);
+            let full = full.reshape([batch, sequence, width]);
+            let rows = qkv.clone().reshape([batch, sequence, 3 * width]);
+            let mut cache = KeyValues::new(batch, heads, sequence, width / heads, &device);
+            for position in 0..sequence {
+                let at = position..position + 1;
+                let row = rows.clone().slice([0..batch, at.clone()]).reshape([batch, 3 * width]);
+                cache = cache.append(row.clone(), position, 1, rotary);
+                let one = cached_attention(row, &cache, position, rotary);
+                let expected = full.clone().slice([0..batch, at]).reshape([batch, width]);
+                one.into_data()
+                    .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+            }
+        }
+    }
+
+    #[test]
+    fn dropout_acts_on_the_weights_and_repeats_with_its_seed() {
+        let device = Device::flex();
+        let qkv = Tensor::<2>::random([8, 24], Distribution::Default, &device);
+        let run = |dropped| {
+            let mask = CausalMask::new(4, &device);
+            causal_attention(qkv.clone(), 2, &mask, None, dropped).into_data()
+        };
+        let half = |seed| Some(Dropout { probability: 0.5, seed });
+        run(half(1)).assert_eq(&run(half(1)), true);
+        assert_ne!(run(half(1)), run(half(2)));
+        assert_ne!(run(half(1)), run(None));
+    }
+}

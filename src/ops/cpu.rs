@@ -1,0 +1,17 @@
+//! Kernels for the CPU device, plugged into Burn through its backend extension, each with a hand-written
+//! backward pass. The compositions beside the callers stay the definition of what they compute and run on
+//! every other device.
+//!
+//! Work is split by index, never by thread, and partial sums are added in the order of their index: the
+//! result does not depend on the number of threads.
+
+mod extension;
+mod matmul;
+mod scratch;
+mod slices;
+
+mod conv;
+mod window;
+
+pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
+pub(super) use window::Window;

@@ -1,0 +1,33 @@
+//! Flex tensors as contiguous slices and back.
+
+use burn::backend::TensorMetadata;
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::tensor::{Bytes, DType, Shape};
+
+/// A contiguous f32 tensor with its values in reach.
+#[derive(Debug, Clone)]
+pub(super) struct Values(FlexTensor);
+
+impl Values {
+    /// Copies only what is strided.
+    pub(super) fn of(tensor: FlexTensor) -> Self {
+        assert_eq!(tensor.dtype(), DType::F32, "the CPU kernels are for f32");
+        Self(if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() })
+    }
+
+    /// All values, row-major.
+    pub(super) fn slice(&self) -> &[f32] {
+        // An invariant of `of`: contiguous and f32.
+        self.0.as_slice::<f32>().unwrap_or_else(|| unreachable!("a contiguous f32 tensor"))
+    }
+
+    /// The extents, of which there must be `D`.
+    pub(super) fn dims<const D: usize>(&self) -> [usize; D] {
+        self.0.shape().dims()
+    }
+}
+
+/// A tensor of `values` in row-major order.
+pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+}

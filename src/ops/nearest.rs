@@ -1,0 +1,90 @@
+//! Nearest code, lookup, and the per-code sums that codebook updates need.
+
+use burn::tensor::{Int, Tensor};
+
+/// Rows whose distances are held at once: bounds the distance matrix to 64 MB at 512 codes.
+const ROWS_AT_ONCE: usize = 32_768;
+
+/// The code nearest to each latent in euclidean distance; the lowest id wins a tie.
+///
+/// # Shapes
+/// - `latents`: `[n, dim]`
+/// - `codebook`: `[codes, dim]`
+/// - output: `[n]`
+pub fn nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int> {
+    let [n, dim] = latents.dims();
+    let transposed = codebook.clone().transpose(); // [dim, codes]
+    let norms = codebook.square().sum_dim(1).transpose(); // [1, codes]
+    // |z - e|^2 without |z|^2, which is the same for all codes of a row.
+    let nearest = |rows: Tensor<2>| -> Tensor<1, Int> {
+        let distances = norms.clone() - rows.matmul(transposed.clone()).mul_scalar(2.0);
+        distances.argmin(1).squeeze_dim(1)
+    };
+    if n <= ROWS_AT_ONCE {
+        return nearest(latents);
+    }
+    let parts = (0..n).step_by(ROWS_AT_ONCE).map(|start| {
+        let end = (start + ROWS_AT_ONCE).min(n);
+        nearest(latents.clone().slice([start..end, 0..dim]))
+    });
+    Tensor::cat(parts.collect(), 0)
+}
+
+/// How many latents each code got, and their sum.
+#[derive(Debug, Clone)]
+pub struct CodeSums {
+    /// `[codes]`.
+    pub counts: Tensor<1>,
+    /// `[codes, dim]`.
+    pub sums: Tensor<2>,
+}
+
+/// Counts and sums by code, as a product with the one-hot matrix: scatter kernels are serial over the rows
+/// on a GPU.
+///
+/// # Shapes
+/// - `latents`: `[n, dim]`
+/// - `codes`: `[n]`, each below `n_codes`
+pub fn sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -> CodeSums {
+    let [n, _] = latents.dims();
+    let device = latents.device();
+    let ids = Tensor::<1, Int>::arange(0..n_codes as i64, &device).reshape([n_codes, 1]);
+    let one_hot =
+        ids.expand([n_codes, n]).equal(codes.reshape([1, n]).expand([n_codes, n])).float(); // [codes, n]
+    CodeSums { counts: one_hot.clone().sum_dim(1).squeeze_dim(1), sums: one_hot.matmul(latents) }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    #[test]
+    fn the_nearest_code_is_the_one_at_the_smallest_distance() {
+        let device = Device::flex();
+        let codebook = Tensor::<2>::from_floats([[0.0, 0.0], [1.0, 1.0], [5.0, 0.0]], &device);
+        let latents = Tensor::<2>::from_floats([[0.9, 0.8], [4.0, 0.1], [-3.0, 0.2]], &device);
+        let codes = nearest_code(latents, codebook).into_data();
+        codes.assert_eq(&TensorData::from([1, 2, 0]), false);
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_lowest_id() {
+        let device = Device::flex();
+        let codebook = Tensor::<2>::from_floats([[1.0], [-1.0], [1.0]], &device);
+        let codes = nearest_code(Tensor::from_floats([[0.0], [2.0]], &device), codebook);
+        codes.into_data().assert_eq(&TensorData::from([0, 0]), false);
+    }
+
+    #[test]
+    fn sums_by_code_add_the_latents_of_each_code() {
+        let device = Device::flex();
+        let latents = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &device);
+        let codes = Tensor::<1, Int>::from_ints([2, 0, 2], &device);
+        let CodeSums { counts, sums } = sums_by_code(latents, codes, 3);
+        counts.into_data().assert_eq(&TensorData::from([1.0f32, 0.0, 2.0]), true);
+        let wanted = TensorData::from([[3.0f32, 4.0], [0.0, 0.0], [6.0, 8.0]]);
+        sums.into_data().assert_eq(&wanted, true);
+    }
+}

@@ -1,0 +1,214 @@
+//! Normalisation: layer norm over the last axis of a matrix (Ba et al. 2016), group norm over groups of
+//! channels of a channels-last image (Wu and He 2018). Both use the biased variance, as PyTorch does.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, module};
+
+/// What PyTorch adds to the variance in both norms by default.
+pub const EPSILON: f64 = 1e-5;
+
+/// Added to the variance of a group norm: VQGAN's value.
+pub const GROUP_EPSILON: f64 = 1e-6;
+
+/// Rows to mean 0 and variance 1, times `gain`, plus `bias`.
+///
+/// # Shapes
+/// - x, output: `[rows, width]`
+/// - gain, bias: `[width]`
+pub fn layer_norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    module::layer_norm(x, gain, Some(bias), epsilon)
+}
+
+/// Each group of channels of each image to mean 0 and variance 1, times `gain`, plus `bias`. `groups`
+/// must divide the channels.
+///
+/// # Shapes
+/// - x, output: `[batch, height, width, channels]`
+/// - gain, bias: `[channels]`
+pub fn group_norm(
+    x: Tensor<4>,
+    groups: usize,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<4> {
+    let [batch, height, width, channels] = x.dims();
+    assert!(
+        groups > 0 && channels.is_multiple_of(groups),
+        "{groups} groups do not divide {channels} channels"
+    );
+    let pixels = height * width;
+    let members = channels / groups;
+    // Statistics are summed over pixels first, while the channels are still contiguous, and only a
+    // [batch, channels] table is regrouped: a view [batch, pixels, groups, members] of the image itself
+    // would make every pass below strided.
+    let group_mean = |per_channel: Tensor<3>| {
+        per_channel
+            .reshape([batch, 1, groups, members])
+            .mean_dim(3) // [batch, 1, groups, 1]
+            .repeat_dim(3, members)
+            .reshape([batch, 1, channels])
+    };
+    let x = x.reshape([batch, pixels, channels]);
+    let mean = group_mean(x.clone().mean_dim(1));
+    let centered = x - mean;
+    let variance = group_mean(centered.clone().square().mean_dim(1));
+    let scale = variance.add_scalar(epsilon).sqrt().recip() * gain.reshape([1, 1, channels]);
+    let y = centered * scale + bias.reshape([1, 1, channels]);
+    y.reshape([batch, height, width, channels])
+}
+
+/// The weights of a [`layer_norm`].
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// The gain, `[width]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[width]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl LayerNorm {
+    /// Gain 1 and bias 0.
+    pub fn new(width: usize, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::ones([width], device)),
+            bias: Param::from_tensor(Tensor::zeros([width], device)),
+        }
+    }
+
+    /// # Shapes
+    /// - x, output: `[rows, width]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
+    }
+}
+
+/// The weights of a [`group_norm`], and its number of groups.
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// The gain, `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    /// How many groups the channels form.
+    #[module(skip)]
+    pub groups: usize,
+}
+
+impl GroupNorm {
+    /// Gain 1 and bias 0; `groups` must divide `channels`.
+    pub fn new(groups: usize, channels: usize, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::ones([channels], device)),
+            bias: Param::from_tensor(Tensor::zeros([channels], device)),
+            groups,
+        }
+    }
+
+    /// # Shapes
+    /// - x, output: `[batch, height, width, channels]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        group_norm(x, self.groups, self.weight.val(), self.bias.val(), GROUP_EPSILON)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Distribution, TensorData, Tolerance};
+
+    #[test]
+    fn a_layer_norm_of_1_2_3_is_its_hand_worked_value() {
+        let device = Device::flex();
+        let x = Tensor::from_floats([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]], &device);
+        let gain = Tensor::from_floats([1.0, 2.0, 1.0], &device);
+        let bias = Tensor::from_floats([0.0, 0.5, 1.0], &device);
+        // Row 1: mean 2, variance 2/3, 1/sqrt(2/3 + 1e-5) = 1.224736. Row 2 has no variance: the bias.
+        let expected = TensorData::from([[-1.224736, 0.5, 2.224736], [0.0, 0.5, 1.0]]);
+        layer_norm(x, gain, bias, EPSILON)
+            .into_data()
+            .assert_approx_eq::<f32>(&expected, Tolerance::absolute(2e-6));
+    }
+
+    #[test]
+    fn a_group_norm_takes_its_statistics_over_pixels_and_the_channels_of_a_group() {
+        let device = Device::flex();
+        // One image of 1x2 pixels and 4 channels in 2 groups: {1, 3, 5, 7} and {2, 2, 4, 4}.
+        let x = Tensor::<1>::from_floats([1.0, 3.0, 2.0, 2.0, 5.0, 7.0, 4.0, 4.0], &device);
+        let gain = Tensor::from_floats([1.0, 1.0, 1.0, 10.0], &device);
+        let bias = Tensor::from_floats([0.0, 1.0, 0.0, 0.0], &device);
+        let y = group_norm(x.reshape([1, 1, 2, 4]), 2, gain, bias, EPSILON);
+        // Group 1: mean 4, variance 5, scale 0.447213. Group 2: mean 3, variance 1, scale 0.999995.
+        let expected = TensorData::new(
+            vec![
+                -1.341639f32,
+                0.552787,
+                -0.999995,
+                -9.99995,
+                0.447213,
+                2.341639,
+                0.999995,
+                9.99995,
+            ],
+            [1, 1, 2, 4],
+        );
+        y.into_data().assert_approx_eq::<f32>(&expected, Tolerance::absolute(5e-6));
+    }
+
+    #[test]
+    fn a_group_norm_of_one_pixel_and_one_group_is_a_layer_norm() {
+        let device = Device::flex();
+        let x = Tensor::<2>::random([5, 6], Distribution::Normal(3.0, 2.0), &device);
+        let gain = Tensor::from_floats([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &device);
+        let bias = Tensor::from_floats([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], &device);
+        let rows = layer_norm(x.clone(), gain.clone(), bias.clone(), EPSILON);
+        let images = group_norm(x.reshape([5, 1, 1, 6]), 1, gain, bias, EPSILON);
+        images
+            .reshape([5, 6])
+            .into_data()
+            .assert_approx_eq::<f32>(&rows.into_data(), Tolerance::absolute(2e-5));
+    }
+
+    #[test]
+    fn gradients_reach_input_gain_and_bias_and_do_not_move_the_mean() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<4>::random([2, 3, 3, 4], Distribution::Default, &device).require_grad();
+        let layer = GroupNorm::new(2, 4, &device);
+        let weights = Tensor::random([2, 3, 3, 4], Distribution::Default, &device);
+        let grads = (layer.forward(x.clone()) * weights).sum().backward();
+        let gain: f32 = layer.weight.val().grad(&grads).unwrap().abs().sum().into_scalar();
+        let bias: f32 = layer.bias.val().grad(&grads).unwrap().abs().sum().into_scalar();
+        assert!(gain > 0.0 && bias > 0.0, "gain {gain}, bias {bias}");
+        // A shift of all inputs of an image changes nothing, so the gradient sums to 0 over it.
+        let x_grad = x.grad(&grads).unwrap();
+        let sizes: f32 = x_grad.clone().abs().sum().into_scalar();
+        let sum: f32 = x_grad.sum_dims(&[1, 2, 3]).abs().sum().into_scalar();
+        assert!(sizes > 0.1 && sum < 1e-3 * sizes, "sum {sum} of {sizes}");
+    }
+
+    #[test]
+    fn gradients_of_a_layer_norm_match_finite_differences() {
+        let device = Device::flex().autodiff();
+        let points = [[0.3f32, -1.2, 2.0], [1.0, 0.1, -0.5]];
+        let gain = Tensor::<1>::from_floats([1.0, 0.5, 2.0], &device);
+        let pick = Tensor::<2>::from_floats([[1.0, -2.0, 0.5], [0.3, 1.0, 1.0]], &device);
+        let loss = |x: Tensor<2>| {
+            let y = layer_norm(x, gain.clone(), Tensor::zeros([3], &device), EPSILON);
+            (y * pick.clone()).sum()
+        };
+        let x = Tensor::<2>::from_floats(points, &device).require_grad();
+        let grad = x.grad(&loss(x.clone()).backward()).unwrap().to_data_as::<f32>();
+        let grad = grad.as_slice::<f32>().unwrap();
+        let step = 1e-2;
+        for (index, &analytic) in grad.iter().enumerate() {
+            let at = |by: f32| -> f32 {
+                let mut moved = points;
+                moved[index / 3][index % 3] += by;
+                loss(Tensor::from_floats(moved, &device)).into_scalar()
+            };
+            let numeric = (at(step) - at(-step)) / (2.0 * step);
+            assert!((numeric - analytic).abs() < 2e-3, "{index}: {numeric} and {analytic}");
+        }
+    }
+}

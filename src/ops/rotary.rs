@@ -1,0 +1,147 @@
+//! Rotary positions (Su et al. 2021) in two dimensions, for codes in raster order.
+//!
+//! The first half of a head's dimensions turns with the row, the second half with the column; within a
+//! half of `m = head_dim / 2` dimensions, `i` and `i + m/2` form a pair that turns by
+//! `position · 100^(-i / (m/2))`. The base is 100, not 10,000, because a grid has tens of rows, not
+//! thousands of positions (Heo et al. 2024).
+//!
+//! A query stands at the cell whose code it predicts, a key at the cell whose code it holds. Position t of
+//! a sequence predicts cell t and holds cell t - 1, so the code above the one being predicted is always one
+//! row away and the one to its left always one column, also at the edges; with one cell for both they
+//! would jump by a row there. The class token holds no cell and stands at row -1, column -1.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+const BASE: f64 = 100.0;
+
+/// Cosines and sines of every position's angles, and the matrix that swaps the dimensions of a pair.
+#[derive(Module, Debug)]
+pub struct RotaryTables {
+    query_cos: Tensor<2>,
+    query_sin: Tensor<2>,
+    key_cos: Tensor<2>,
+    key_sin: Tensor<2>,
+    /// `[head_dim, head_dim]`: x · swap holds -x[i + m/2] at i and x[i] at i + m/2.
+    swap: Tensor<2>,
+}
+
+impl RotaryTables {
+    /// Tables for a grid of codes; `head_dim` must be a multiple of 4.
+    pub fn new(grid_height: usize, grid_width: usize, head_dim: usize, device: &Device) -> Self {
+        assert!(head_dim.is_multiple_of(4), "a head of {head_dim} dimensions cannot turn in two");
+        let n_codes = grid_height * grid_width;
+        let cell = |code: usize| [(code / grid_width) as f64, (code % grid_width) as f64];
+        let predicted = || (0..n_codes).map(cell);
+        let held = || std::iter::once([-1.0, -1.0]).chain(predicted()).take(n_codes);
+        let table = |cells: &mut dyn Iterator<Item = [f64; 2]>, function: fn(f64) -> f64| {
+            let values: Vec<f32> = cells
+                .flat_map(|cell| {
+                    (0..head_dim).map(move |dim| function(angle(cell, dim, head_dim)) as f32)
+                })
+                .collect();
+            Tensor::from_data(TensorData::new(values, [n_codes, head_dim]), device)
+        };
+        Self {
+            query_cos: table(&mut predicted(), f64::cos),
+            query_sin: table(&mut predicted(), f64::sin),
+            key_cos: table(&mut held(), f64::cos),
+            key_sin: table(&mut held(), f64::sin),
+            swap: Tensor::from_data(TensorData::new(swap(head_dim), [head_dim, head_dim]), device),
+        }
+    }
+
+    /// Turns queries that stand at `position` and the following ones.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch, sequence, heads, head_dim]`
+    pub fn turn_queries(&self, x: Tensor<4>, position: usize) -> Tensor<4> {
+        self.turn(x, &self.query_cos, &self.query_sin, position)
+    }
+
+    /// Turns keys that stand at `position` and the following ones.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch, sequence, heads, head_dim]`
+    pub fn turn_keys(&self, x: Tensor<4>, position: usize) -> Tensor<4> {
+        self.turn(x, &self.key_cos, &self.key_sin, position)
+    }
+
+    fn turn(&self, x: Tensor<4>, cos: &Tensor<2>, sin: &Tensor<2>, position: usize) -> Tensor<4> {
+        let [batch, sequence, heads, head_dim] = x.dims();
+        let rows = |table: &Tensor<2>| {
+            table
+                .clone()
+                .slice([position..position + sequence, 0..head_dim])
+                .reshape([1, sequence, 1, head_dim])
+        };
+        // A product with a constant matrix: slices and a concatenation would be copied once more backward.
+        let swapped = x
+            .clone()
+            .reshape([batch * sequence * heads, head_dim])
+            .matmul(self.swap.clone())
+            .reshape([batch, sequence, heads, head_dim]);
+        x * rows(cos) + swapped * rows(sin)
+    }
+}
+
+fn angle([row, column]: [f64; 2], dim: usize, head_dim: usize) -> f64 {
+    let half = head_dim / 2;
+    let pairs = half / 2;
+    let position = if dim < half { row } else { column };
+    position * BASE.powf(-((dim % half % pairs) as f64) / pairs as f64)
+}
+
+fn swap(head_dim: usize) -> Vec<f32> {
+    let pairs = head_dim / 4;
+    let mut matrix = vec![0.0; head_dim * head_dim];
+    for dim in 0..head_dim {
+        let first = dim % (2 * pairs) < pairs;
+        let (partner, sign) = if first { (dim + pairs, -1.0) } else { (dim - pairs, 1.0) };
+        matrix[partner * head_dim + dim] = sign;
+    }
+    matrix
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Distribution, Tolerance};
+
+    #[test]
+    fn a_pair_turns_by_its_angle() {
+        let device = Device::flex();
+        // A 2x2 grid and a head of 4: one pair for the row, one for the column, each of frequency 1.
+        let tables = RotaryTables::new(2, 2, 4, &device);
+        let x = Tensor::<1>::from_floats([1.0, 0.0, 0.0, 2.0], &device).reshape([1, 1, 1, 4]);
+        // Position 3 predicts row 1, column 1: (1, 0) turns to (cos 1, sin 1), (0, 2) to (-2 sin 1, 2 cos 1).
+        let expected =
+            TensorData::new(vec![0.540302f32, 0.841471, -1.682942, 1.080605], [1, 1, 1, 4]);
+        let tolerance = Tolerance::absolute(1e-5);
+        tables.turn_queries(x.clone(), 3).into_data().assert_approx_eq::<f32>(&expected, tolerance);
+        // As a key, position 3 holds code 2: row 1, column 0.
+        let expected = TensorData::new(vec![0.540302f32, 0.841471, 0.0, 2.0], [1, 1, 1, 4]);
+        tables.turn_keys(x, 3).into_data().assert_approx_eq::<f32>(&expected, tolerance);
+    }
+
+    #[test]
+    fn a_query_sees_the_code_above_it_at_the_same_angle_everywhere_in_the_grid() {
+        let device = Device::flex();
+        let (grid_width, head_dim) = (3, 8);
+        let tables = RotaryTables::new(3, grid_width, head_dim, &device);
+        let query = Tensor::<4>::random([1, 1, 1, head_dim], Distribution::Default, &device);
+        let key = Tensor::<4>::random([1, 1, 1, head_dim], Distribution::Default, &device);
+        let score = |predicts: usize, holds: usize| -> f32 {
+            let query = tables.turn_queries(query.clone(), predicts);
+            let key = tables.turn_keys(key.clone(), holds + 1);
+            (query * key).sum().into_scalar()
+        };
+        let above = score(4, 4 - grid_width);
+        for predicts in 3..9 {
+            let other = score(predicts, predicts - grid_width);
+            assert!((above - other).abs() < 1e-5, "code {predicts}: {other}, not {above}");
+        }
+        assert!((above - score(4, 3)).abs() > 1e-4, "left and above look alike");
+    }
+}

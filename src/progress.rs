@@ -1,0 +1,356 @@
+//! What the user sees of long work: a bar with ETA and the latest numbers on a terminal, one plain line a log
+//! interval otherwise, warnings alone when quiet. All of it goes to stderr; results are the commands' business.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::training::event::Event;
+
+/// Redraws a second: enough to look alive, little enough to cost nothing over a slow connection.
+const REDRAWS_A_SECOND: u8 = 10;
+
+/// Draws [`Event`]s.
+pub struct Progress {
+    view: View,
+    stage: &'static str,
+    steps: usize,
+    /// When and at which step the work began, for the ETA of plain lines.
+    begun: (Instant, usize),
+}
+
+enum View {
+    /// A terminal. No bar before the work begins.
+    Bar(Option<ProgressBar>),
+    /// A file or a pipe.
+    Lines(Box<dyn Write + Send>),
+    /// Warnings alone.
+    Quiet(Box<dyn Write + Send>),
+}
+
+impl Progress {
+    /// Draws on stderr as fits it.
+    pub fn stderr(quiet: bool) -> Self {
+        if quiet {
+            Self::with_view(View::Quiet(Box::new(io::stderr())))
+        } else if io::stderr().is_terminal() {
+            Self::with_view(View::Bar(None))
+        } else {
+            Self::with_view(View::Lines(Box::new(io::stderr())))
+        }
+    }
+
+    /// Writes plain lines, or only warnings when `quiet`, to `out`.
+    pub fn lines(out: impl Write + Send + 'static, quiet: bool) -> Self {
+        let out = Box::new(out);
+        Self::with_view(if quiet { View::Quiet(out) } else { View::Lines(out) })
+    }
+
+    fn with_view(view: View) -> Self {
+        Self { view, stage: "", steps: 0, begun: (Instant::now(), 0) }
+    }
+
+    /// Draws one event.
+    pub fn handle(&mut self, event: &Event) {
+        match event {
+            Event::Started { stage, name, step, steps, parameters } => {
+                self.start(stage, name, *step, *steps, *parameters);
+            }
+            Event::Stepped { step } => {
+                if let View::Bar(Some(bar)) = &self.view {
+                    bar.set_position(*step as u64);
+                }
+            }
+            Event::Logged { step, steps, values } => self.log(*step, *steps, values),
+            Event::Validated { step, values, best } => {
+                let mark = if *best { "  best so far" } else { "" };
+                let line = format!("validation at step {step}{}{mark}", listed(values));
+                self.tell(&line);
+            }
+            // Pictures are files, which the command writes.
+            Event::Preview { .. } => {}
+            Event::Warning(message) => self.warn(message),
+            Event::Saved { path, step } => self.saved(path, *step),
+            Event::Finished { step, seconds } => {
+                if let View::Bar(bar) = &mut self.view
+                    && let Some(bar) = bar.take()
+                {
+                    bar.finish_and_clear();
+                }
+                self.tell(&format!("finished at step {step} in {}", duration(*seconds)));
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        stage: &'static str,
+        name: &str,
+        step: usize,
+        steps: usize,
+        parameters: usize,
+    ) {
+        self.stage = stage;
+        self.steps = steps;
+        self.begun = (Instant::now(), step);
+        let mut line = name.to_owned();
+        if parameters > 0 {
+            let _ = write!(line, ": {} weights", count(parameters));
+        }
+        if step > 0 {
+            let _ = write!(line, ", going on after step {step} of {steps}");
+        } else {
+            let _ = write!(line, ", {steps} steps");
+        }
+        self.tell(&line);
+        if let View::Bar(bar) = &mut self.view {
+            *bar = Some(new_bar(stage, step, steps));
+        }
+    }
+
+    fn log(&mut self, step: usize, steps: usize, values: &[(&'static str, f64)]) {
+        self.steps = steps;
+        let eta = self.eta(step);
+        if let View::Bar(Some(bar)) = &self.view {
+            bar.set_position(step as u64);
+            bar.set_message(listed(values));
+            return;
+        }
+        let line = format!("step {step}/{steps}{}{eta}", listed(values));
+        self.tell(&line);
+    }
+
+    fn saved(&mut self, path: &Path, step: usize) {
+        // On a terminal the bar says how far it is; a line for every checkpoint would push the numbers away.
+        if !matches!(self.view, View::Bar(Some(_))) {
+            self.tell(&format!("saved {} (step {step})", path.display()));
+        }
+    }
+
+    /// A line of news, headed by the stage; nothing when quiet.
+    fn tell(&mut self, line: &str) {
+        let line = if self.stage.is_empty() {
+            line.to_owned()
+        } else {
+            format!("{:<6} {line}", self.stage)
+        };
+        match &mut self.view {
+            View::Quiet(_) => {}
+            view => view.print(&line),
+        }
+    }
+
+    /// A warning, which shows in every view.
+    pub fn warn(&mut self, message: &str) {
+        self.view.print(&format!("warning: {message}"));
+    }
+
+    fn eta(&self, step: usize) -> String {
+        let (began, first) = self.begun;
+        let done = step.saturating_sub(first);
+        let left = self.steps.saturating_sub(step);
+        if done == 0 || left == 0 {
+            return String::new();
+        }
+        let seconds = began.elapsed().as_secs_f64() / done as f64 * left as f64;
+        format!("  eta {}", duration(seconds))
+    }
+}
+
+impl Drop for Progress {
+    /// Work that fails leaves its bar as it was, on a line of its own, and the error goes below.
+    fn drop(&mut self) {
+        if let View::Bar(Some(bar)) = &self.view {
+            bar.abandon();
+        }
+    }
+}
+
+impl View {
+    fn print(&mut self, line: &str) {
+        match self {
+            // `suspend` takes the bar away while the line is written; `println` drops lines off a terminal.
+            Self::Bar(Some(bar)) => bar.suspend(|| {
+                let _ = writeln!(io::stderr(), "{line}");
+            }),
+            Self::Bar(None) => {
+                let _ = writeln!(io::stderr(), "{line}");
+            }
+            // A closed stderr must not stop a training that runs for hours.
+            Self::Lines(out) | Self::Quiet(out) => {
+                let _ = writeln!(out, "{line}");
+            }
+        }
+    }
+}
+
+fn new_bar(stage: &'static str, step: usize, steps: usize) -> ProgressBar {
+    let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_A_SECOND);
+    let bar = ProgressBar::with_draw_target(Some(steps as u64), target);
+    let template = "{prefix:<6} {bar:24} {pos}/{len}  eta {eta}{msg}";
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar.set_prefix(stage);
+    bar.set_position(step as u64);
+    // Steps done before a resume say nothing about how fast this goes.
+    bar.reset_eta();
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+/// `  loss 0.08123  images/s 740`.
+fn listed(values: &[(&'static str, f64)]) -> String {
+    let mut text = String::new();
+    for (name, value) in values {
+        let name = match *name {
+            "images_per_second" => "images/s",
+            "sequences_per_second" => "sequences/s",
+            "codes_per_second" => "codes/s",
+            other => other,
+        };
+        let _ = write!(text, "  {name} {}", number(*value));
+    }
+    text
+}
+
+/// Four significant digits, without an exponent where it would be longer to read.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 {
+        "0".to_owned()
+    } else if !(1e-4..1e7).contains(&size) {
+        format!("{value:.2e}")
+    } else if value.fract() == 0.0 || size >= 1000.0 {
+        format!("{value:.0}")
+    } else {
+        let decimals = 3 - size.log10().floor() as i32;
+        format!("{value:.*}", decimals.max(0) as usize)
+    }
+}
+
+/// A count as `1.9 million` or with thousands separated.
+fn count(n: usize) -> String {
+    if n >= 1_000_000 {
+        return format!("{:.1} million", n as f64 / 1e6);
+    }
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `42 s`, `3 min 10 s`, `2 h 5 min`.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn drawn(quiet: bool, events: &[Event]) -> String {
+        let written = Written::default();
+        let mut progress = Progress::lines(written.clone(), quiet);
+        for event in events {
+            progress.handle(event);
+        }
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn training() -> Vec<Event> {
+        vec![
+            Event::Started {
+                stage: "vqvae",
+                name: "quickstart".to_owned(),
+                step: 0,
+                steps: 100,
+                parameters: 1_234_567,
+            },
+            Event::Stepped { step: 1 },
+            Event::Logged {
+                step: 50,
+                steps: 100,
+                values: vec![("loss", 0.081234), ("images_per_second", 740.4)],
+            },
+            Event::Validated { step: 100, values: vec![("mse", 0.5)], best: true },
+            Event::Warning("the codebook collapses".to_owned()),
+            Event::Saved { path: "run/vqvae.safetensors".into(), step: 100 },
+            Event::Finished { step: 100, seconds: 190.0 },
+        ]
+    }
+
+    #[test]
+    fn a_pipe_gets_one_line_an_event_and_none_a_step() {
+        let text = drawn(false, &training());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "vqvae  quickstart: 1.2 million weights, 100 steps");
+        assert!(lines[1].starts_with("vqvae  step 50/100  loss 0.08123  images/s 740.4  eta "));
+        assert_eq!(lines[2], "vqvae  validation at step 100  mse 0.5000  best so far");
+        assert_eq!(lines[3], "warning: the codebook collapses");
+        assert_eq!(lines[4], "vqvae  saved run/vqvae.safetensors (step 100)");
+        assert_eq!(lines[5], "vqvae  finished at step 100 in 3 min 10 s");
+        assert_eq!(lines.len(), 6);
+    }
+
+    #[test]
+    fn quiet_leaves_the_warnings() {
+        assert_eq!(drawn(true, &training()), "warning: the codebook collapses\n");
+    }
+
+    #[test]
+    fn numbers_keep_four_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.0812349, "0.08123"),
+            (1.0, "1"),
+            (3.62984, "3.630"),
+            (123.456, "123.5"),
+            (12345.6, "12346"),
+            (1e-6, "1.00e-6"),
+            (f64::NAN, "NaN"),
+            (-0.5, "-0.5000"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(count(999), "999");
+        assert_eq!(count(12_345), "12,345");
+    }
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        assert_eq!(duration(41.6), "42 s");
+        assert_eq!(duration(190.0), "3 min 10 s");
+        assert_eq!(duration(7500.0), "2 h 5 min");
+    }
+}

@@ -1,0 +1,322 @@
+//! Strict JSON: text to a value with no duplicate key, and a value to a recipe with no unknown key and no
+//! wrong type. Every message names the key by its full path. It knows no defaults and no ranges.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::Recipe;
+use crate::error::{Error, Result};
+
+/// Parses `text`, which `origin` names in messages; a duplicate key is an error, as is anything but an object.
+pub(super) fn parse_strict(text: &str, origin: &str) -> Result<Map<String, Value>> {
+    // Editors on Windows write a byte order mark, which JSON does not allow.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Strict
+        .deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value))
+        .map_err(|error| Error::invalid(format!("{origin} is not a recipe: {error}")))?;
+    match value {
+        Value::Object(object) => Ok(object),
+        other => Err(Error::invalid(format!(
+            "{origin} is not a recipe: it holds {}, wanted an object {{…}}",
+            shown(&other)
+        ))),
+    }
+}
+
+/// Deserialises any JSON, refusing duplicate keys; `serde_json::Value` would keep the last of them.
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(Strict)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("the key {key} is given twice")));
+            }
+            object.insert(key, entries.next_value_seed(Strict)?);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// Every key a recipe may hold, by full path, with its default value. Sections themselves are left out.
+pub(super) fn schema() -> Vec<(String, Value)> {
+    let defaults = serde_json::to_value(Recipe::default()).unwrap_or_default();
+    let mut leaves = Vec::new();
+    collect_leaves("", &defaults, &mut leaves);
+    leaves
+}
+
+fn collect_leaves(prefix: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
+    for (key, child) in value.as_object().into_iter().flatten() {
+        let path = join(prefix, key);
+        match child {
+            Value::Object(_) => collect_leaves(&path, child, leaves),
+            leaf => leaves.push((path, leaf.clone())),
+        }
+    }
+}
+
+/// `a` and `b` as `a.b`.
+pub(super) fn join(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+}
+
+/// Refuses keys that no recipe has and sections that are no objects. `origin` says where they were.
+pub(super) fn check_keys(object: &Map<String, Value>, origin: &str) -> Result<()> {
+    check_keys_under("", object, &schema(), origin)
+}
+
+fn check_keys_under(
+    prefix: &str,
+    object: &Map<String, Value>,
+    schema: &[(String, Value)],
+    origin: &str,
+) -> Result<()> {
+    for (key, value) in object {
+        let path = join(prefix, key);
+        let inside = format!("{path}.");
+        if schema.iter().any(|(known, _)| *known == path) {
+            continue;
+        }
+        if !schema.iter().any(|(known, _)| known.starts_with(&inside)) {
+            return Err(unknown_key(&path, schema, origin));
+        }
+        match value {
+            Value::Object(section) => check_keys_under(&path, section, schema, origin)?,
+            other => {
+                return Err(Error::invalid(format!(
+                    "{path} in {origin} is {}, wanted a section {{…}}",
+                    shown(other)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The error for a key that does not exist: with the nearest one, or with the section's keys.
+pub(super) fn unknown_key(path: &str, schema: &[(String, Value)], origin: &str) -> Error {
+    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+    let hint = match nearest(path, schema) {
+        Some(known) => format!("did you mean {known}?"),
+        None => {
+            let parent = schema.iter().map(|(known, _)| known.as_str());
+            let keys: Vec<&str> = parent
+                .filter(|known| known.rsplit_once('.').map_or("", |(parent, _)| parent) == section)
+                .collect();
+            let sections = "allowed are name, seed and the sections data, vqvae, prior and sample";
+            if keys.is_empty() || section.is_empty() {
+                sections.to_owned()
+            } else {
+                format!("allowed are {}", keys.join(", "))
+            }
+        }
+    };
+    Error::invalid(format!("unknown key {path} in {origin}, {hint}"))
+}
+
+/// The known key or section most like `path`, if any is like it. The same last part in another section counts
+/// as close, so that `steps` and `data.steps` find `vqvae.steps`.
+fn nearest<'a>(path: &str, schema: &'a [(String, Value)]) -> Option<&'a str> {
+    let last = |path: &'a str| path.rsplit('.').next().unwrap_or(path);
+    let wanted = path.rsplit('.').next().unwrap_or(path);
+    let section_of = |path: &'a str| path.split_once('.').map(|(section, _)| section);
+    let keys = schema.iter().map(|(known, _)| known.as_str());
+    let sections = schema.iter().filter_map(|(known, _)| section_of(known));
+    keys.chain(sections)
+        .map(|known| {
+            let whole = strsim::normalized_damerau_levenshtein(path, known);
+            let leaf = strsim::normalized_damerau_levenshtein(wanted, last(known));
+            // The leaf decides, the section breaks ties.
+            (if leaf >= 0.6 { leaf + whole } else { whole }, known)
+        })
+        .filter(|(score, _)| *score >= 0.6)
+        // The first of equals, which is in the order of the sections.
+        .fold(None, |best: Option<(f64, &str)>, next| match best {
+            Some(best) if best.0 >= next.0 => Some(best),
+            _ => Some(next),
+        })
+        .map(|(_, known)| known)
+}
+
+/// Turns a complete value into a recipe. `origin_of` says where the value of a key came from.
+pub(super) fn to_recipe(
+    object: Map<String, Value>,
+    origin_of: impl Fn(&str) -> String,
+) -> Result<Recipe> {
+    let value = Value::Object(object);
+    Recipe::deserialize(&value).map_err(|error| {
+        let Some((path, seen, error)) = first_misfit(&value) else {
+            return Error::invalid(format!("cannot read the recipe: {error}"));
+        };
+        Error::invalid(format!(
+            "{path} in {} is {}, wanted {}",
+            origin_of(&path),
+            shown(&seen),
+            wanted(&error)
+        ))
+    })
+}
+
+/// The first key whose value alone, among defaults, makes a recipe unreadable.
+fn first_misfit(value: &Value) -> Option<(String, Value, String)> {
+    let defaults = serde_json::to_value(Recipe::default()).ok()?;
+    for (path, _) in schema() {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let Some(seen) = value.pointer(&pointer) else { continue };
+        let mut probe = defaults.clone();
+        *probe.pointer_mut(&pointer)? = seen.clone();
+        if let Err(error) = Recipe::deserialize(&probe) {
+            return Some((path, seen.clone(), error.to_string()));
+        }
+    }
+    None
+}
+
+/// serde's message (`invalid type: string "x", expected usize`) reduced to what is wanted, in the user's words.
+fn wanted(message: &str) -> String {
+    let expected = message.split_once("expected ").map_or(message, |(_, expected)| expected);
+    match expected {
+        "usize" | "u64" | "u32" | "u16" => "a whole number of at least 0".to_owned(),
+        "u8" => "a whole number from 0 to 255".to_owned(),
+        "f64" | "f32" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list […]".to_owned(),
+        "a string" | "path string" => "a string in quotes".to_owned(),
+        other => other.replace('`', "\""),
+    }
+}
+
+/// A value as a message shows it: short, whatever its size.
+pub(super) fn shown(value: &Value) -> String {
+    const MOST: usize = 60;
+    let text = value.to_string();
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    text.chars().take(MOST).chain(['…']).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        Recipe::parse(text, "configs/x.json", &[]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_misspelt_key_names_its_path_and_the_nearest_one() {
+        assert_eq!(
+            message(r#"{"vqvae": {"codebok_size": 3}}"#),
+            "unknown key vqvae.codebok_size in configs/x.json, did you mean vqvae.codebook_size?"
+        );
+        assert!(message(r#"{"prior": {"droput": 0}}"#).ends_with("did you mean prior.dropout?"));
+        assert!(message(r#"{"vqave": {"width": 1}}"#).ends_with("did you mean vqvae?"));
+        assert!(message(r#"{"steps": 1}"#).ends_with("did you mean vqvae.steps?"));
+        assert!(message(r#"{"data": {"codebook_size": 1}}"#).ends_with("vqvae.codebook_size?"));
+    }
+
+    #[test]
+    fn a_key_like_no_other_lists_what_is_allowed() {
+        let text = message(r#"{"sample": {"zzzzzzzz": 1}}"#);
+        assert!(text.contains("allowed are sample.count, sample.columns"), "{text}");
+        let text = message(r#"{"zzzzzzzz": 1}"#);
+        assert!(text.contains("the sections data, vqvae"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_type_names_the_key_the_value_and_the_type() {
+        assert_eq!(
+            message(r#"{"vqvae": {"codebook_size": "many"}}"#),
+            r#"vqvae.codebook_size in configs/x.json is "many", wanted a whole number of at least 0"#
+        );
+        assert!(message(r#"{"vqvae": {"steps": 1.5}}"#).contains("is 1.5, wanted a whole number"));
+        assert!(message(r#"{"vqvae": {"steps": -1}}"#).contains("is -1, wanted a whole number"));
+        assert!(message(r#"{"prior": {"dropout": true}}"#).contains("is true, wanted a number"));
+        assert!(message(r#"{"vqvae": {"loss": "mae"}}"#).contains(r#""mse" or "l1""#));
+        assert!(message(r#"{"vqvae": 3}"#).contains("vqvae in configs/x.json is 3, wanted a sect"));
+        assert!(message(r#"{"name": null}"#).contains("is null, wanted a string"));
+    }
+
+    #[test]
+    fn what_is_no_json_is_named_with_line_and_column() {
+        assert!(message("{\n  \"name\": }").contains("line 2 column"));
+        assert!(message("{\"seed\": 1e999}").contains("number out of range at line 1"));
+        assert!(message("{} x").contains("trailing characters"));
+        assert!(message("").contains("configs/x.json is not a recipe"));
+        assert!(message("[]").contains("wanted an object"));
+        assert!(message(&"[".repeat(10_000)).contains("recursion limit"));
+    }
+
+    #[test]
+    fn a_duplicate_key_is_refused_at_any_depth() {
+        assert!(message(r#"{"seed": 1, "seed": 2}"#).contains("the key seed is given twice"));
+        let text = message("{\"vqvae\": {\"steps\": 1,\n \"steps\": 2}}");
+        assert!(text.contains("the key steps is given twice at line 2"), "{text}");
+    }
+
+    #[test]
+    fn a_long_value_is_cut_in_the_message() {
+        let long = "x".repeat(5_000);
+        assert!(message(&format!(r#"{{"seed": "{long}"}}"#)).len() < 200);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        Recipe::parse("\u{feff}{}", "configs/x.json", &[]).unwrap();
+    }
+}

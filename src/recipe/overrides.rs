@@ -1,0 +1,189 @@
+//! `--set a.b=value` and the flags that stand for a key: one key of a recipe from the command line. It checks the
+//! key and gives the value its JSON type; it does not know where recipes come from.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use super::json;
+use crate::error::{Error, Result};
+
+/// One `key=value`. The value is JSON where it reads as JSON and a string otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    key: String,
+    value: String,
+    /// The flag that gave it, for messages.
+    flag: &'static str,
+}
+
+impl Override {
+    /// What `flag` says about `key` (as in `vqvae.steps`).
+    pub fn of_flag(flag: &'static str, key: &str, value: impl ToString) -> Self {
+        Self { key: key.to_owned(), value: value.to_string(), flag }
+    }
+
+    /// The flag that gave it: `--set`, or one that stands for a single key.
+    pub fn flag(&self) -> &'static str {
+        self.flag
+    }
+
+    /// The full path of the key, as in `vqvae.steps`.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
+}
+
+impl FromStr for Override {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                Ok(Self::of_flag("--set", key.trim(), value.trim()))
+            }
+            _ => Err(Error::invalid(format!(
+                "{text:?} is not of the form KEY=VALUE, as in vqvae.codebook_size=1024"
+            ))),
+        }
+    }
+}
+
+/// Writes `overrides` into `object`, the later over the earlier. One that names a preset first resets the keys
+/// which that preset fills, so that it does what it says also on a recipe that gives them; other overrides of
+/// those keys still count.
+pub(super) fn apply(object: &mut Map<String, Value>, overrides: &[Override]) -> Result<()> {
+    let schema = json::schema();
+    for one in overrides {
+        if let Some(section) = one.key.strip_suffix(".preset") {
+            reset_preset_keys(object, section);
+        }
+    }
+    for one in overrides {
+        let Some((_, default)) = schema.iter().find(|(known, _)| *known == one.key) else {
+            return Err(refusal(one, &schema));
+        };
+        let value = typed(&one.value, default);
+        match one.key.split_once('.') {
+            None => {
+                object.insert(one.key.clone(), value);
+            }
+            Some((section, key)) => {
+                let section = object.entry(section).or_insert_with(|| Value::Object(Map::new()));
+                // A recipe whose section is no object has been refused before.
+                if let Value::Object(section) = section {
+                    section.insert(key.to_owned(), value);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn reset_preset_keys(object: &mut Map<String, Value>, section: &str) {
+    let keys = match section {
+        "vqvae" => super::vqvae::PRESET_KEYS,
+        "prior" => super::prior::PRESET_KEYS,
+        _ => return,
+    };
+    if let Some(Value::Object(section)) = object.get_mut(section) {
+        for key in keys {
+            section.remove(*key);
+        }
+    }
+}
+
+fn refusal(one: &Override, schema: &[(String, Value)]) -> Error {
+    let inside = format!("{}.", one.key);
+    match schema.iter().find(|(known, _)| known.starts_with(&inside)) {
+        Some((example, _)) => Error::invalid(format!(
+            "cannot set {one}: {} is a section, set one of its keys, as in {example}=…",
+            one.key
+        )),
+        None => json::unknown_key(&one.key, schema, one.flag),
+    }
+}
+
+/// JSON where it reads as JSON; a key whose default is a string takes the text as it is, so that a name may be 7.
+fn typed(text: &str, default: &Value) -> Value {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if value.is_string() || !default.is_string() => value,
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::recipe::{Recipe, Schedule};
+
+    fn set(text: &str, overrides: &[&str]) -> Result<Recipe> {
+        let overrides: Vec<Override> = overrides.iter().map(|one| one.parse().unwrap()).collect();
+        Recipe::parse(text, "x.json", &overrides)
+    }
+
+    #[test]
+    fn numbers_words_lists_and_names_that_look_like_numbers_arrive_with_their_type() {
+        let recipe = set(
+            r#"{"vqvae": {"preset": "resnet"}}"#,
+            &[
+                "vqvae.channel_multipliers=[1, 2, 4]",
+                "vqvae.learning_rate=1e-4",
+                "vqvae.schedule=constant",
+                "vqvae.kmeans_init=false",
+                "name=7",
+            ],
+        )
+        .unwrap();
+        assert_eq!(recipe.vqvae.channel_multipliers, [1, 2, 4]);
+        assert_eq!(recipe.vqvae.learning_rate, 1e-4);
+        assert_eq!(recipe.vqvae.schedule, Schedule::Constant);
+        assert!(!recipe.vqvae.kmeans_init);
+        assert_eq!(recipe.name, "7");
+    }
+
+    #[test]
+    fn the_last_of_two_overrides_wins_over_the_file() {
+        let recipe = set(r#"{"seed": 1}"#, &["seed=2", "seed=3"]).unwrap();
+        assert_eq!(recipe.seed, 3);
+    }
+
+    #[test]
+    fn a_misspelt_override_names_the_nearest_key() {
+        assert_eq!(
+            set("{}", &["vqvae.codebok_size=1"]).unwrap_err().to_string(),
+            "unknown key vqvae.codebok_size in --set, did you mean vqvae.codebook_size?"
+        );
+        let section = set("{}", &["vqvae=3"]).unwrap_err().to_string();
+        assert!(section.contains("vqvae is a section"), "{section}");
+    }
+
+    #[test]
+    fn a_wrong_type_says_that_it_came_from_set() {
+        let message = set("{}", &["vqvae.learning_rate=1e999"]).unwrap_err().to_string();
+        assert_eq!(message, r#"vqvae.learning_rate in --set is "1e999", wanted a number"#);
+    }
+
+    #[test]
+    fn a_preset_on_the_command_line_replaces_the_shape_in_the_file() {
+        let file = r#"{"prior": {"layers": 3, "width": 96, "dropout": 0.3}}"#;
+        let prior = set(file, &["prior.heads=8", "prior.preset=nano"]).unwrap().prior;
+        assert_eq!((prior.layers, prior.width, prior.heads), (4, 128, 8));
+        assert_eq!(prior.dropout, 0.3);
+    }
+
+    #[test]
+    fn text_without_a_key_or_a_value_is_no_override() {
+        assert!("vqvae.steps".parse::<Override>().is_err());
+        assert!("=3".parse::<Override>().is_err());
+        assert_eq!("a=b=c".parse::<Override>().unwrap().to_string(), "a=b=c");
+    }
+}

@@ -1,0 +1,49 @@
+//! Sampling: chooses codes one after the other from the logits of a model it knows only as [`NextCode`].
+//! It has no weights, no images and no files; the same loop serves any model that can continue a sequence.
+//!
+//! Image `i` of a seed is the same whatever is sampled with it. Its randomness comes from a stream of its
+//! own, and every pass over the model has the same number of rows ([`SamplingConfig::lanes`], the last pass
+//! filled up), because the last bits of a matrix product may depend on how many rows it has, and a last
+//! bit decides about a code once in a while.
+
+mod config;
+mod device;
+mod generate;
+mod host;
+
+use burn::tensor::{Device, Int, Tensor};
+
+pub use config::SamplingConfig;
+pub use generate::{Request, generate};
+
+/// A model that continues a batch of sequences code by code.
+pub trait NextCode {
+    /// Number of codes, the width of the logits.
+    fn codebook_size(&self) -> usize;
+
+    /// Codes of a whole sequence.
+    fn n_codes(&self) -> usize;
+
+    /// Number of classes; 0 for a model that knows none.
+    fn n_classes(&self) -> usize;
+
+    /// The token a sequence of `class` starts with; `None` is the unconditional one.
+    fn class_token(&self, class: Option<usize>) -> usize;
+
+    /// Where its tensors are.
+    fn device(&self) -> Device;
+
+    /// Forgets what it has seen and reads the start of every sequence; returns the logits of the next code.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch, 1 + given]`: the class token and the codes that are given
+    /// - output: `[batch, codebook_size]`
+    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2>;
+
+    /// Adds one code to every sequence; returns the logits of the next one.
+    ///
+    /// # Shapes
+    /// - codes: `[batch]`
+    /// - output: `[batch, codebook_size]`
+    fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2>;
+}

@@ -1,0 +1,112 @@
+//! How codes are chosen from logits.
+
+use crate::error::{Error, Result};
+
+/// The choices of a sampling run. Filters apply in the order of the fields: temperature, top-k, top-p.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingConfig {
+    /// Divides the logits: below 1 sharper, above 1 flatter; 0 takes the most probable code always.
+    pub temperature: f64,
+    /// Only the k most probable codes; `None` is all of them. Codes as probable as the last one stay too.
+    pub top_k: Option<usize>,
+    /// Only the most probable codes that together reach this probability (Holtzman et al. 2020), in
+    /// (0, 1]; measured after top-k. Codes as probable as the last one stay too.
+    pub top_p: Option<f64>,
+    /// Classifier-free guidance (Ho and Salimans 2022): logits move away from the unconditional ones by this
+    /// factor. 1 is off; any other value runs the model on twice the rows.
+    pub guidance: f64,
+    /// Images a pass. A part of the result's last bits, so derive it from the device, never from how many
+    /// images are wanted.
+    pub lanes: usize,
+}
+
+impl Default for SamplingConfig {
+    /// The model's own distribution, 16 images a pass: enough to fill two cores without wasting much on
+    /// a single image.
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: None, top_p: None, guidance: 1.0, lanes: 16 }
+    }
+}
+
+impl SamplingConfig {
+    /// Refuses values that mean nothing for a model of `codebook_size` codes.
+    pub fn validate(&self, codebook_size: usize) -> Result<()> {
+        let fail = |message: String| Err(Error::invalid(message));
+        let Self { temperature, guidance, lanes, .. } = *self;
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return fail(format!(
+                "temperature is {temperature}, allowed are 0 (always the most probable code) and above"
+            ));
+        }
+        if let Some(k) = self.top_k
+            && !(1..=codebook_size).contains(&k)
+        {
+            return fail(format!(
+                "top-k is {k}, allowed are 1 to {codebook_size}, the number of codes"
+            ));
+        }
+        if let Some(p) = self.top_p
+            && !(p > 0.0 && p <= 1.0)
+        {
+            return fail(format!("top-p is {p}, allowed are values above 0 up to 1 (all codes)"));
+        }
+        if !(guidance >= 0.0 && guidance.is_finite()) {
+            return fail(format!("guidance is {guidance}, allowed are 0 and above; 1 is off"));
+        }
+        if lanes == 0 {
+            return fail("0 images a pass cannot be sampled, allowed are 1 and above".to_string());
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+
+    pub(super) fn is_guided(&self) -> bool {
+        self.guidance != 1.0
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_without_a_meaning_are_refused_with_the_values_allowed() {
+        let refused = |change: fn(&mut SamplingConfig)| {
+            let mut config = SamplingConfig::default();
+            change(&mut config);
+            config.validate(512).unwrap_err().to_string()
+        };
+        let cases: [(fn(&mut SamplingConfig), &str); 9] = [
+            (|c| c.temperature = -0.5, "temperature is -0.5, allowed are 0"),
+            (|c| c.temperature = f64::NAN, "temperature is NaN"),
+            (|c| c.top_k = Some(0), "top-k is 0, allowed are 1 to 512"),
+            (|c| c.top_k = Some(513), "top-k is 513, allowed are 1 to 512"),
+            (|c| c.top_p = Some(0.0), "top-p is 0, allowed are values above 0"),
+            (|c| c.top_p = Some(1.5), "top-p is 1.5"),
+            (|c| c.guidance = -1.0, "guidance is -1, allowed are 0 and above"),
+            (|c| c.guidance = f64::INFINITY, "guidance is inf"),
+            (|c| c.lanes = 0, "0 images a pass"),
+        ];
+        for (change, expected) in cases {
+            let message = refused(change);
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn edges_of_the_ranges_are_allowed() {
+        let config = SamplingConfig {
+            temperature: 0.0,
+            top_k: Some(512),
+            top_p: Some(1.0),
+            guidance: 0.0,
+            lanes: 1,
+        };
+        config.validate(512).unwrap();
+        SamplingConfig::default().validate(2).unwrap();
+    }
+}

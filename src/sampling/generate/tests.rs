@@ -1,0 +1,191 @@
+//! Tests of the loop, with a model whose logits can be written down.
+
+use super::*;
+
+/// Five codes, four positions, two classes. The logits depend on the first token and the last one.
+struct Table {
+    first: Vec<i32>,
+    /// Rows seen by every call, for tests to look at.
+    calls: Vec<usize>,
+    broken: bool,
+}
+
+const CODES: usize = 5;
+
+impl Table {
+    fn new() -> Self {
+        Self { first: Vec::new(), calls: Vec::new(), broken: false }
+    }
+
+    fn logits(&mut self, last: Vec<i32>) -> Tensor<2> {
+        self.calls.push(last.len());
+        let row = |(&first, &last): (&i32, &i32)| {
+            let value = move |code: i32| ((first * 7 + last * 3 + code) % CODES as i32) as f32;
+            (0..CODES as i32).map(value).collect::<Vec<f32>>()
+        };
+        let mut values: Vec<f32> = self.first.iter().zip(&last).flat_map(row).collect();
+        if self.broken {
+            values[1] = f32::NAN;
+        }
+        let data = TensorData::new(values, [last.len(), CODES]);
+        Tensor::from_data(data, &Device::flex())
+    }
+}
+
+impl NextCode for Table {
+    fn codebook_size(&self) -> usize {
+        CODES
+    }
+    fn n_codes(&self) -> usize {
+        4
+    }
+    fn n_classes(&self) -> usize {
+        2
+    }
+    fn class_token(&self, class: Option<usize>) -> usize {
+        CODES + class.unwrap_or(2)
+    }
+    fn device(&self) -> Device {
+        Device::flex()
+    }
+    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let [_, length] = tokens.dims();
+        let tokens: Vec<i32> = tokens.into_data().try_into_vec().unwrap();
+        self.first = tokens.iter().step_by(length).copied().collect();
+        let last = tokens.chunks(length).map(|row| row[length - 1]).collect();
+        self.logits(last)
+    }
+    fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
+        let last = codes.into_data().try_into_vec().unwrap();
+        self.logits(last)
+    }
+}
+
+fn request(index: u64, class: Option<usize>, prompt: &[u16]) -> Request {
+    Request { index, class, prompt: prompt.to_vec() }
+}
+
+fn sample(requests: &[Request], config: &SamplingConfig, seed: u64) -> Result<Vec<Vec<u16>>> {
+    generate(&mut Table::new(), requests, config, seed, &mut |_, _| ())
+}
+
+fn images(count: u64) -> Vec<Request> {
+    (0..count).map(|index| request(index, Some(index as usize % 2), &[])).collect()
+}
+
+#[test]
+fn an_image_depends_on_the_seed_and_its_number_only() {
+    let config = SamplingConfig::default();
+    let many = sample(&images(40), &config, 1).unwrap();
+    assert_eq!(sample(&images(3), &config, 1).unwrap(), many[..3]);
+    assert_ne!(sample(&images(40), &config, 2).unwrap(), many);
+    for lanes in [1, 3, 64] {
+        let config = SamplingConfig { lanes, ..config.clone() };
+        assert_eq!(sample(&images(40), &config, 1).unwrap(), many);
+    }
+}
+
+#[test]
+fn every_pass_has_the_same_rows_whatever_is_asked_for() {
+    for (guidance, rows) in [(1.0, 16), (3.0, 32)] {
+        let config = SamplingConfig { guidance, ..SamplingConfig::default() };
+        let mut model = Table::new();
+        generate(&mut model, &images(17), &config, 0, &mut |_, _| ()).unwrap();
+        assert_eq!(model.calls, [rows; 8]);
+    }
+}
+
+#[test]
+fn temperature_zero_takes_the_most_probable_code() {
+    let config = SamplingConfig { temperature: 0.0, ..SamplingConfig::default() };
+    // Logits of code c: (7·first + 3·last + c) mod 5, highest where that is 4. Class 0 is token 5:
+    // c = 4 - 50 mod 5 = 4; then 4 - (35 + 12) mod 5 = 2; 4 - (35 + 6) mod 5 = 3; 4 - (35 + 9) mod 5 = 0.
+    assert_eq!(sample(&[request(0, Some(0), &[])], &config, 9).unwrap(), [[4, 2, 3, 0]]);
+}
+
+#[test]
+fn guidance_of_1_is_the_class_alone_and_of_0_none() {
+    let at = |guidance: f64, class| {
+        let config = SamplingConfig { guidance, ..SamplingConfig::default() };
+        let requests: Vec<_> = (0..20).map(|index| request(index, class, &[])).collect();
+        sample(&requests, &config, 4)
+    };
+    // Just beside 1 the doubled batch runs; its codes are those of the single one.
+    assert_eq!(at(1.0 + 1e-9, Some(1)).unwrap(), at(1.0, Some(1)).unwrap());
+    assert_eq!(at(0.0, Some(1)).unwrap(), at(1.0, None).unwrap());
+    assert_ne!(at(1.0, Some(1)).unwrap(), at(1.0, None).unwrap());
+}
+
+#[test]
+fn guidance_moves_logits_away_from_the_unconditional_ones() {
+    let config = SamplingConfig { guidance: 3.0, ..SamplingConfig::default() };
+    let logits = Tensor::from_floats([[1.0, 2.0], [0.5, 3.0]], &Device::flex());
+    let expected = TensorData::from([[2.0f32, 0.0]]);
+    guide(logits, &config).into_data().assert_eq(&expected, true);
+}
+
+#[test]
+fn given_codes_are_kept_and_their_random_numbers_with_them() {
+    let config = SamplingConfig::default();
+    let whole = sample(&images(6), &config, 3).unwrap();
+    let mut requests = images(6);
+    for (request, codes) in requests.iter_mut().zip(&whole) {
+        request.prompt = codes[..2].to_vec();
+    }
+    assert_eq!(sample(&requests, &config, 3).unwrap(), whole);
+    let full = [request(0, None, &[1, 2, 3, 4])];
+    assert_eq!(sample(&full, &config, 3).unwrap(), [[1, 2, 3, 4]]);
+}
+
+#[test]
+fn choosing_on_the_device_gives_the_codes_of_the_host() {
+    let config = SamplingConfig { top_k: Some(3), ..SamplingConfig::default() };
+    let requests = images(16);
+    let rows: Vec<&Request> = requests.iter().collect();
+    let run =
+        |on_host| sample_rows(&mut Table::new(), &rows, &config, 1, on_host, &mut |_| ()).unwrap();
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn progress_ends_at_the_number_of_codes_wanted() {
+    let mut told = Vec::new();
+    let config = SamplingConfig { lanes: 2, ..SamplingConfig::default() };
+    let requests: Vec<_> = (0..3).map(|index| request(index, None, &[1, 1])).collect();
+    generate(&mut Table::new(), &requests, &config, 0, &mut |done, total| told.push((done, total)))
+        .unwrap();
+    assert_eq!(told, [(2, 6), (4, 6), (5, 6), (6, 6)]);
+}
+
+#[test]
+fn requests_that_do_not_fit_the_model_are_refused() {
+    let plain = SamplingConfig::default();
+    let guided = SamplingConfig { guidance: 2.0, ..SamplingConfig::default() };
+    let cases = [
+        (
+            vec![request(0, Some(2), &[])],
+            &plain,
+            "cannot sample class 2: the prior knows 2 classes",
+        ),
+        (vec![request(4, None, &[5])], &plain, "cannot complete image 4: code 5 is given"),
+        (vec![request(1, None, &[0; 5])], &plain, "cannot complete image 1: 5 codes are given"),
+        (
+            vec![request(0, None, &[0]), request(1, None, &[])],
+            &plain,
+            "cannot complete image 1: 0 codes are given, allowed are as many as for the first image (1)",
+        ),
+        (vec![request(0, None, &[])], &guided, "guidance is 2 but no class is asked for"),
+    ];
+    for (requests, config, expected) in cases {
+        let message = sample(&requests, config, 0).unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    assert_eq!(sample(&[], &plain, 0).unwrap(), Vec::<Vec<u16>>::new());
+}
+
+#[test]
+fn logits_that_are_not_finite_are_an_error() {
+    let mut model = Table { broken: true, ..Table::new() };
+    let error = generate(&mut model, &images(1), &SamplingConfig::default(), 0, &mut |_, _| ());
+    assert!(error.unwrap_err().to_string().contains("logits are not finite"));
+}

@@ -1,0 +1,173 @@
+//! The choice of a code from a row of logits in memory, for devices that compute there.
+
+use crate::sampling::SamplingConfig;
+
+/// The code of a row: filters the distribution and takes the code in which the uniform number falls when
+/// codes share [0, 1) in order of their number. `None` if the logits are not finite.
+pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> Option<usize> {
+    let mut best = 0;
+    for (code, logit) in logits.iter().enumerate() {
+        if !logit.is_finite() {
+            return None;
+        }
+        if *logit > logits[best] {
+            best = code;
+        }
+    }
+    if config.is_greedy() {
+        return Some(best);
+    }
+    let max = f64::from(logits[best]);
+    // Relative to the most probable code, whose weight is 1.
+    let weight = |logit: &f32| ((f64::from(*logit) - max) / config.temperature).exp();
+    let mut weights: Vec<f64> = logits.iter().map(weight).collect();
+    keep_most_probable(&mut weights, config);
+    Some(inverse_cdf(&weights, uniform))
+}
+
+/// Sets the weights that top-k and top-p exclude to zero.
+fn keep_most_probable(weights: &mut [f64], config: &SamplingConfig) {
+    let descending = |a: &f64, b: &f64| b.total_cmp(a);
+    if let Some(k) = config.top_k
+        && k < weights.len()
+    {
+        let mut sorted = weights.to_vec();
+        let (_, least, _) = sorted.select_nth_unstable_by(k - 1, descending);
+        keep_from(weights, *least);
+    }
+    if let Some(p) = config.top_p
+        && p < 1.0
+    {
+        let mut sorted: Vec<f64> = weights.iter().copied().filter(|&w| w > 0.0).collect();
+        sorted.sort_unstable_by(descending);
+        let mut missing = p * sorted.iter().sum::<f64>();
+        let least = sorted.iter().find(|&&weight| {
+            missing -= weight;
+            missing <= 0.0
+        });
+        if let Some(&least) = least {
+            keep_from(weights, least);
+        }
+    }
+}
+
+fn keep_from(weights: &mut [f64], least: f64) {
+    for weight in weights {
+        if *weight < least {
+            *weight = 0.0;
+        }
+    }
+}
+
+/// The first code whose cumulative weight exceeds `uniform` times the total: never one of weight 0.
+fn inverse_cdf(weights: &[f64], uniform: f32) -> usize {
+    let target = f64::from(uniform) * weights.iter().sum::<f64>();
+    let mut sum = 0.0;
+    let mut last = 0;
+    for (code, &weight) in weights.iter().enumerate() {
+        if weight > 0.0 {
+            sum += weight;
+            last = code;
+            if sum > target {
+                break;
+            }
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Logits of the probabilities 0.1, 0.4, 0.2, 0.3, shifted: only differences count.
+    pub(crate) fn logits() -> [f32; 4] {
+        [0.1f32, 0.4, 0.2, 0.3].map(|p| p.ln() + 3.0)
+    }
+
+    pub(crate) fn config(top_k: Option<usize>, top_p: Option<f64>) -> SamplingConfig {
+        SamplingConfig { top_k, top_p, ..SamplingConfig::default() }
+    }
+
+    /// The largest uniform number below 1 that a stream can give.
+    pub(crate) const ALMOST_ONE: f32 = 1.0 - 1.0 / (1 << 24) as f32;
+
+    /// Filters, uniform numbers and the code each gives, worked out by hand from the probabilities above.
+    pub(crate) fn cases() -> Vec<(SamplingConfig, Vec<(f32, usize)>)> {
+        vec![
+            // Cumulative: 0.1, 0.5, 0.7, 1.
+            (
+                config(None, None),
+                vec![
+                    (0.0, 0),
+                    (0.09, 0),
+                    (0.11, 1),
+                    (0.49, 1),
+                    (0.51, 2),
+                    (0.71, 3),
+                    (ALMOST_ONE, 3),
+                ],
+            ),
+            // The two most probable are codes 1 and 3, 4 : 3.
+            (config(Some(2), None), vec![(0.0, 1), (0.57, 1), (0.58, 3), (ALMOST_ONE, 3)]),
+            (config(Some(1), None), vec![(0.0, 1), (ALMOST_ONE, 1)]),
+            (config(Some(4), Some(1.0)), vec![(0.0, 0), (ALMOST_ONE, 3)]),
+            // 0.4 reaches 0.39; 0.4 + 0.3 reaches 0.6; the three largest reach 0.85.
+            (config(None, Some(0.39)), vec![(0.0, 1), (ALMOST_ONE, 1)]),
+            (config(None, Some(0.6)), vec![(0.0, 1), (0.57, 1), (0.58, 3)]),
+            (config(None, Some(0.85)), vec![(0.0, 1), (0.45, 2), (0.67, 3)]),
+            // After top-k 2 the shares are 4/7 and 3/7, so 0.5 needs code 1 alone.
+            (config(Some(2), Some(0.5)), vec![(0.0, 1), (ALMOST_ONE, 1)]),
+            // Temperature 1/2 squares the odds: 1, 16, 4, 9 of 30.
+            (
+                SamplingConfig { temperature: 0.5, ..SamplingConfig::default() },
+                vec![(0.03, 0), (0.04, 1), (0.56, 1), (0.57, 2), (0.71, 3)],
+            ),
+            (
+                SamplingConfig { temperature: 0.0, ..SamplingConfig::default() },
+                vec![(0.0, 1), (ALMOST_ONE, 1)],
+            ),
+            (
+                SamplingConfig { temperature: 1e-300, ..SamplingConfig::default() },
+                vec![(0.0, 1), (ALMOST_ONE, 1)],
+            ),
+        ]
+    }
+
+    #[test]
+    fn filters_and_uniform_numbers_give_the_hand_worked_codes() {
+        for (config, draws) in cases() {
+            for (uniform, code) in draws {
+                assert_eq!(choose(&logits(), &config, uniform), Some(code), "{config:?} {uniform}");
+            }
+        }
+    }
+
+    #[test]
+    fn codes_as_probable_as_the_last_one_kept_stay() {
+        let logits = [1.0, 0.0, 1.0, 1.0];
+        let drawn = [0.1, 0.5, 0.9].map(|u| choose(&logits, &config(Some(2), None), u).unwrap());
+        assert_eq!(drawn, [0, 2, 3]);
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_give_no_code() {
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(choose(&[0.0, broken, 1.0], &config(None, None), 0.5), None);
+        }
+    }
+
+    #[test]
+    fn many_draws_have_the_frequencies_of_the_distribution() {
+        use crate::rng::{Purpose, stream};
+        let mut rng = stream(0, Purpose::Sample, 0, 0);
+        let mut counts = [0usize; 4];
+        for _ in 0..20_000 {
+            counts[choose(&logits(), &config(None, None), rng.uniform()).unwrap()] += 1;
+        }
+        for (count, probability) in counts.into_iter().zip([0.1, 0.4, 0.2, 0.3]) {
+            assert!((count as f64 / 20_000.0 - probability).abs() < 0.012, "{counts:?}");
+        }
+    }
+}

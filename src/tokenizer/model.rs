@@ -1,0 +1,252 @@
+//! Encoder, codebook and decoder put together.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+
+use super::plain::{PlainDecoder, PlainEncoder};
+use super::quantizer::{Codebook, Quantized};
+use super::resnet::{ResnetDecoder, ResnetEncoder};
+use super::resnet34::Resnet34Encoder;
+use super::{TokenizerConfig, TokenizerPreset};
+use crate::ops::init::WeightInit;
+
+/// Images to latents.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // one encoder a model: the size of the enum does not matter
+pub enum Encoder {
+    /// See [`PlainEncoder`].
+    Plain(PlainEncoder),
+    /// See [`ResnetEncoder`].
+    Resnet(ResnetEncoder),
+    /// See [`Resnet34Encoder`].
+    Resnet34(Resnet34Encoder),
+}
+
+/// Quantized latents to images.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // as above
+pub enum Decoder {
+    /// See [`PlainDecoder`].
+    Plain(PlainDecoder),
+    /// See [`ResnetDecoder`].
+    Resnet(ResnetDecoder),
+}
+
+/// The whole tokenizer.
+#[derive(Module, Debug)]
+pub struct Tokenizer {
+    /// Images to latents.
+    pub encoder: Encoder,
+    /// The codes.
+    pub codebook: Codebook,
+    /// Quantized latents to images.
+    pub decoder: Decoder,
+    #[module(skip)]
+    config: TokenizerConfig,
+}
+
+/// What a training step needs of one pass.
+#[derive(Debug, Clone)]
+pub struct TokenizerOutput {
+    /// `[batch, height, width, channels]`, not clamped.
+    pub reconstruction: Tensor<4>,
+    /// Codes, latents and the two code terms.
+    pub quantized: Quantized,
+}
+
+impl Tokenizer {
+    /// A fresh tokenizer. The configuration must be [valid](TokenizerConfig::validate).
+    pub fn new(config: &TokenizerConfig, seed: u64, device: &Device) -> Self {
+        let init = &mut WeightInit::new(seed, device);
+        let encoder = match config.preset {
+            TokenizerPreset::Plain => Encoder::Plain(PlainEncoder::new(config, init)),
+            TokenizerPreset::Resnet => Encoder::Resnet(ResnetEncoder::new(config, init)),
+            TokenizerPreset::Resnet34 => Encoder::Resnet34(Resnet34Encoder::new(config, init)),
+        };
+        let codebook = Codebook::new(config, init);
+        let decoder = match config.preset {
+            TokenizerPreset::Plain => Decoder::Plain(PlainDecoder::new(config, init)),
+            TokenizerPreset::Resnet | TokenizerPreset::Resnet34 => {
+                Decoder::Resnet(ResnetDecoder::new(config, init))
+            }
+        };
+        Self { encoder, codebook, decoder, config: config.clone() }
+    }
+
+    /// The shape it was built with.
+    pub fn config(&self) -> &TokenizerConfig {
+        &self.config
+    }
+
+    /// # Shapes
+    /// - `images`: `[batch, height, width, channels]` in [-0.5, 0.5]
+    /// - output: `[batch, h, w, code_dim]`
+    pub fn latents(&self, images: Tensor<4>) -> Tensor<4> {
+        match &self.encoder {
+            Encoder::Plain(encoder) => encoder.forward(images),
+            Encoder::Resnet(encoder) => encoder.forward(images),
+            Encoder::Resnet34(encoder) => encoder.forward(images),
+        }
+    }
+
+    /// # Shapes
+    /// - `latents`: `[batch, h, w, code_dim]`, quantized
+    /// - output: `[batch, height, width, channels]`, not clamped
+    pub fn images(&self, latents: Tensor<4>) -> Tensor<4> {
+        match &self.decoder {
+            Decoder::Plain(decoder) => decoder.forward(latents),
+            Decoder::Resnet(decoder) => decoder.forward(latents),
+        }
+    }
+
+    /// Images to codes.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, height, width, channels]` in [-0.5, 0.5]
+    /// - output: `[batch, h, w]`
+    pub fn encode(&self, images: Tensor<4>) -> Tensor<3, Int> {
+        let latents = self.latents(images);
+        let [batch, h, w, dim] = latents.dims();
+        self.codebook.assign(latents.reshape([batch * h * w, dim])).reshape([batch, h, w])
+    }
+
+    /// Codes to images.
+    ///
+    /// # Shapes
+    /// - `codes`: `[batch, h, w]`, each below the codebook's size
+    /// - output: `[batch, height, width, channels]`, not clamped
+    pub fn decode(&self, codes: Tensor<3, Int>) -> Tensor<4> {
+        let [batch, h, w] = codes.dims();
+        let latents = self.codebook.lookup(codes.reshape([batch * h * w]));
+        self.images(latents.reshape([batch, h, w, self.config.code_dim]))
+    }
+
+    /// One pass for training: the reconstruction carries gradients through the codes.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, height, width, channels]` in [-0.5, 0.5]
+    pub fn forward(&self, images: Tensor<4>) -> TokenizerOutput {
+        let latents = self.latents(images);
+        let [batch, h, w, dim] = latents.dims();
+        let quantized = self.codebook.quantize(latents.reshape([batch * h * w, dim]));
+        let grid = quantized.straight_through.clone().reshape([batch, h, w, dim]);
+        TokenizerOutput { reconstruction: self.images(grid), quantized }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::module::{ModuleVisitor, Param};
+    use burn::tensor::Gradients;
+
+    use super::*;
+
+    fn config(preset: TokenizerPreset) -> TokenizerConfig {
+        let plain = TokenizerConfig {
+            image_size: 16,
+            channels: 3,
+            preset,
+            width: 8,
+            channel_multipliers: Vec::new(),
+            residual_blocks: 1,
+            residual_width: 4,
+            halvings: 2,
+            attention: false,
+            codebook_size: 7,
+            code_dim: 5,
+            normalize_codes: false,
+        };
+        match preset {
+            TokenizerPreset::Plain => plain,
+            TokenizerPreset::Resnet => {
+                TokenizerConfig { channel_multipliers: vec![1, 2, 2], attention: true, ..plain }
+            }
+            TokenizerPreset::Resnet34 => TokenizerConfig { width: 16, halvings: 3, ..plain },
+        }
+    }
+
+    const PRESETS: [TokenizerPreset; 3] =
+        [TokenizerPreset::Plain, TokenizerPreset::Resnet, TokenizerPreset::Resnet34];
+
+    fn images(device: &Device) -> Tensor<4> {
+        let mut rng = crate::rng::stream(1, crate::rng::Purpose::Weights, 0, 0);
+        let pixels: Vec<f32> = (0..2 * 16 * 16 * 3).map(|_| rng.uniform() - 0.5).collect();
+        Tensor::<1>::from_floats(pixels.as_slice(), device).reshape([2, 16, 16, 3])
+    }
+
+    #[test]
+    fn images_become_a_grid_of_codes_and_codes_become_images() {
+        let device = Device::flex();
+        for preset in PRESETS {
+            let config = config(preset);
+            config.validate().unwrap();
+            let tokenizer = Tokenizer::new(&config, 0, &device);
+            let codes = tokenizer.encode(images(&device));
+            let grid = config.grid_size();
+            assert_eq!(codes.dims(), [2, grid, grid], "{preset:?}");
+            let highest: i64 = codes.clone().max().into_scalar();
+            assert!(highest < 7);
+            assert_eq!(tokenizer.decode(codes).dims(), [2, 16, 16, 3], "{preset:?}");
+        }
+    }
+
+    #[test]
+    fn decoding_the_codes_gives_the_reconstruction_of_the_training_pass() {
+        let device = Device::flex();
+        for preset in PRESETS {
+            let tokenizer = Tokenizer::new(&config(preset), 0, &device);
+            let output = tokenizer.forward(images(&device));
+            let decoded = tokenizer.decode(tokenizer.encode(images(&device)));
+            let worst = (output.reconstruction - decoded).abs().max().into_scalar::<f32>();
+            assert!(worst < 1e-5, "{preset:?} differs by {worst}");
+        }
+    }
+
+    struct Unreached<'a>(&'a Gradients, Vec<String>, Vec<String>);
+
+    impl ModuleVisitor for Unreached<'_> {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.1.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.1.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            if value.is_require_grad() && value.grad(self.0).is_none() {
+                self.2.push(self.1.join("."));
+            }
+        }
+    }
+
+    #[test]
+    fn the_gradient_reaches_every_parameter() {
+        let device = Device::flex().autodiff();
+        for preset in PRESETS {
+            let tokenizer = Tokenizer::new(&config(preset), 0, &device);
+            let output = tokenizer.forward(images(&device));
+            let difference = output.reconstruction - images(&device);
+            let loss = difference.square().mean()
+                + output.quantized.codebook_loss
+                + output.quantized.commitment_loss.mul_scalar(0.25);
+            let gradients = loss.backward();
+            let mut unreached = Unreached(&gradients, Vec::new(), Vec::new());
+            tokenizer.visit(&mut unreached);
+            assert!(unreached.2.is_empty(), "{preset:?}: {:?}", unreached.2);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_model() {
+        let device = Device::flex();
+        let codes = |seed| {
+            let tokenizer = Tokenizer::new(&config(TokenizerPreset::Plain), seed, &device);
+            tokenizer.latents(images(&device)).into_data()
+        };
+        codes(3).assert_eq(&codes(3), true);
+        assert_ne!(codes(3), codes(4));
+    }
+}

@@ -1,0 +1,119 @@
+//! The `plain` preset: the convolutional net of van den Oord et al. 2017 as in DeepMind's sonnet. Strided
+//! 4x4 convolutions down, transposed ones up, ReLU residual blocks between, no normalisation.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+
+use super::TokenizerConfig;
+use crate::ops::conv::{Conv2d, ConvShape, ConvTranspose2d};
+use crate::ops::init::WeightInit;
+
+/// `x + conv1(relu(conv3(relu(x))))`, each block with weights of its own.
+#[derive(Module, Debug)]
+pub(super) struct PlainBlock {
+    conv3: Conv2d,
+    conv1: Conv2d,
+}
+
+impl PlainBlock {
+    fn new(width: usize, hidden: usize, init: &mut WeightInit) -> Self {
+        Self {
+            conv3: Conv2d::new(ConvShape::same(width, hidden, 3).without_bias(), init),
+            conv1: Conv2d::new(ConvShape::same(hidden, width, 1).without_bias(), init),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let h = self.conv3.forward(relu(x.clone()));
+        x + self.conv1.forward(relu(h))
+    }
+}
+
+/// Images to latents.
+#[derive(Module, Debug)]
+pub struct PlainEncoder {
+    down: Vec<Conv2d>,
+    mix: Conv2d,
+    blocks: Vec<PlainBlock>,
+    to_codes: Conv2d,
+}
+
+impl PlainEncoder {
+    pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
+        let widths = halving_widths(config);
+        let mut c_in = config.channels;
+        let mut down = Vec::with_capacity(config.halvings);
+        for c_out in widths {
+            down.push(Conv2d::new(ConvShape::same(c_in, c_out, 4).strided(2, 1), init));
+            c_in = c_out;
+        }
+        let width = config.width;
+        Self {
+            down,
+            mix: Conv2d::new(ConvShape::same(width, width, 3), init),
+            blocks: blocks(config, init),
+            to_codes: Conv2d::new(ConvShape::same(width, config.code_dim, 1), init),
+        }
+    }
+
+    /// # Shapes
+    /// - `images`: `[batch, height, width, channels]`
+    /// - output: `[batch, h, w, code_dim]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let h = self.down.iter().fold(images, |h, conv| relu(conv.forward(h)));
+        let h = self.blocks.iter().fold(self.mix.forward(h), |h, block| block.forward(h));
+        self.to_codes.forward(relu(h))
+    }
+}
+
+/// Quantized latents to images.
+#[derive(Module, Debug)]
+pub struct PlainDecoder {
+    from_codes: Conv2d,
+    blocks: Vec<PlainBlock>,
+    up: Vec<ConvTranspose2d>,
+}
+
+impl PlainDecoder {
+    pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
+        let from_codes = Conv2d::new(ConvShape::same(config.code_dim, config.width, 3), init);
+        let blocks = blocks(config, init);
+        let mut widths = halving_widths(config);
+        widths.pop();
+        let mut c_in = config.width;
+        let mut up = Vec::with_capacity(config.halvings);
+        for c_out in widths.into_iter().rev().chain([config.channels]) {
+            up.push(ConvTranspose2d::new(ConvShape::same(c_in, c_out, 4).strided(2, 1), init));
+            c_in = c_out;
+        }
+        Self { from_codes, blocks, up }
+    }
+
+    /// # Shapes
+    /// - `latents`: `[batch, h, w, code_dim]`
+    /// - output: `[batch, height, width, channels]`
+    pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
+        let h = self.from_codes.forward(latents);
+        let mut h = relu(self.blocks.iter().fold(h, |h, block| block.forward(h)));
+        for (i, conv) in self.up.iter().enumerate() {
+            h = conv.forward(h);
+            if i + 1 < self.up.len() {
+                h = relu(h);
+            }
+        }
+        h
+    }
+}
+
+fn blocks(config: &TokenizerConfig, init: &mut WeightInit) -> Vec<PlainBlock> {
+    let block = |_| PlainBlock::new(config.width, config.residual_width, init);
+    (0..config.residual_blocks).map(block).collect()
+}
+
+/// Channels after each halving: half the width for all but the last.
+fn halving_widths(config: &TokenizerConfig) -> Vec<usize> {
+    let mut widths = vec![config.width / 2; config.halvings - 1];
+    widths.push(config.width);
+    widths
+}

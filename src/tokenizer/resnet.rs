@@ -1,0 +1,182 @@
+//! The `resnet` preset, as in VQGAN (Esser et al. 2021, "Taming Transformers"): GroupNorm and SiLU residual
+//! blocks, strided 3x3 convolutions down, nearest upsampling and a convolution up.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::TokenizerConfig;
+use super::attention::SpatialAttention;
+use crate::ops::activation::silu;
+use crate::ops::conv::{Conv2d, ConvShape};
+use crate::ops::init::WeightInit;
+use crate::ops::norm::GroupNorm;
+use crate::ops::resample::upsample_nearest;
+
+/// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`; the shortcut is the identity where the
+/// channels stay.
+#[derive(Module, Debug)]
+pub(super) struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    shortcut: Option<Conv2d>,
+}
+
+impl ResnetBlock {
+    fn new(c_in: usize, c_out: usize, groups: usize, init: &mut WeightInit) -> Self {
+        Self {
+            norm1: GroupNorm::new(groups, c_in, init.device()),
+            conv1: Conv2d::new(ConvShape::same(c_in, c_out, 3), init),
+            norm2: GroupNorm::new(groups, c_out, init.device()),
+            conv2: Conv2d::new(ConvShape::same(c_out, c_out, 3), init),
+            shortcut: (c_in != c_out).then(|| Conv2d::new(ConvShape::same(c_in, c_out, 1), init)),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let h = self.conv1.forward(silu(self.norm1.forward(x.clone())));
+        let h = self.conv2.forward(silu(self.norm2.forward(h)));
+        match &self.shortcut {
+            Some(shortcut) => shortcut.forward(x) + h,
+            None => x + h,
+        }
+    }
+}
+
+/// The residual blocks of one resolution and the way to the next.
+#[derive(Module, Debug)]
+pub(super) struct EncoderLevel {
+    blocks: Vec<ResnetBlock>,
+    down: Option<Conv2d>,
+}
+
+/// Images to latents.
+#[derive(Module, Debug)]
+pub struct ResnetEncoder {
+    stem: Conv2d,
+    levels: Vec<EncoderLevel>,
+    middle: Vec<ResnetBlock>,
+    attention: Option<SpatialAttention>,
+    norm: GroupNorm,
+    to_codes: Conv2d,
+}
+
+impl ResnetEncoder {
+    pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
+        let groups = config.norm_groups();
+        let widths = config.level_widths();
+        let mut channels = widths[0];
+        let stem = Conv2d::new(ConvShape::same(config.channels, channels, 3), init);
+        let mut levels = Vec::with_capacity(widths.len());
+        for (i, width) in widths.iter().enumerate() {
+            let blocks = block_row(channels, *width, groups, config.residual_blocks, init);
+            channels = if config.residual_blocks == 0 { channels } else { *width };
+            let down = ConvShape::same(channels, channels, 3).strided(2, 1);
+            let down = (i < config.halvings).then(|| Conv2d::new(down, init));
+            levels.push(EncoderLevel { blocks, down });
+        }
+        let middle = block_row(channels, channels, groups, 2, init);
+        let attention = config.attention.then(|| SpatialAttention::new(channels, groups, init));
+        Self {
+            stem,
+            levels,
+            middle,
+            attention,
+            norm: GroupNorm::new(groups, channels, init.device()),
+            to_codes: Conv2d::new(ConvShape::same(channels, config.code_dim, 1), init),
+        }
+    }
+
+    /// # Shapes
+    /// - `images`: `[batch, height, width, channels]`
+    /// - output: `[batch, h, w, code_dim]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let mut h = self.stem.forward(images);
+        for level in &self.levels {
+            h = level.blocks.iter().fold(h, |h, block| block.forward(h));
+            if let Some(down) = &level.down {
+                h = down.forward(h);
+            }
+        }
+        h = middle(&self.middle, &self.attention, h);
+        self.to_codes.forward(silu(self.norm.forward(h)))
+    }
+}
+
+/// The residual blocks of one resolution and the convolution after doubling it.
+#[derive(Module, Debug)]
+pub(super) struct DecoderLevel {
+    blocks: Vec<ResnetBlock>,
+    up: Option<Conv2d>,
+}
+
+/// Quantized latents to images; `levels` run from the coarsest to the finest resolution.
+#[derive(Module, Debug)]
+pub struct ResnetDecoder {
+    from_codes: Conv2d,
+    middle: Vec<ResnetBlock>,
+    attention: Option<SpatialAttention>,
+    levels: Vec<DecoderLevel>,
+    norm: GroupNorm,
+    to_image: Conv2d,
+}
+
+impl ResnetDecoder {
+    pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
+        let groups = config.norm_groups();
+        let widths: Vec<usize> = config.level_widths().into_iter().rev().collect();
+        let mut channels = widths[0];
+        let from_codes = Conv2d::new(ConvShape::same(config.code_dim, channels, 3), init);
+        let middle = block_row(channels, channels, groups, 2, init);
+        let attention = config.attention.then(|| SpatialAttention::new(channels, groups, init));
+        let mut levels = Vec::with_capacity(widths.len());
+        for (i, width) in widths.iter().enumerate() {
+            let blocks = block_row(channels, *width, groups, config.residual_blocks, init);
+            channels = if config.residual_blocks == 0 { channels } else { *width };
+            let up = ConvShape::same(channels, channels, 3);
+            let up = (i < config.halvings).then(|| Conv2d::new(up, init));
+            levels.push(DecoderLevel { blocks, up });
+        }
+        Self {
+            from_codes,
+            middle,
+            attention,
+            levels,
+            norm: GroupNorm::new(groups, channels, init.device()),
+            to_image: Conv2d::new(ConvShape::same(channels, config.channels, 3), init),
+        }
+    }
+
+    /// # Shapes
+    /// - `latents`: `[batch, h, w, code_dim]`
+    /// - output: `[batch, height, width, channels]`
+    pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
+        let mut h = middle(&self.middle, &self.attention, self.from_codes.forward(latents));
+        for level in &self.levels {
+            h = level.blocks.iter().fold(h, |h, block| block.forward(h));
+            if let Some(up) = &level.up {
+                h = up.forward(upsample_nearest(h));
+            }
+        }
+        self.to_image.forward(silu(self.norm.forward(h)))
+    }
+}
+
+fn middle(blocks: &[ResnetBlock], attention: &Option<SpatialAttention>, h: Tensor<4>) -> Tensor<4> {
+    blocks.iter().enumerate().fold(h, |h, (i, block)| match attention {
+        Some(attention) if i + 1 == blocks.len() => block.forward(attention.forward(h)),
+        _ => block.forward(h),
+    })
+}
+
+fn block_row(
+    c_in: usize,
+    c_out: usize,
+    groups: usize,
+    count: usize,
+    init: &mut WeightInit,
+) -> Vec<ResnetBlock> {
+    let block = |i| ResnetBlock::new(if i == 0 { c_in } else { c_out }, c_out, groups, init);
+    (0..count).map(block).collect()
+}

@@ -1,0 +1,136 @@
+//! The `resnet34` preset: the stages of torchvision's ResNet-34 (He et al. 2016) up to 1/8 of the height
+//! and width, 128 channels, with torchvision's parameter names. Batch norms are frozen: they apply stored
+//! statistics and a trained gain and bias, so that pretrained weights mean what they meant and no batch
+//! statistics enter.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+
+use super::TokenizerConfig;
+use crate::ops::conv::{Conv2d, ConvShape};
+use crate::ops::init::WeightInit;
+use crate::ops::resample::max_pool;
+
+/// As in torchvision.
+const NORM_EPSILON: f64 = 1e-5;
+/// Channels after the stem and in the first stage.
+const NARROW: usize = 64;
+/// Channels of the second stage, which the latents are projected from.
+const WIDE: usize = 128;
+
+/// Batch normalisation with fixed statistics.
+#[derive(Module, Debug)]
+pub(super) struct FrozenBatchNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+    running_mean: Param<Tensor<1>>,
+    running_var: Param<Tensor<1>>,
+}
+
+impl FrozenBatchNorm {
+    /// The identity, times `gain`.
+    fn new(channels: usize, gain: f32, init: &mut WeightInit) -> Self {
+        Self {
+            weight: init.constant([channels], gain),
+            bias: init.constant([channels], 0.0),
+            running_mean: init.constant([channels], 0.0).set_require_grad(false),
+            running_var: init.constant([channels], 1.0).set_require_grad(false),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [channels] = self.weight.dims();
+        let row = |tensor: Tensor<1>| tensor.reshape([1, 1, 1, channels]);
+        let scale = self.running_var.val().add_scalar(NORM_EPSILON).sqrt().recip();
+        let scale = self.weight.val() * scale;
+        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
+        x * row(scale) + row(shift)
+    }
+}
+
+/// 1x1 convolution and norm where a block changes its shape.
+#[derive(Module, Debug)]
+pub(super) struct Downsample {
+    conv: Conv2d,
+    norm: FrozenBatchNorm,
+}
+
+/// Two 3x3 convolutions and a shortcut.
+#[derive(Module, Debug)]
+pub(super) struct BasicBlock {
+    conv1: Conv2d,
+    bn1: FrozenBatchNorm,
+    conv2: Conv2d,
+    bn2: FrozenBatchNorm,
+    downsample: Option<Downsample>,
+}
+
+impl BasicBlock {
+    fn new(c_in: usize, c_out: usize, stride: usize, init: &mut WeightInit) -> Self {
+        let conv = |c_in, stride, init: &mut WeightInit| {
+            let shape = ConvShape::same(c_in, c_out, 3).without_bias().strided(stride, 1);
+            Conv2d::new(shape, init)
+        };
+        let shortcut = ConvShape::same(c_in, c_out, 1).without_bias().strided(stride, 0);
+        Self {
+            conv1: conv(c_in, stride, init),
+            bn1: FrozenBatchNorm::new(c_out, 1.0, init),
+            conv2: conv(c_out, 1, init),
+            // A gain of 0 makes a fresh block the identity, which trains without batch statistics
+            // (Goyal et al. 2017); torchvision's weights replace it.
+            bn2: FrozenBatchNorm::new(c_out, 0.0, init),
+            downsample: (stride != 1 || c_in != c_out).then(|| Downsample {
+                conv: Conv2d::new(shortcut, init),
+                norm: FrozenBatchNorm::new(c_out, 1.0, init),
+            }),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let h = relu(self.bn1.forward(self.conv1.forward(x.clone())));
+        let h = self.bn2.forward(self.conv2.forward(h));
+        let shortcut = match &self.downsample {
+            Some(down) => down.norm.forward(down.conv.forward(x)),
+            None => x,
+        };
+        relu(h + shortcut)
+    }
+}
+
+/// Images to latents, by ResNet-34 and a linear projection.
+#[derive(Module, Debug)]
+pub struct Resnet34Encoder {
+    conv1: Conv2d,
+    bn1: FrozenBatchNorm,
+    layer1: Vec<BasicBlock>,
+    layer2: Vec<BasicBlock>,
+    to_codes: Conv2d,
+}
+
+impl Resnet34Encoder {
+    pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
+        let stem = ConvShape::same(config.channels, NARROW, 7).without_bias().strided(2, 3);
+        let second = |i: usize, init: &mut WeightInit| match i {
+            0 => BasicBlock::new(NARROW, WIDE, 2, init),
+            _ => BasicBlock::new(WIDE, WIDE, 1, init),
+        };
+        Self {
+            conv1: Conv2d::new(stem, init),
+            bn1: FrozenBatchNorm::new(NARROW, 1.0, init),
+            layer1: (0..3).map(|_| BasicBlock::new(NARROW, NARROW, 1, init)).collect(),
+            layer2: (0..4).map(|i| second(i, init)).collect(),
+            to_codes: Conv2d::new(ConvShape::same(WIDE, config.code_dim, 1), init),
+        }
+    }
+
+    /// # Shapes
+    /// - `images`: `[batch, height, width, 3]`
+    /// - output: `[batch, height / 8, width / 8, code_dim]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let h = relu(self.bn1.forward(self.conv1.forward(images)));
+        let h = max_pool(h, 3, 2, 1);
+        let h = self.layer1.iter().chain(&self.layer2).fold(h, |h, block| block.forward(h));
+        self.to_codes.forward(h)
+    }
+}

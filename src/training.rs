@@ -1,0 +1,20 @@
+//! Training: the loops of both stages and what they share. They emit events and know nothing of how those
+//! are shown.
+
+mod adamw;
+mod gradients;
+mod schedule;
+
+pub mod event;
+mod interval;
+mod job;
+mod state;
+
+pub mod prior;
+pub mod vqvae;
+
+pub use adamw::{AdamW, AdamWConfig, Moments};
+pub use event::Event;
+pub use gradients::NamedGradients;
+pub use job::{Begin, Job, Outcome};
+pub use schedule::LearningRate;

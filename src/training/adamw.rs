@@ -1,0 +1,200 @@
+//! AdamW (Loshchilov and Hutter 2019), with its state keyed by parameter path, so that it survives a file
+//! format that keeps no identities, and with weight decay for the parameters the caller names.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
+
+use super::gradients::{NamedGradients, ParameterPath};
+
+/// The constants of the optimizer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWConfig {
+    /// Decay of the mean of the gradient.
+    pub beta1: f64,
+    /// Decay of the mean of its square.
+    pub beta2: f64,
+    /// Added to the root of the mean square.
+    pub epsilon: f64,
+    /// Decoupled weight decay, times the learning rate, for the parameters that decay.
+    pub weight_decay: f64,
+}
+
+/// Running means of a parameter's gradient, flat.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    /// Mean of the gradient.
+    pub mean: Tensor<1>,
+    /// Mean of its square.
+    pub square: Tensor<1>,
+}
+
+/// The optimizer and its state.
+#[derive(Debug)]
+pub struct AdamW {
+    config: AdamWConfig,
+    decays: fn(path: &str, rank: usize) -> bool,
+    moments: BTreeMap<String, Moments>,
+    steps: u64,
+}
+
+impl AdamW {
+    /// A fresh optimizer; `decays` tells which parameters get weight decay.
+    pub fn new(config: AdamWConfig, decays: fn(&str, usize) -> bool) -> Self {
+        Self { config, decays, moments: BTreeMap::new(), steps: 0 }
+    }
+
+    /// Goes on from saved state.
+    pub fn restore(&mut self, moments: BTreeMap<String, Moments>, steps: u64) {
+        self.moments = moments;
+        self.steps = steps;
+    }
+
+    /// Moments by parameter path.
+    pub fn moments(&self) -> &BTreeMap<String, Moments> {
+        &self.moments
+    }
+
+    /// Updates so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// One update of every parameter that has a gradient.
+    pub fn step<M: Module>(
+        &mut self,
+        module: M,
+        gradients: NamedGradients,
+        learning_rate: f64,
+    ) -> M {
+        self.steps += 1;
+        let power = self.steps as f64;
+        let mut update = Update {
+            path: ParameterPath::default(),
+            gradients,
+            learning_rate,
+            correction1: 1.0 - self.config.beta1.powf(power),
+            correction2: 1.0 - self.config.beta2.powf(power),
+            optimizer: self,
+        };
+        module.map(&mut update)
+    }
+}
+
+struct Update<'a> {
+    path: ParameterPath,
+    gradients: NamedGradients,
+    learning_rate: f64,
+    correction1: f64,
+    correction2: f64,
+    optimizer: &'a mut AdamW,
+}
+
+impl Update<'_> {
+    /// The new value of a parameter, flat.
+    fn apply(
+        &mut self,
+        path: &str,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
+        decays: bool,
+    ) -> Tensor<1> {
+        let AdamWConfig { beta1, beta2, epsilon, weight_decay } = self.optimizer.config;
+        let moments = self.optimizer.moments.remove(path);
+        let (mean, square) = match moments {
+            Some(Moments { mean, square }) => (
+                mean.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1),
+                square.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2),
+            ),
+            None => (
+                gradient.clone().mul_scalar(1.0 - beta1),
+                gradient.square().mul_scalar(1.0 - beta2),
+            ),
+        };
+        let root = square.clone().sqrt().mul_scalar(1.0 / self.correction2.sqrt());
+        let step = mean.clone() / root.add_scalar(epsilon);
+        let step = step.mul_scalar(self.learning_rate / self.correction1);
+        self.optimizer.moments.insert(path.to_owned(), Moments { mean, square });
+        let kept = 1.0 - if decays { self.learning_rate * weight_decay } else { 0.0 };
+        value.mul_scalar(kept) - step
+    }
+}
+
+impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.path.join();
+        let Some(gradient) = self.gradients.take(&path) else { return param };
+        let decays = (self.optimizer.decays)(&path, D);
+        param.map(|value| {
+            let shape = value.dims();
+            let size = shape.iter().product::<usize>();
+            let flat = value.inner().reshape([size]);
+            let new = self.apply(&path, flat, gradient, decays).reshape(shape);
+            Tensor::from_inner(new).require_grad()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Param;
+    use burn::tensor::{Device, TensorData, Tolerance};
+
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct Two {
+        weight: Param<Tensor<2>>,
+        bias: Param<Tensor<1>>,
+    }
+
+    #[test]
+    fn the_first_step_moves_each_parameter_by_the_learning_rate_against_its_gradient() {
+        let device = Device::flex().autodiff();
+        let two = Two {
+            weight: Param::from_tensor(Tensor::from_floats([[1.0, -2.0]], &device)),
+            bias: Param::from_tensor(Tensor::from_floats([3.0], &device)),
+        };
+        let config = AdamWConfig { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
+        let mut optimizer = AdamW::new(config, |_, rank| rank == 2);
+        // d/dw of 2 w0 - w1 + 5 b
+        let factors = Tensor::<2>::from_floats([[2.0, -1.0]], &device);
+        let loss = (two.weight.val() * factors).sum() + two.bias.val().mul_scalar(5.0).sum();
+        let gradients = NamedGradients::of(&two, loss.backward());
+        assert_eq!(gradients.paths().collect::<Vec<_>>(), ["bias", "weight"]);
+        let two = optimizer.step(two, gradients, 0.01);
+        // The corrected moments of a first step are g and g^2: a step of lr * sign(g), after decay by 1 - lr * 0.1.
+        let weight = TensorData::from([[0.999 - 0.01, -1.998 + 0.01f32]]);
+        let near = Tolerance::absolute(1e-6);
+        two.weight.val().into_data().assert_approx_eq::<f32>(&weight, near);
+        two.bias.val().into_data().assert_approx_eq::<f32>(&TensorData::from([2.99f32]), near);
+        assert!(two.weight.val().is_require_grad());
+    }
+
+    #[test]
+    fn clipping_bounds_the_norm_over_all_parameters() {
+        let device = Device::flex().autodiff();
+        let two = Two {
+            weight: Param::from_tensor(Tensor::from_floats([[1.0, 1.0]], &device)),
+            bias: Param::from_tensor(Tensor::from_floats([1.0], &device)),
+        };
+        let factors = Tensor::<2>::from_floats([[3.0, 0.0]], &device);
+        let loss = (two.weight.val() * factors).sum() + two.bias.val().mul_scalar(4.0).sum();
+        let mut gradients = NamedGradients::of(&two, loss.backward());
+        let Some(norm) = gradients.norm() else { panic!("no gradients") };
+        assert!((norm.clone().into_scalar::<f32>() - 5.0).abs() < 1e-5);
+        gradients.clip(norm, 1.0);
+        let Some(weight) = gradients.take("weight") else { panic!("no weight") };
+        let near = Tolerance::absolute(1e-5);
+        weight.into_data().assert_approx_eq::<f32>(&TensorData::from([0.6f32, 0.0]), near);
+    }
+}

@@ -1,0 +1,119 @@
+//! The gradients of a module by parameter path, flat, with the sums that accumulation and clipping need.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Gradients, Tensor};
+
+/// Keeps the scale finite when all gradients are 0; PyTorch's value.
+const NORM_FLOOR: f64 = 1e-6;
+
+/// Gradients by parameter path (`encoder.down.0.weight`), each flattened to one dimension.
+#[derive(Debug, Default)]
+pub struct NamedGradients {
+    by_path: BTreeMap<String, Tensor<1>>,
+}
+
+impl NamedGradients {
+    /// Takes the gradients of `module` out of a backward pass.
+    pub fn of<M: Module>(module: &M, gradients: Gradients) -> Self {
+        let mut collector = Collector {
+            path: ParameterPath::default(),
+            gradients: GradientsParams::from_grads(gradients, module),
+            by_path: BTreeMap::new(),
+        };
+        module.visit(&mut collector);
+        Self { by_path: collector.by_path }
+    }
+
+    /// Adds the gradients of another micro batch.
+    pub fn add(&mut self, other: Self) {
+        for (path, gradient) in other.by_path {
+            let sum = match self.by_path.remove(&path) {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            };
+            self.by_path.insert(path, sum);
+        }
+    }
+
+    /// The euclidean norm over all of them, `[1]`; `None` when there are none.
+    pub fn norm(&self) -> Option<Tensor<1>> {
+        let squares = self.by_path.values().map(|gradient| gradient.clone().square().sum());
+        squares.reduce(|sum, square| sum + square).map(Tensor::sqrt)
+    }
+
+    /// Scales all of them so that their common norm is at most `limit` (Pascanu et al. 2013), without
+    /// reading the device.
+    pub fn clip(&mut self, norm: Tensor<1>, limit: f64) {
+        let scale = norm.add_scalar(NORM_FLOOR).recip().mul_scalar(limit).clamp_max(1.0); // [1]
+        for gradient in self.by_path.values_mut() {
+            let size = gradient.dims();
+            *gradient = gradient.clone() * scale.clone().expand(size);
+        }
+    }
+
+    /// Multiplies all of them.
+    pub fn scale(&mut self, factor: f64) {
+        for gradient in self.by_path.values_mut() {
+            *gradient = gradient.clone().mul_scalar(factor);
+        }
+    }
+
+    /// Takes the gradient of one parameter, if it got one.
+    pub fn take(&mut self, path: &str) -> Option<Tensor<1>> {
+        self.by_path.remove(path)
+    }
+
+    /// The paths that got a gradient.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.by_path.keys().map(String::as_str)
+    }
+}
+
+/// The path of the parameter a visitor stands at. The variant of an enum is no part of it: a model is
+/// described by its configuration, not by its Rust types.
+#[derive(Debug, Default)]
+pub(super) struct ParameterPath(Vec<String>);
+
+impl ParameterPath {
+    pub(super) fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.push(name.to_owned());
+        }
+    }
+
+    pub(super) fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+
+    pub(super) fn join(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+struct Collector {
+    path: ParameterPath,
+    gradients: GradientsParams,
+    by_path: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            let size = gradient.shape().num_elements();
+            self.by_path.insert(self.path.join(), gradient.reshape([size]));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Code sequences as a training loop takes them: which ones a step sees, and which lose their class.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::checkpoint::Codes;
+use crate::data::Order;
+use crate::error::{Error, Result};
+use crate::prior::PriorConfig;
+use crate::rng::{Purpose, stream};
+
+/// Class tokens and codes of a batch.
+#[derive(Debug, Clone)]
+pub struct SequenceBatch {
+    /// `[batch]`.
+    pub classes: Tensor<1, Int>,
+    /// `[batch, n_codes]`.
+    pub codes: Tensor<2, Int>,
+}
+
+/// The sequences of one split of a code file.
+#[derive(Debug)]
+pub struct Sequences<'a> {
+    codes: &'a Codes,
+    images: Vec<usize>,
+}
+
+impl<'a> Sequences<'a> {
+    /// The images of `split`; mirrored views only if asked for.
+    ///
+    /// # Errors
+    /// `with_flipped` where the file has no mirrored views.
+    pub fn new(codes: &'a Codes, split: u8, with_flipped: bool) -> Result<Self> {
+        let images = codes.images_of(split, with_flipped);
+        if with_flipped && !images.is_empty() && images.len() == codes.images_of(split, false).len()
+        {
+            return Err(Error::invalid(
+                "prior.views is flip, but the code file has no flipped views (run extract-codes with --views flip)",
+            ));
+        }
+        Ok(Self { codes, images })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// The batch of `step`, `n` sequences of the endless row that `order` deals out; each loses its class with
+    /// probability `class_dropout`.
+    pub fn training_batch(
+        &self,
+        order: &mut Order,
+        step: u64,
+        n: usize,
+        seed: u64,
+        class_dropout: f64,
+        config: &PriorConfig,
+        device: &Device,
+    ) -> SequenceBatch {
+        let images: Vec<usize> =
+            order.draws(step, n).into_iter().map(|draw| self.images[draw.index]).collect();
+        let mut rng = stream(seed, Purpose::ClassDropout, step, 0);
+        let class_of = |image: usize| {
+            let dropped = f64::from(rng.uniform()) < class_dropout;
+            self.class_of(image).filter(|_| !dropped)
+        };
+        let classes: Vec<Option<usize>> = images.iter().copied().map(class_of).collect();
+        self.batch(&images, &classes, config, device)
+    }
+
+    /// The sequences `range` of the split in file order, with their classes.
+    pub fn plain_batch(
+        &self,
+        range: std::ops::Range<usize>,
+        config: &PriorConfig,
+        device: &Device,
+    ) -> SequenceBatch {
+        let images = &self.images[range];
+        let classes: Vec<_> = images.iter().map(|image| self.class_of(*image)).collect();
+        self.batch(images, &classes, config, device)
+    }
+
+    fn class_of(&self, image: usize) -> Option<usize> {
+        (!self.codes.classes.is_empty()).then(|| usize::from(self.codes.labels[image]))
+    }
+
+    fn batch(
+        &self,
+        images: &[usize],
+        classes: &[Option<usize>],
+        config: &PriorConfig,
+        device: &Device,
+    ) -> SequenceBatch {
+        let classes: Vec<i32> =
+            classes.iter().map(|class| config.class_token(*class) as i32).collect();
+        let codes: Vec<i32> = images
+            .iter()
+            .flat_map(|image| self.codes.grid(*image).iter().map(|code| i32::from(*code)))
+            .collect();
+        let shape = [images.len(), self.codes.n_codes()];
+        SequenceBatch {
+            classes: Tensor::from_data(classes.as_slice(), device),
+            codes: Tensor::from_data(TensorData::new(codes, shape), device),
+        }
+    }
+}

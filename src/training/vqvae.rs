@@ -1,0 +1,7 @@
+//! Stage 1: the tokenizer.
+
+mod run;
+mod step;
+
+pub use run::train_vqvae;
+pub use step::{StepTerms, VqvaeTrainer};

@@ -1,0 +1,50 @@
+//! Recipes from the command line: a mistake in one exits with 1 before any work, names the key and the remedy, and
+//! leaves nothing behind.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use assert_cmd::Command;
+use predicates::str::contains;
+
+fn vqgen(dir: &tempfile::TempDir, args: &[&str]) -> Command {
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
+    command.current_dir(dir).args(args);
+    command
+}
+
+#[test]
+fn a_mistake_in_a_recipe_exits_with_1_and_names_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.json"), r#"{"vqvae": {"codebok_size": 512}}"#).unwrap();
+    std::fs::write(dir.path().join("y.json"), "{\n  \"seed\": 1,\n  \"seed\": 2\n}").unwrap();
+    let cases: [(&[&str], &str); 9] = [
+        (
+            &["train-vqvae", "--config", "x.json"],
+            "error: unknown key vqvae.codebok_size in x.json, did you mean vqvae.codebook_size?\n",
+        ),
+        (&["train-vqvae", "--config", "y.json"], "the key seed is given twice at line 3"),
+        (&["train-vqvae", "--set", "prior.droput=0.1"], "did you mean prior.dropout?"),
+        (
+            &["train-vqvae", "--set", "vqvae.learning_rate=fast"],
+            r#"error: vqvae.learning_rate in --set is "fast", wanted a number"#,
+        ),
+        (&["train-vqvae", "--steps", "0"], "vqvae.steps is 0, allowed are 1 to"),
+        (&["sample", "--temperature", "-1"], "sample.temperature is -1, allowed are 0 to 100"),
+        (&["sample", "--top-p", "nan"], r#"sample.top_p in --top-p is "NaN", wanted a number"#),
+        (&["run", "--config", "nowhere"], "there is no such recipe (a path, or one of the built"),
+        (&["run", "--set", "name=a/b"], r#"name is "a/b""#),
+    ];
+    for (args, expected) in cases {
+        vqgen(&dir, args).assert().code(1).stdout("").stderr(contains(expected));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "something was left behind");
+}
+
+#[test]
+fn a_flag_of_all_subcommands_may_come_before_or_after_the_subcommand() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in
+        [["--set", "vqvae.steps=0", "train-vqvae"], ["train-vqvae", "--set", "vqvae.steps=0"]]
+    {
+        vqgen(&dir, &args).assert().code(1).stderr(contains("vqvae.steps is 0"));
+    }
+}

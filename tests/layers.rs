@@ -1,0 +1,330 @@
+//! Enforces the table of layers: which module of the crate may use which, and which crate is named where. It reads
+//! every file under `src` as tokens, so that comments and strings do not count and macros do. Test modules may use
+//! what they like.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// The shapes of models, which the recipe may build.
+const CONFIGS: [&str; 4] = [
+    "tokenizer::TokenizerConfig",
+    "tokenizer::TokenizerPreset",
+    "prior::PriorConfig",
+    "prior::Positions",
+];
+
+const LAYER_0: [&str; 4] = ["ops", "tokenizer", "prior", "sampling"];
+const LAYER_1: [&str; 3] = ["data", "device", "recipe"];
+const LAYER_2: [&str; 4] = ["training", "checkpoint", "evaluation", "generation"];
+const LAYER_3: [&str; 2] = ["commands", "progress"];
+/// Any module may use these.
+const EVERYWHERE: [&str; 2] = ["error", "rng"];
+
+/// What `module` may use besides itself and [`EVERYWHERE`]; `None` for a module that the table lacks.
+fn may_use(module: &str) -> Option<Vec<&'static str>> {
+    Some(match module {
+        "error" | "rng" | "ops" | "device" => vec![],
+        "tokenizer" | "prior" | "sampling" => vec!["ops"],
+        // The one place where a prior and the sampler meet.
+        "generation" => vec!["prior", "sampling"],
+        "data" => CONFIGS.to_vec(),
+        "recipe" => [&CONFIGS[..], &["data"]].concat(),
+        "training" | "checkpoint" | "evaluation" => {
+            [&LAYER_0[..], &LAYER_1[..], &LAYER_2[..]].concat()
+        }
+        "commands" | "progress" => {
+            [&LAYER_0[..], &LAYER_1[..], &LAYER_2[..], &LAYER_3[..]].concat()
+        }
+        "cli" => vec!["commands"],
+        "main" => vec!["cli", "commands"],
+        _ => return None,
+    })
+}
+
+/// Paths outside the crate and the only modules that may name them.
+const OUTSIDE: &[(&str, &[&str])] = &[
+    ("clap", &["cli", "main", "commands"]),
+    ("indicatif", &["progress"]),
+    ("image", &["data"]),
+    // The kernels of the CPU device are an extension of its backend.
+    ("burn::backend", &["device", "ops::cpu"]),
+    ("burn_wgpu", &["device"]),
+    ("burn::tensor::wgpu", &["device"]),
+    ("cubecl_environment", &["device"]),
+    ("std::fs", &["data", "recipe", "device", "checkpoint", "training", "evaluation", "commands"]),
+];
+
+/// Functions of `Device` that choose a backend.
+const BACKENDS: [&str; 9] =
+    ["flex", "wgpu", "wgpu_options", "vulkan", "metal", "webgpu", "cuda", "enumerate", "default"];
+
+/// What is wrong with a source file whose module is `module` (`["data", "pixels"]`).
+fn violations(module: &[&str], text: &str) -> Vec<String> {
+    let top = module[0];
+    let Some(allowed) = may_use(top) else {
+        return vec![format!("the module {top} is not in the table of tests/layers.rs")];
+    };
+    let tokens: TokenStream = text.parse().expect("source files are Rust");
+    let mut found = Found::default();
+    let module: Vec<String> = module.iter().map(ToString::to_string).collect();
+    collect(tokens, &module, &mut found);
+
+    let mut wrong = Vec::new();
+    for path in &found.inside {
+        let used = path[0].as_str();
+        // Items of the crate root itself are modules only; anything else is a macro of the crate.
+        let is_module = may_use(used).is_some();
+        let is_allowed = allowed.iter().any(|allowed| is_inside(path, allowed));
+        if is_module && used != top && !EVERYWHERE.contains(&used) && !is_allowed {
+            wrong.push(format!("{top} uses crate::{}", path.join("::")));
+        }
+    }
+    for path in &found.outside {
+        let path = path.join("::");
+        for (crate_path, only_in) in OUTSIDE {
+            let named = path == *crate_path || path.starts_with(&format!("{crate_path}::"));
+            let inside = |allowed: &&str| is_inside(&module, allowed);
+            if named && !only_in.iter().any(inside) {
+                wrong.push(format!("{top} names {path}, which is for {}", only_in.join(", ")));
+            }
+        }
+    }
+    if top != "device" {
+        let chosen = found.device_calls.iter();
+        wrong.extend(chosen.map(|call| format!("{top} chooses a backend: Device::{call}")));
+    }
+    if found.prints && !["commands", "progress", "cli", "main"].contains(&top) {
+        wrong.push(format!("{top} writes to stdout or stderr"));
+    }
+    wrong
+}
+
+#[derive(Default)]
+struct Found {
+    /// Paths from the crate's root, without `crate`.
+    inside: Vec<Vec<String>>,
+    /// Paths that begin with another name.
+    outside: Vec<Vec<String>>,
+    /// `x` of every `Device::x` in [`BACKENDS`].
+    device_calls: Vec<String>,
+    /// Whether `stdout()` or `stderr()` or a printing macro occurs.
+    prints: bool,
+}
+
+fn collect(tokens: TokenStream, module: &[String], found: &mut Found) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut at = 0;
+    while at < tokens.len() {
+        match &tokens[at] {
+            TokenTree::Ident(word) if word == "mod" && braces(tokens.get(at + 2)).is_some() => {
+                let name = tokens[at + 1].to_string();
+                if name != "tests" {
+                    let inner = [module, &[name]].concat();
+                    collect(braces(tokens.get(at + 2)).unwrap(), &inner, found);
+                }
+                at += 3;
+                continue;
+            }
+            TokenTree::Ident(word) if !follows_colons(&tokens, at) => {
+                let word = word.to_string();
+                let calls = matches!(tokens.get(at + 1), Some(TokenTree::Group(group))
+                    if group.delimiter() == Delimiter::Parenthesis);
+                let is_macro = is_punct(tokens.get(at + 1), '!');
+                if calls && ["stdout", "stderr"].contains(&word.as_str())
+                    || is_macro
+                        && ["print", "println", "eprint", "eprintln", "dbg"]
+                            .contains(&word.as_str())
+                {
+                    found.prints = true;
+                }
+                if colons(&tokens, at + 1) {
+                    let mut paths = Vec::new();
+                    read_paths(&tokens, at, &mut Vec::new(), &mut paths);
+                    // `== Device::flex()` asks about a device and chooses none.
+                    let compared = is_punct(tokens.get(at.wrapping_sub(1)), '=')
+                        && (is_punct(tokens.get(at.wrapping_sub(2)), '=')
+                            || is_punct(tokens.get(at.wrapping_sub(2)), '!'));
+                    for path in paths {
+                        record(path, module, compared, found);
+                    }
+                }
+            }
+            TokenTree::Group(group) => collect(group.stream(), module, found),
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Whether `module` is the module `ancestor` (`ops::cpu`) or below it.
+fn is_inside(module: &[String], ancestor: &str) -> bool {
+    let ancestor: Vec<&str> = ancestor.split("::").collect();
+    module.len() >= ancestor.len() && module.iter().zip(&ancestor).all(|(a, b)| a == b)
+}
+
+/// Files a path as inside or outside the crate, with `crate`, `self` and `super` resolved.
+fn record(path: Vec<String>, module: &[String], compared: bool, found: &mut Found) {
+    let last_two = path.iter().rev().take(2).rev().map(String::as_str).collect::<Vec<_>>();
+    if let ["Device", call] = last_two[..]
+        && BACKENDS.contains(&call)
+        && !compared
+    {
+        found.device_calls.push(call.to_owned());
+    }
+    if path.last().is_some_and(|last| last == "stdout" || last == "stderr") {
+        found.prints = true;
+    }
+    let supers = path.iter().take_while(|part| *part == "super").count();
+    let (base, rest) = match path[0].as_str() {
+        "crate" | "vqgen" => (&[][..], &path[1..]),
+        "self" => (module, &path[1..]),
+        "super" => (&module[..module.len().saturating_sub(supers)], &path[supers..]),
+        _ => {
+            found.outside.push(path);
+            return;
+        }
+    };
+    let full = [base, rest].concat();
+    if !full.is_empty() {
+        found.inside.push(full);
+    }
+}
+
+/// Reads the path, or the tree of paths, that begins at `at`; each complete one, after `prefix`, goes to `paths`.
+fn read_paths(
+    tokens: &[TokenTree],
+    mut at: usize,
+    prefix: &mut Vec<String>,
+    paths: &mut Vec<Vec<String>>,
+) {
+    let depth = prefix.len();
+    loop {
+        match tokens.get(at) {
+            Some(TokenTree::Ident(word)) => {
+                prefix.push(word.to_string());
+                at += 1;
+                if colons(tokens, at) {
+                    at += 2;
+                    continue;
+                }
+                paths.push(prefix.clone());
+            }
+            Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
+                let inner: Vec<TokenTree> = group.stream().into_iter().collect();
+                for branch in inner.split(|token| is_punct(Some(token), ',')) {
+                    if !branch.is_empty() {
+                        read_paths(branch, 0, prefix, paths);
+                    }
+                }
+            }
+            // `*`, generic arguments or the end: what was read is the path.
+            _ => paths.push(prefix.clone()),
+        }
+        break;
+    }
+    prefix.truncate(depth);
+}
+
+fn is_punct(token: Option<&TokenTree>, wanted: char) -> bool {
+    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == wanted)
+}
+
+fn colons(tokens: &[TokenTree], at: usize) -> bool {
+    is_punct(tokens.get(at), ':') && is_punct(tokens.get(at + 1), ':')
+}
+
+fn follows_colons(tokens: &[TokenTree], at: usize) -> bool {
+    at >= 2 && colons(tokens, at - 2)
+}
+
+fn braces(token: Option<&TokenTree>) -> Option<TokenStream> {
+    match token {
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
+            Some(group.stream())
+        }
+        _ => None,
+    }
+}
+
+/// Every source file with its module, without `lib.rs`, which only declares modules, and without test modules.
+fn sources() -> Vec<(Vec<String>, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    for entry in walkdir::WalkDir::new(&root) {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let relative = path.strip_prefix(&root).unwrap().with_extension("");
+        let module: Vec<String> =
+            relative.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+        // A test module in a file of its own is test code like one between braces.
+        if module != ["lib"] && module.last().is_none_or(|last| last != "tests") {
+            sources.push((module, std::fs::read_to_string(path).unwrap()));
+        }
+    }
+    sources
+}
+
+#[test]
+fn no_module_uses_what_the_table_of_layers_forbids() {
+    let sources = sources();
+    assert!(sources.len() > 10, "only {} source files were found", sources.len());
+    let mut wrong = Vec::new();
+    for (module, text) in &sources {
+        let parts: Vec<&str> = module.iter().map(String::as_str).collect();
+        let found = violations(&parts, text);
+        wrong.extend(found.into_iter().map(|one| format!("src/{}.rs: {one}", module.join("/"))));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_forbidden_use_is_found_in_every_form() {
+    let cases: [(&[&str], &str); 18] = [
+        (&["ops", "linear"], "use crate::tokenizer::Tokenizer;"),
+        (&["ops"], "use crate::{error::Error, prior::Prior};"),
+        (&["ops", "linear"], "use super::super::data::Dataset;"),
+        (&["ops"], "fn f() { crate::recipe::Recipe::load(); }"),
+        (&["ops"], "mod inner { use super::super::training::x; }"),
+        (&["tokenizer"], "use crate::prior::PriorConfig;"),
+        (&["data"], "use crate::tokenizer::Encoder;"),
+        (&["data"], "use crate::recipe::Recipe;"),
+        (&["recipe"], "use crate::prior::{PriorConfig, Prior};"),
+        (&["training"], "fn f() { format!(\"{}\", crate::progress::line()); }"),
+        (&["cli"], "use crate::recipe::Recipe;"),
+        (&["training"], "#[derive(clap::Args)] struct S;"),
+        (&["commands", "sample"], "use indicatif::ProgressBar;"),
+        (&["training"], "fn f() { let d = Device::flex(); }"),
+        (&["checkpoint"], "use burn::backend::flex::Flex;"),
+        (&["ops", "linear"], "use burn::backend::flex::Flex;"),
+        (&["training"], "fn f() { let mut out = std::io::stderr(); }"),
+        (&["brand_new"], "fn f() {}"),
+    ];
+    for (module, text) in cases {
+        assert_eq!(violations(module, text).len(), 1, "{module:?}: {text}");
+    }
+}
+
+#[test]
+fn an_allowed_use_is_not_held_against_a_file() {
+    let cases: [(&[&str], &str); 11] = [
+        (&["ops"], "fn f(d: Device) -> bool { d == Device::flex() }"),
+        (&["ops", "cpu", "conv"], "use burn::backend::flex::Flex;"),
+        (&["ops", "linear"], "use crate::error::{Error, Result}; use super::norm::layer_norm;"),
+        (&["tokenizer", "encoder"], "use crate::ops::Conv2d; use super::config::TokenizerConfig;"),
+        (&["recipe", "prior"], "use crate::prior::{Positions, PriorConfig};"),
+        (&["ops"], "//! See [`crate::training`].\nconst X: &str = \"crate::training\";"),
+        (&["ops"], "mod tests { use crate::device::open; fn f() { Device::flex(); } }"),
+        (&["device", "gpu"], "fn f() { Device::wgpu_options(); burn::backend::x(); }"),
+        (&["data", "decode"], "use image::ImageReader; fn f(image: Image) {}"),
+        (&["commands", "run"], "use crate::training::x; use clap::Args; fn f() { io::stdout(); }"),
+        (&["prior", "config"], "mod inner { use super::super::config; use self::x::y; }"),
+    ];
+    for (module, text) in cases {
+        assert_eq!(violations(module, text), Vec::<String>::new(), "{module:?}: {text}");
+    }
+}
