@@ -16,6 +16,7 @@ mod metrics;
 mod model_file;
 mod named_tensor;
 pub mod parameters;
+mod place;
 mod resume_state;
 mod run_dir;
 

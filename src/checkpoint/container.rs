@@ -10,96 +10,20 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use serde_json::{Map, Value, json};
 
 use super::atomic;
-use super::digest::{Digest, Values};
-use super::named_tensor::{NamedTensor, element_count};
+use super::digest::Digest;
+use super::named_tensor::NamedTensor;
 use crate::error::{Error, Result};
+
+mod writer;
+
+pub(super) use writer::{Entry, write};
 
 /// Metadata key of the format's name and version.
 const FORMAT: &str = "format";
 /// Metadata key of the SHA-256 over all other metadata and all tensors.
 const CHECKSUM: &str = "checksum";
-/// The header is padded to this, so that the tensors behind it are aligned.
-const ALIGNMENT: usize = 8;
-
-/// A tensor to be written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entry<'a> {
-    pub(super) name: &'a str,
-    pub(super) shape: &'a [usize],
-    pub(super) values: Values<'a>,
-}
-
-impl<'a> From<&'a NamedTensor> for Entry<'a> {
-    fn from(tensor: &'a NamedTensor) -> Self {
-        Self { name: &tensor.name, shape: &tensor.shape, values: Values::F32(&tensor.data) }
-    }
-}
-
-/// Writes a file of `format` whole, with its checksum. The same arguments give the same bytes.
-pub(super) fn write(
-    path: &Path,
-    format: &str,
-    mut metadata: BTreeMap<String, String>,
-    mut entries: Vec<Entry<'_>>,
-) -> Result<()> {
-    metadata.remove(CHECKSUM);
-    metadata.insert(FORMAT.to_owned(), format.to_owned());
-    entries.sort_by(|a, b| a.name.cmp(b.name));
-    for entry in &entries {
-        if element_count(entry.shape) != Some(entry.values.len()) {
-            return Err(Error::invalid(format!(
-                "cannot write {}: tensor {} of shape {:?} cannot hold {} values",
-                path.display(),
-                entry.name,
-                entry.shape,
-                entry.values.len()
-            )));
-        }
-    }
-    if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(Error::invalid(format!(
-            "cannot write {}: tensor {} is there twice",
-            path.display(),
-            pair[0].name
-        )));
-    }
-    let mut digest = digest_of(&metadata);
-    for entry in &entries {
-        digest.tensor(entry.name, entry.shape, entry.values);
-    }
-    metadata.insert(CHECKSUM.to_owned(), digest.checksum());
-    // Wide types first, as the format asks, so that every tensor is aligned; the sort is stable.
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.values.width()));
-    let header = header(&metadata, &entries);
-    atomic::write_with(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        entries.iter().try_for_each(|e| e.values.for_each_piece(|bytes| file.write_all(bytes)))
-    })
-}
-
-fn header(metadata: &BTreeMap<String, String>, entries: &[Entry<'_>]) -> String {
-    let mut header = Map::new();
-    header.insert("__metadata__".to_owned(), json!(metadata));
-    let mut start = 0;
-    for entry in entries {
-        let end = start + entry.values.byte_len();
-        let info = json!({
-            "dtype": entry.values.type_name(),
-            "shape": entry.shape,
-            "data_offsets": [start, end],
-        });
-        header.insert(entry.name.to_owned(), info);
-        start = end;
-    }
-    let mut text = Value::Object(header).to_string();
-    let padding = text.len().next_multiple_of(ALIGNMENT) - text.len();
-    text.extend(std::iter::repeat_n(' ', padding));
-    text
-}
 
 /// The part of the checksum that covers the metadata.
 fn digest_of(metadata: &BTreeMap<String, String>) -> Digest {
@@ -274,6 +198,7 @@ pub fn read_foreign(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>> {
 mod tests {
     use std::fs;
 
+    use super::super::digest::Values;
     use super::*;
 
     fn write_sample(path: &Path) {
@@ -317,7 +242,7 @@ mod tests {
         let parsed = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(parsed.tensor("ids").unwrap().data(), [7, 0, 255, 255]);
         let (header_len, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        assert_eq!(header_len % ALIGNMENT, 0);
+        assert_eq!(header_len % writer::ALIGNMENT, 0);
         assert_eq!(header.offset_keys(), ["weights", "ids", "small"]);
     }
 

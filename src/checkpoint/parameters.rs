@@ -8,8 +8,8 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
-use super::layout::Layout;
 use super::named_tensor::NamedTensor;
+use super::place::Place;
 use crate::error::{Error, Result};
 
 /// Every float parameter of `module`, sorted by name, in the layout of files (PyTorch's). Trained or not: an EMA
@@ -72,39 +72,6 @@ pub fn load<M: Module>(module: M, tensors: Vec<NamedTensor>, source: &Path) -> R
         [only] => Err(Error::file(source, only.as_str())),
         [first, rest @ ..] => {
             Err(Error::file(source, format!("{first} (and {} more such problems)", rest.len())))
-        }
-    }
-}
-
-/// Where a traversal stands.
-#[derive(Default)]
-struct Place(Vec<(String, String)>);
-
-impl Place {
-    fn enter(&mut self, name: &str, container: &str) {
-        self.0.push((name.to_owned(), container.to_owned()));
-    }
-
-    fn exit(&mut self) {
-        self.0.pop();
-    }
-
-    fn name(&self) -> String {
-        let parts = self.0.iter().filter(|(_, container)| !container.starts_with("Enum:"));
-        parts.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
-    }
-
-    /// How the parameter here is laid out; a message when it has another number of axes than its layer can have.
-    fn layout(&self, rank: usize) -> Result<Layout, String> {
-        let Some((field, container)) = self.0.last() else { return Ok(Layout::Same) };
-        let layout = Layout::of(container, field);
-        match layout.rank() {
-            Some(wanted) if wanted != rank => Err(format!(
-                "parameter {} of a {} has {rank} axes, wanted are {wanted}",
-                self.name(),
-                container.trim_start_matches("Struct:")
-            )),
-            _ => Ok(layout),
         }
     }
 }

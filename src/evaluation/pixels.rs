@@ -37,7 +37,8 @@ pub fn mse_per_image(originals: &[f32], reconstructions: &[f32], image_len: usiz
 /// [`PSNR_CEILING_DB`]. Of the MSE over a whole set it is the PSNR "from the mean", which is lower than the
 /// reported one.
 pub fn psnr_db(mse: f64) -> f64 {
-    (-10.0 * mse.log10()).min(PSNR_CEILING_DB)
+    // Not `min`, which would turn the NaN of a broken model into the best of values.
+    (-10.0 * mse.log10()).clamp(f64::NEG_INFINITY, PSNR_CEILING_DB)
 }
 
 /// [`psnr_db`] of each image. The reported PSNR is the [`mean`] of these, as is usual.
@@ -90,6 +91,11 @@ mod tests {
     #[test]
     fn equal_images_have_the_highest_psnr_and_not_an_infinite_one() {
         assert_eq!(psnr_db_per_image(&[0.3; 4], &[0.3; 4], 2), [PSNR_CEILING_DB; 2]);
+    }
+
+    #[test]
+    fn a_reconstruction_that_is_not_a_number_has_no_psnr() {
+        assert!(psnr_db_per_image(&[0.3; 2], &[f32::NAN, 0.3], 2)[0].is_nan());
     }
 
     #[test]

@@ -1,0 +1,37 @@
+//! Where a traversal of a module stands: the name of the parameter there, and its layout. burn reports each field
+//! with the type name of the struct it is in, and the index or variant with that of the container.
+
+use super::layout::Layout;
+
+/// Where a traversal stands.
+#[derive(Default)]
+pub(super) struct Place(Vec<(String, String)>);
+
+impl Place {
+    pub(super) fn enter(&mut self, name: &str, container: &str) {
+        self.0.push((name.to_owned(), container.to_owned()));
+    }
+
+    pub(super) fn exit(&mut self) {
+        self.0.pop();
+    }
+
+    pub(super) fn name(&self) -> String {
+        let parts = self.0.iter().filter(|(_, container)| !container.starts_with("Enum:"));
+        parts.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
+    }
+
+    /// How the parameter here is laid out; a message when it has another number of axes than its layer can have.
+    pub(super) fn layout(&self, rank: usize) -> Result<Layout, String> {
+        let Some((field, container)) = self.0.last() else { return Ok(Layout::Same) };
+        let layout = Layout::of(container, field);
+        match layout.rank() {
+            Some(wanted) if wanted != rank => Err(format!(
+                "parameter {} of a {} has {rank} axes, wanted are {wanted}",
+                self.name(),
+                container.trim_start_matches("Struct:")
+            )),
+            _ => Ok(layout),
+        }
+    }
+}
