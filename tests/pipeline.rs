@@ -63,7 +63,7 @@ impl Workshop {
 
     /// `vqgen` in the folder, on the CPU.
     fn vqgen(&self, line: &str) -> Command {
-        let mut command = Command::cargo_bin("vqgen").unwrap();
+        let mut command = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
         command.current_dir(self.0.path()).args(line.split_whitespace());
         command.args(["--device", "cpu", "--threads", "2"]);
         command
@@ -107,7 +107,8 @@ fn one_command_takes_images_through_all_stages_and_leaves_pictures() {
     assert_eq!(codes.tokenizer, tokenizer.fingerprint());
     assert_eq!(prior.metadata("tokenizer").unwrap(), tokenizer.fingerprint());
     assert_eq!(prior.metadata("codes").unwrap(), codes.fingerprint());
-    for line in std::fs::read_to_string(shop.path("checkpoints/tiny/metrics.jsonl")).unwrap().lines()
+    for line in
+        std::fs::read_to_string(shop.path("checkpoints/tiny/metrics.jsonl")).unwrap().lines()
     {
         let line: Value = serde_json::from_str(line).unwrap();
         assert!(line["stage"].is_string() && line["step"].is_u64() && line["split"].is_string());
@@ -132,9 +133,11 @@ fn image_i_of_a_seed_does_not_depend_on_how_many_are_sampled() {
     let shop = Workshop::new();
     shop.tiny("run").assert().success();
     let sample = |n: usize, output: &str| {
-        shop.vqgen(&format!("sample --run checkpoints/tiny --seed 7 -n {n} --separate -o {output}"))
-            .assert()
-            .success();
+        shop.vqgen(&format!(
+            "sample --run checkpoints/tiny --seed 7 -n {n} --separate -o {output}"
+        ))
+        .assert()
+        .success();
     };
     sample(4, "few/s.png");
     sample(37, "many/s.png");
@@ -161,9 +164,11 @@ fn image_i_of_a_seed_does_not_depend_on_how_many_are_sampled() {
             .code(1)
             .stderr(contains(message));
     }
-    shop.vqgen("reconstruct pictures/red pictures/blue/01.png --run checkpoints/tiny -n 5 -o r.png")
-        .assert()
-        .success();
+    shop.vqgen(
+        "reconstruct pictures/red pictures/blue/01.png --run checkpoints/tiny -n 5 -o r.png",
+    )
+    .assert()
+    .success();
     assert!(shop.path("r.png").is_file());
 }
 
@@ -183,8 +188,9 @@ fn training_goes_on_where_it_stopped() {
     shop.tiny("train-vqvae --steps 8").args(constant).assert().success();
     assert!(stopped == bytes(shop.path("checkpoints/tiny/resume/vqvae.safetensors")));
 
-    shop.tiny("train-vqvae --steps 9 --resume --set vqvae.width=16")
+    shop.tiny("train-vqvae --steps 9 --resume")
         .args(constant)
+        .args(["--set", "vqvae.width=16"])
         .assert()
         .code(1)
         .stderr(contains("vqvae.width was 8 and is now 16"));

@@ -22,9 +22,9 @@ pub struct Args {
     #[arg(value_name = "PATHS")]
     pub paths: Vec<PathBuf>,
 
-    /// Most images to reconstruct
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 32)]
-    pub count: usize,
+    /// Most images to reconstruct [default: 32]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<usize>,
 
     /// Also write each reconstruction as a file of its own
     #[arg(long)]
@@ -33,6 +33,13 @@ pub struct Args {
     /// Where to write the grid, a PNG file [default: in reconstructions/<run>]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+impl Args {
+    /// Most images to reconstruct.
+    fn most(&self) -> usize {
+        self.count.unwrap_or(32).max(1)
+    }
 }
 
 /// Reconstructs images with the tokenizer of the run.
@@ -66,7 +73,7 @@ pub(super) fn held_out(
     let splits = [Split::Test, Split::Validation, Split::Train];
     let split = splits.into_iter().find(|split| !dataset.is_empty(*split));
     let split = split.context("the data set holds no image")?;
-    let n = dataset.len(split).min(args.count);
+    let n = dataset.len(split).min(args.most());
     // Spread over the split: its order is that of the classes.
     let indices: Vec<usize> = (0..n).map(|i| i * dataset.len(split) / n).collect();
     let originals = dataset.pixels(split, &indices, View::AsIs)?;
@@ -78,7 +85,7 @@ fn read(args: &Args, context: &Context, target: &Target) -> anyhow::Result<Vec<u
     let mut pixels = Vec::new();
     let mut n = 0;
     for path in image_paths(&args.paths)? {
-        if n == args.count {
+        if n == args.most() {
             break;
         }
         match decode_file(&path, target) {
