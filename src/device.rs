@@ -8,6 +8,7 @@
 mod cuda;
 #[cfg(feature = "wgpu")]
 mod gpu;
+#[cfg(any(feature = "wgpu", feature = "cuda", test))]
 mod quiet;
 mod spec;
 mod threads;
