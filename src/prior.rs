@@ -13,8 +13,6 @@ mod cache;
 mod config;
 mod decay;
 mod gpt;
-mod init;
-mod preset;
 mod seeds;
 
 pub use block::{Attention, Block, Mlp};
@@ -22,5 +20,4 @@ pub use cache::KvCache;
 pub use config::{Positions, PriorConfig};
 pub use decay::decays;
 pub use gpt::Gpt;
-pub use preset::{PriorPreset, PriorShape};
 pub use seeds::DropoutSeeds;

@@ -11,9 +11,7 @@ use super::{Context, Outcome};
 use crate::checkpoint::{Codes, Stage, check_codes, check_prior};
 use crate::data::{Dataset, Split};
 use crate::device::Device;
-use crate::evaluation::{
-    TokenizerScores, bits_per_pixel, nats_per_code, psnr_db, score_tokenizer,
-};
+use crate::evaluation::{TokenizerScores, bits_per_pixel, nats_per_code, psnr_db, score_tokenizer};
 use crate::tokenizer::Tokenizer;
 use crate::training::Event;
 use crate::training::prior::Sequences;
@@ -50,8 +48,8 @@ pub fn run(args: &Args, context: &Context) -> Outcome {
         None
     };
     let config = tokenizer.model.config();
-    let bits =
-        nats.map(|nats| bits_per_pixel(nats, config.n_codes(), config.image_size, config.image_size));
+    let bits = nats
+        .map(|nats| bits_per_pixel(nats, config.n_codes(), config.image_size, config.image_size));
     let line = serde_json::json!({
         "split": split.name(),
         "images": scores.n_images,

@@ -1,7 +1,7 @@
 //! `vqgen run`: all stages of a recipe; skips what is finished and resumes what is not.
 
 use super::{Context, Outcome, reconstruct, sample};
-use crate::checkpoint::{Codes, ModelFile, Kind, Stage};
+use crate::checkpoint::{Codes, Kind, ModelFile, Stage};
 use crate::recipe::Views;
 use crate::training::Begin;
 

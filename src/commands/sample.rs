@@ -108,8 +108,7 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
     let shape = tokenizer.model.config();
     let (size, channels) = (shape.image_size, shape.channels);
     let tiles = |pixels| Tiles { pixels, height: size, width: size, channels };
-    let layout =
-        Layout { columns: section.columns, scale: section.scale, ..Layout::default() };
+    let layout = Layout { columns: section.columns, scale: section.scale, ..Layout::default() };
     write_picture(&path, &grid(&tiles(&pixels), &layout)?)?;
     if args.separate {
         for (index, image) in pixels.chunks_exact(size * size * channels).enumerate() {
@@ -251,9 +250,6 @@ mod tests {
         let known = ["Cats".to_owned(), "Dogs".to_owned()];
         assert!(chosen_classes(&["dogs".to_owned()], &known).is_ok_and(|found| found == [1]));
         let Err(error) = chosen_classes(&["birds".to_owned()], &known) else { panic!("accepted") };
-        assert_eq!(
-            error.to_string(),
-            "cannot sample class birds: the classes are Cats, Dogs"
-        );
+        assert_eq!(error.to_string(), "cannot sample class birds: the classes are Cats, Dogs");
     }
 }

@@ -99,7 +99,8 @@ impl Context {
         }
         if let Some(best) = outcome.best {
             let step = outcome.best_step;
-            self.session.note(format_args!("best validation MSE/variance {best:.4} at step {step}"));
+            self.session
+                .note(format_args!("best validation MSE/variance {best:.4} at step {step}"));
         }
         Ok(())
     }
@@ -131,7 +132,8 @@ impl Context {
         let outcome = train_prior(&self.recipe, &codes, device, job)?;
         if let Some(best) = outcome.best {
             let step = outcome.best_step;
-            self.session.note(format_args!("best validation {best:.4} nats per code at step {step}"));
+            self.session
+                .note(format_args!("best validation {best:.4} nats per code at step {step}"));
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use clap::Args as ClapArgs;
 
 use super::{Context, Outcome};
-use crate::training::Begin;
 use crate::recipe::Override;
+use crate::training::Begin;
 
 /// The flags of `train-vqvae`.
 #[derive(Debug, Clone, Default, ClapArgs)]

@@ -224,7 +224,8 @@ mod tests {
             ((y * weights).sum(), qkv)
         };
         let (value, qkv) = loss(&values);
-        let grad: Vec<f32> = qkv.grad(&value.backward()).unwrap().into_data().try_into_vec().unwrap();
+        let grad: Vec<f32> =
+            qkv.grad(&value.backward()).unwrap().into_data().try_into_vec().unwrap();
         for (index, analytic) in grad.into_iter().enumerate() {
             let at = |by: f32| -> f32 {
                 let mut moved = values.clone();

@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use crate::ops::init::WeightInit;
 use crate::ops::{
     CausalMask, KeyValues, LayerNorm, Linear, RotaryTables, cached_attention, causal_attention,
     dropout, gelu,
 };
-use crate::prior::init::{DEVIATION, Init, residual_deviation};
 use crate::prior::{DropoutSeeds, PriorConfig};
 
 /// A pre-norm transformer block.
@@ -42,6 +42,15 @@ pub struct Mlp {
     pub down: Linear,
 }
 
+/// GPT-2's standard deviation of initial weights.
+pub(super) const DEVIATION: f32 = 0.02;
+
+fn linear(shape: [usize; 2], deviation: f32, init: &mut WeightInit<'_>) -> Linear {
+    let [_, width_out] = shape;
+    let bias = Some(init.constant([width_out], 0.0));
+    Linear { weight: init.normal(shape, deviation), bias }
+}
+
 /// What a block needs beside its input and is the same for every block of a training pass.
 pub(super) struct Pass<'a> {
     pub(super) mask: CausalMask,
@@ -60,23 +69,22 @@ impl Pass<'_> {
 }
 
 impl Block {
-    /// `first_index` is the place of its first matrix among the model's.
-    pub(super) fn new(config: &PriorConfig, init: &Init<'_>, first_index: usize) -> Self {
+    pub(super) fn new(config: &PriorConfig, init: &mut WeightInit<'_>) -> Self {
         let width = config.width;
-        let residual = residual_deviation(config.layers);
-        Self {
-            norm1: LayerNorm::new(width, init.device),
-            attention: Attention {
-                qkv: init.linear([width, 3 * width], DEVIATION, first_index),
-                out: init.linear([width, width], residual, first_index + 1),
-                heads: config.heads,
-            },
-            norm2: LayerNorm::new(width, init.device),
-            mlp: Mlp {
-                up: init.linear([width, 4 * width], DEVIATION, first_index + 2),
-                down: init.linear([4 * width, width], residual, first_index + 3),
-            },
-        }
+        // GPT-2: each layer writes into the stream twice, and the sum shall not grow with depth.
+        let residual = DEVIATION / (2.0 * config.layers as f32).sqrt();
+        let mut linear = |shape, deviation| linear(shape, deviation, init);
+        let attention = Attention {
+            qkv: linear([width, 3 * width], DEVIATION),
+            out: linear([width, width], residual),
+            heads: config.heads,
+        };
+        let mlp = Mlp {
+            up: linear([width, 4 * width], DEVIATION),
+            down: linear([4 * width, width], residual),
+        };
+        let norm = || LayerNorm::new(width, init.device());
+        Self { norm1: norm(), attention, norm2: norm(), mlp }
     }
 
     /// # Shapes

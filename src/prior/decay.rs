@@ -4,5 +4,5 @@
 /// norms, embeddings and positions do not (as in GPT-2's successors; decaying a table pulls on rows
 /// that a batch never touched). A tied head is the token table, and goes with it.
 pub fn decays(path: &str, rank: usize) -> bool {
-    rank == 2 && !path.starts_with("token.") && path != "positions"
+    rank == 2 && !path.starts_with("token.") && path != "position"
 }

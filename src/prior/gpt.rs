@@ -3,9 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::ops::init::WeightInit;
 use crate::ops::{CausalMask, Embedding, LayerNorm, Linear, RotaryTables, token_losses};
-use crate::prior::block::{Block, Pass};
-use crate::prior::init::{DEVIATION, Init};
+use crate::prior::block::{Block, DEVIATION, Pass};
 use crate::prior::{DropoutSeeds, Positions, PriorConfig};
 
 /// A GPT over codes.
@@ -14,7 +14,7 @@ pub struct Gpt {
     /// Of the whole vocabulary, codes first.
     pub token: Embedding,
     /// `[n_codes, width]`; absent with rotary positions.
-    pub positions: Option<Param<Tensor<2>>>,
+    pub position: Option<Param<Tensor<2>>>,
     /// In the order they are applied.
     pub blocks: Vec<Block>,
     /// Before the head.
@@ -35,22 +35,22 @@ impl Gpt {
     pub fn new(config: &PriorConfig, seed: u64, device: &Device) -> Self {
         let &PriorConfig { codebook_size, layers, heads, width, grid_height, grid_width, .. } =
             config;
-        let init = Init { seed, device };
-        // The places of the matrices, which key their random streams: token table, positions, four a
-        // block, head. They do not move when an option leaves one out.
-        let block = |layer: usize| Block::new(config, &init, 2 + 4 * layer);
-        let head =
-            || Linear::new(init.matrix([width, codebook_size], DEVIATION, 2 + 4 * layers), None);
+        let mut init = WeightInit::new(seed, device);
+        let token = Embedding { weight: init.normal([config.vocabulary_size(), width], DEVIATION) };
         let learned = config.positions == Positions::Learned;
+        let position = learned.then(|| init.normal([config.n_codes(), width], DEVIATION));
+        let blocks = (0..layers).map(|_| Block::new(config, &mut init)).collect();
+        let head = (!config.tie_weights)
+            .then(|| Linear { weight: init.normal([width, codebook_size], DEVIATION), bias: None });
+        let rotary =
+            (!learned).then(|| RotaryTables::new(grid_height, grid_width, width / heads, device));
         Self {
-            token: Embedding::new(init.matrix([config.vocabulary_size(), width], DEVIATION, 0)),
-            positions: learned
-                .then(|| Param::from_tensor(init.matrix([config.n_codes(), width], DEVIATION, 1))),
-            blocks: (0..layers).map(block).collect(),
+            token,
+            position,
+            blocks,
             norm: LayerNorm::new(width, device),
-            head: (!config.tie_weights).then(head),
-            rotary: (!learned)
-                .then(|| RotaryTables::new(grid_height, grid_width, width / heads, device)),
+            head,
+            rotary,
             config: config.clone(),
         }
     }
@@ -130,14 +130,14 @@ impl Gpt {
         let end = position + sequence;
         assert!(end <= n_codes, "position {end} of a prior of {n_codes} codes");
         let x = self.token.forward(tokens);
-        let Some(positions) = &self.positions else {
+        let Some(table) = &self.position else {
             return x;
         };
-        let mut positions = positions.val();
+        let mut table = table.val();
         if sequence < n_codes {
-            positions = positions.slice([position..end, 0..width]);
+            table = table.slice([position..end, 0..width]);
         }
-        let x = x.reshape([rows / sequence, sequence, width]) + positions.unsqueeze();
+        let x = x.reshape([rows / sequence, sequence, width]) + table.unsqueeze();
         x.reshape([rows, width])
     }
 

@@ -109,7 +109,8 @@ fn parameter_names_and_shapes_are_stable() {
     ];
     assert_eq!(
         names(Positions::Learned, false),
-        [&["token.weight [14, 16]", "positions [6, 16]"], &block[..], &["head.weight [16, 11]"]].concat()
+        [&["token.weight [14, 16]", "position [6, 16]"], &block[..], &["head.weight [16, 11]"]]
+            .concat()
     );
     assert_eq!(names(Positions::Rotary, true), [&["token.weight [14, 16]"], &block[..]].concat());
 }

@@ -1,0 +1,15 @@
+//! The models and metrics against other people's programs: PyTorch and scikit-image, whose numbers
+//! `tests/reference/make_reference.py` wrote to `tests/reference/*.safetensors`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "reference/support.rs"]
+mod support;
+
+#[path = "reference/tokenizer.rs"]
+mod tokenizer;
+
+#[path = "reference/prior.rs"]
+mod prior;
+
+#[path = "reference/similarity.rs"]
+mod similarity;
