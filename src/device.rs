@@ -8,6 +8,7 @@
 mod cuda;
 #[cfg(feature = "wgpu")]
 mod gpu;
+#[cfg(any(feature = "wgpu", feature = "cuda", test))]
 mod quiet;
 mod spec;
 mod threads;
@@ -139,10 +140,14 @@ fn choose(spec: DeviceSpec) -> Result<Listed> {
     match found {
         Some(device) => Ok(device.clone()),
         None => {
+            let missing = match spec {
+                DeviceSpec::Gpu(None) => "no hardware GPU (others are taken by number)",
+                _ => "no such device",
+            };
             let there: Vec<_> =
                 devices.iter().map(|one| format!("{} ({})", one.spec, one.name)).collect();
             Err(Error::invalid(format!(
-                "cannot use --device {spec}: there is no such device, there are {}",
+                "cannot use --device {spec}: there is {missing}, there are {}",
                 there.join(", ")
             )))
         }
@@ -225,6 +230,19 @@ mod tests {
         assert_eq!(opened.spec, DeviceSpec::Cpu);
         assert!(opened.description.ends_with("(CPU, flex)"), "{}", opened.description);
         assert_eq!(opened.note, None);
+    }
+
+    #[test]
+    fn a_gpu_that_is_there_opens_twice_and_computes() {
+        // Nothing to check on a machine without any adapter.
+        let Some(gpu) = gpus().into_iter().next() else { return };
+        let opened = open(gpu.spec).unwrap();
+        assert_eq!(opened.note.is_some(), gpu.kind == Kind::Software);
+        let again = open(gpu.spec).unwrap();
+        assert_eq!(opened.device, again.device);
+        let x = burn::tensor::Tensor::<1>::from_floats([1.0, 2.0], &again.device);
+        let sum = (x.clone() + x).into_data();
+        assert_eq!(sum.iter::<f32>().collect::<Vec<_>>(), [2.0, 4.0]);
     }
 
     #[test]

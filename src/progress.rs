@@ -116,7 +116,12 @@ impl Progress {
         let eta = self.eta(step);
         if let View::Bar(Some(bar)) = &self.view {
             bar.set_position(step as u64);
-            bar.set_message(listed(values));
+            // The bar has one line and is cut at its end: the loss and the speed come first.
+            let (speed, rest): (Vec<_>, Vec<_>) =
+                values.iter().partition(|(name, _)| name.contains("_per_s"));
+            let split = rest.len().min(1);
+            let ordered = [&rest[..split], &speed, &rest[split..]].concat();
+            bar.set_message(listed(&ordered));
             return;
         }
         let line = format!("step {step}/{steps}{}{eta}", listed(values));
@@ -161,10 +166,10 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// Work that fails leaves its bar as it was, on a line of its own, and the error goes below.
+    /// Work that fails takes its bar away, so that the error begins its own line.
     fn drop(&mut self) {
         if let View::Bar(Some(bar)) = &self.view {
-            bar.abandon();
+            bar.finish_and_clear();
         }
     }
 }
@@ -190,7 +195,7 @@ impl View {
 fn new_bar(stage: &'static str, step: usize, steps: usize) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_A_SECOND);
     let bar = ProgressBar::with_draw_target(Some(steps as u64), target);
-    let template = "{prefix:<6} {bar:24} {pos}/{len}  eta {eta}{msg}";
+    let template = "{prefix:<6} {bar:24} {pos}/{len}  eta {eta}{wide_msg}";
     bar.set_style(
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
@@ -206,12 +211,7 @@ fn new_bar(stage: &'static str, step: usize, steps: usize) -> ProgressBar {
 fn listed(values: &[(&'static str, f64)]) -> String {
     let mut text = String::new();
     for (name, value) in values {
-        let name = match *name {
-            "images_per_second" => "images/s",
-            "sequences_per_second" => "sequences/s",
-            "codes_per_second" => "codes/s",
-            other => other,
-        };
+        let name = name.replace("_per_second", "/s").replace("_per_s", "/s").replace('_', " ");
         let _ = write!(text, "  {name} {}", number(*value));
     }
     text
@@ -301,7 +301,7 @@ mod tests {
             Event::Logged {
                 step: 50,
                 steps: 100,
-                values: vec![("loss", 0.081234), ("images_per_second", 740.4)],
+                values: vec![("loss", 0.081234), ("images_per_s", 740.4)],
             },
             Event::Validated { step: 100, values: vec![("mse", 0.5)], best: true },
             Event::Warning("the codebook collapses".to_owned()),

@@ -1,7 +1,7 @@
 //! The process as the commands see it: which device, how loud, and whether the user wants it to stop.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,10 @@ impl Session {
             if stop.swap(true, Ordering::SeqCst) {
                 process::exit(130);
             }
-            let _ = writeln!(io::stderr(), "stopping after this step; again to stop at once");
+            // On a terminal the cursor stands at the end of a bar, or behind the echoed ^C.
+            let fresh_line = if io::stderr().is_terminal() { "\n" } else { "" };
+            let message = "stopping after this step; again to stop at once";
+            let _ = writeln!(io::stderr(), "{fresh_line}{message}");
         })
         .context("cannot handle Ctrl-C")
     }
