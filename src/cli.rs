@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, GlobalArgs, Outcome, Session, bench, devices, eval, extract_codes, reconstruct, run,
-    sample, train_prior, train_vqvae,
+    Context, GlobalArgs, Outcome, Session, devices, eval, extract_codes, reconstruct, run, sample,
+    train_prior, train_vqvae,
 };
 
 const RECIPES_HELP: &str = "\
@@ -82,12 +82,6 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen eval --run checkpoints/mine --split validation --json")]
     Eval(eval::Args),
 
-    /// The speed of this machine on named shapes, a JSON object a line
-    #[command(after_help = "Examples:
-  vqgen bench
-  vqgen bench --case gpt --repeats 20 --device gpu")]
-    Bench(bench::Args),
-
     /// What this build can run on here, and what --device auto takes
     Devices,
 }
@@ -123,7 +117,6 @@ impl Cli {
                 reconstruct::run(args, &Context::new(global, &[], session)?)
             }
             Command::Eval(args) => eval::run(args, &Context::new(global, &[], session)?),
-            Command::Bench(args) => bench::run(args, &session),
             Command::Devices => devices::run(&session),
         }
     }

@@ -22,8 +22,6 @@ pub mod eval;
 
 pub mod run;
 
-pub mod bench;
-
 pub mod devices;
 
 pub use context::{Context, GlobalArgs};

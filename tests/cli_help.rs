@@ -5,7 +5,7 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
 
-const SUBCOMMANDS: [&str; 9] = [
+const SUBCOMMANDS: [&str; 8] = [
     "run",
     "train-vqvae",
     "extract-codes",
@@ -13,7 +13,6 @@ const SUBCOMMANDS: [&str; 9] = [
     "sample",
     "reconstruct",
     "eval",
-    "bench",
     "devices",
 ];
 
@@ -52,7 +51,6 @@ fn the_flags_that_scripts_rely_on_are_there() {
         ("sample", &["--guidance", "--complete", "--keep-rows", "--run", "--data", "--set"]),
         ("reconstruct", &["-n", "-o", "--separate", "[PATHS]"]),
         ("eval", &["--split", "--json"]),
-        ("bench", &["--case", "--repeats"]),
         ("devices", &["--threads", "--quiet", "--strict"]),
     ] {
         for flag in flags {
@@ -68,7 +66,7 @@ fn nothing_typed_shows_the_help_and_exits_with_2() {
 
 #[test]
 fn usage_errors_exit_with_2_and_say_what_is_allowed() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["sample", "--unknown-flag"], "--unknown-flag"),
         (&["smaple"], "sample"),
         (&["devices", "--device", "tpu"], "allowed are auto, cpu, gpu"),
@@ -79,7 +77,6 @@ fn usage_errors_exit_with_2_and_say_what_is_allowed() {
         (&["eval", "--split", "tset"], "train, validation, test"),
         (&["sample", "--keep-rows", "2"], "--complete"),
         (&["sample", "--temperature", "warm"], "--temperature"),
-        (&["bench", "--repeats", "0"], "allowed are 1 to 10000"),
     ];
     for (args, expected) in cases {
         vqgen(args).assert().code(2).stdout("").stderr(contains(expected));

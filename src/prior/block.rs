@@ -91,10 +91,8 @@ impl Block {
     /// - x, output: `[batch * sequence, width]`
     pub(super) fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>) -> Tensor<2> {
         let qkv = self.attention.qkv.forward(self.norm1.forward(x.clone()));
-        let weight_dropout = match &mut pass.dropout {
-            Some((seeds, probability)) => Some(seeds.draw(*probability)),
-            None => None,
-        };
+        let weight_dropout =
+            pass.dropout.as_mut().map(|(seeds, probability)| seeds.draw(*probability));
         let attended =
             causal_attention(qkv, self.attention.heads, &pass.mask, pass.rotary, weight_dropout);
         let x = x + pass.drop(self.attention.out.forward(attended));

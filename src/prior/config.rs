@@ -68,13 +68,13 @@ impl PriorConfig {
                 return fail(format!("prior.{key} is {value}, allowed are 1 to {most}"));
             }
         }
-        if self.width % self.heads != 0 {
+        if !self.width.is_multiple_of(self.heads) {
             return fail(format!(
                 "prior.width is {}, which {} heads do not divide",
                 self.width, self.heads
             ));
         }
-        if self.positions == Positions::Rotary && (self.width / self.heads) % 4 != 0 {
+        if self.positions == Positions::Rotary && !(self.width / self.heads).is_multiple_of(4) {
             return fail(format!(
                 "prior.width / prior.heads is {}, rotary positions in two dimensions need a multiple of 4",
                 self.width / self.heads

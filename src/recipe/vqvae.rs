@@ -68,6 +68,8 @@ pub struct VqvaeSection {
     pub commitment: f64,
     /// Whether latents and codes are l2-normalised before they are compared.
     pub normalize_codes: bool,
+    /// `resnet34` only: a safetensors file with torchvision's weights to start from; empty starts afresh.
+    pub backbone: String,
     /// Whether the codebook starts from k-means over encoder outputs.
     pub kmeans_init: bool,
     /// A code unused for this many steps restarts from a live encoder output; 0 never.
@@ -113,8 +115,9 @@ impl Default for VqvaeSection {
             ema_decay: 0.99,
             commitment: 0.25,
             normalize_codes: false,
+            backbone: String::new(),
             kmeans_init: true,
-            restart_after: 100,
+            restart_after: 20,
             loss: ReconstructionLoss::Mse,
             steps: 1500,
             batch_size: 64,
@@ -209,7 +212,7 @@ impl VqvaeSection {
     }
 
     fn refuse_dead_keys(&self) -> Result<()> {
-        use TokenizerPreset::{Plain, Resnet};
+        use TokenizerPreset::{Plain, Resnet, Resnet34};
         let ignored = [
             (
                 "channel_multipliers",
@@ -217,6 +220,7 @@ impl VqvaeSection {
                 "resnet",
             ),
             ("attention", self.preset != Resnet && self.attention, "resnet"),
+            ("backbone", self.preset != Resnet34 && !self.backbone.is_empty(), "resnet34"),
             ("residual_width", self.preset != Plain && self.residual_width != 0, "plain"),
         ];
         match ignored.into_iter().find(|(_, ignored, _)| *ignored) {

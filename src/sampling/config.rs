@@ -80,7 +80,8 @@ mod tests {
             change(&mut config);
             config.validate(512).unwrap_err().to_string()
         };
-        let cases: [(fn(&mut SamplingConfig), &str); 9] = [
+        type Change = fn(&mut SamplingConfig);
+        let cases: [(Change, &str); 9] = [
             (|c| c.temperature = -0.5, "temperature is -0.5, allowed are 0"),
             (|c| c.temperature = f64::NAN, "temperature is NaN"),
             (|c| c.top_k = Some(0), "top-k is 0, allowed are 1 to 512"),

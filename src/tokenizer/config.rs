@@ -71,7 +71,7 @@ impl TokenizerConfig {
         if !(1..=5).contains(&self.halvings) {
             return fail(format!("vqvae.halvings is {}, allowed are 1 to 5", self.halvings));
         }
-        if self.image_size == 0 || self.image_size % (1 << self.halvings) != 0 {
+        if self.image_size == 0 || !self.image_size.is_multiple_of(1 << self.halvings) {
             return fail(format!(
                 "data.image_size is {}, but {} halvings need a multiple of {}",
                 self.image_size,
@@ -104,7 +104,7 @@ impl TokenizerConfig {
     }
 
     fn validate_plain(&self) -> Result<()> {
-        if self.width % 2 != 0 {
+        if !self.width.is_multiple_of(2) {
             return Err(Error::invalid(format!(
                 "vqvae.width is {}, the plain preset needs an even number",
                 self.width
@@ -148,7 +148,7 @@ impl TokenizerConfig {
                 self.halvings, self.channels
             )));
         }
-        if self.width % 16 != 0 {
+        if !self.width.is_multiple_of(16) {
             return Err(Error::invalid(format!(
                 "vqvae.width is {}, the resnet34 preset needs a multiple of 16",
                 self.width
@@ -169,6 +169,6 @@ impl TokenizerConfig {
     /// Groups of every GroupNorm: 32 as published, fewer for narrow models.
     pub fn norm_groups(&self) -> usize {
         let narrowest = self.level_widths().into_iter().min().unwrap_or(self.width);
-        [32, 16, 8, 4, 2].into_iter().find(|groups| narrowest % groups == 0).unwrap_or(1)
+        [32, 16, 8, 4, 2].into_iter().find(|groups| narrowest.is_multiple_of(*groups)).unwrap_or(1)
     }
 }

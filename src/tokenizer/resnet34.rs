@@ -98,6 +98,16 @@ impl BasicBlock {
     }
 }
 
+/// Images in [-0.5, 0.5] as torchvision's models want them: ImageNet's mean 0 and deviation 1 by channel.
+fn as_torchvision(images: Tensor<4>) -> Tensor<4> {
+    const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+    const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+    let row =
+        |values: [f32; 3]| Tensor::<1>::from_floats(values, &images.device()).reshape([1, 1, 1, 3]);
+    let (shift, scale) = (row(MEAN.map(|mean| 0.5 - mean)), row(DEVIATION.map(f32::recip)));
+    (images + shift) * scale
+}
+
 /// Images to latents, by ResNet-34 and a linear projection.
 #[derive(Module, Debug)]
 pub struct Resnet34Encoder {
@@ -128,7 +138,7 @@ impl Resnet34Encoder {
     /// - `images`: `[batch, height, width, 3]`
     /// - output: `[batch, height / 8, width / 8, code_dim]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        let h = relu(self.bn1.forward(self.conv1.forward(images)));
+        let h = relu(self.bn1.forward(self.conv1.forward(as_torchvision(images))));
         let h = max_pool(h, 3, 2, 1);
         let h = self.layer1.iter().chain(&self.layer2).fold(h, |h, block| block.forward(h));
         self.to_codes.forward(h)

@@ -1,5 +1,6 @@
 //! Stage 1: the tokenizer.
 
+mod backbone;
 mod run;
 mod step;
 

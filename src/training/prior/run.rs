@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::evaluation::{bits_per_pixel, nats_per_code};
 use crate::prior::PriorConfig;
 use crate::recipe::{Recipe, Views};
+use crate::rng::{Purpose, stream};
 use crate::training::interval::Interval;
 use crate::training::job::{Job, Outcome, check_same_settings};
 use crate::training::state::{insert_moments, take_moments};
@@ -282,15 +283,10 @@ fn micro_batches(run: &Run, order: &mut Order) -> Vec<SequenceBatch> {
     let first = run.step * section.accumulate as u64;
     (first..first + section.accumulate as u64)
         .map(|micro| {
-            run.train.training_batch(
-                order,
-                micro,
-                section.batch_size,
-                run.recipe.seed,
-                section.class_dropout,
-                &run.config,
-                run.device,
-            )
+            let draws = order.draws(micro, section.batch_size);
+            let mut rng = stream(run.recipe.seed, Purpose::ClassDropout, micro, 0);
+            let class_dropout = (section.class_dropout, &mut rng);
+            run.train.training_batch(&draws, class_dropout, &run.config, run.device)
         })
         .collect()
 }

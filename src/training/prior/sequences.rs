@@ -3,10 +3,10 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::checkpoint::Codes;
-use crate::data::Order;
+use crate::data::Draw;
 use crate::error::{Error, Result};
 use crate::prior::PriorConfig;
-use crate::rng::{Purpose, stream};
+use crate::rng::Stream;
 
 /// Class tokens and codes of a batch.
 #[derive(Debug, Clone)]
@@ -50,23 +50,19 @@ impl<'a> Sequences<'a> {
         self.images.is_empty()
     }
 
-    /// The batch of `step`, `n` sequences of the endless row that `order` deals out; each loses its class with
-    /// probability `class_dropout`.
+    /// The training batch that `draws` deals out; each sequence loses its class by `class_dropout`: the
+    /// probability, and the stream that decides.
     pub fn training_batch(
         &self,
-        order: &mut Order,
-        step: u64,
-        n: usize,
-        seed: u64,
-        class_dropout: f64,
+        draws: &[Draw],
+        class_dropout: (f64, &mut Stream),
         config: &PriorConfig,
         device: &Device,
     ) -> SequenceBatch {
-        let images: Vec<usize> =
-            order.draws(step, n).into_iter().map(|draw| self.images[draw.index]).collect();
-        let mut rng = stream(seed, Purpose::ClassDropout, step, 0);
+        let images: Vec<usize> = draws.iter().map(|draw| self.images[draw.index]).collect();
+        let (probability, rng) = class_dropout;
         let class_of = |image: usize| {
-            let dropped = f64::from(rng.uniform()) < class_dropout;
+            let dropped = f64::from(rng.uniform()) < probability;
             self.class_of(image).filter(|_| !dropped)
         };
         let classes: Vec<Option<usize>> = images.iter().copied().map(class_of).collect();

@@ -1,5 +1,6 @@
 //! The loop of stage 1: batches in, checkpoints, validations and events out.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::backbone::load_backbone;
 use super::step::VqvaeTrainer;
 use crate::checkpoint::{Kind, MetricsLog, ModelFile, NamedTensor, ResumeState, Stage};
 use crate::data::{Batch, BatchStream, Dataset, Split, View, pixels};
@@ -69,6 +71,7 @@ struct Run<'a> {
     best_step: u64,
     interval: Interval<4>,
     counts: Tensor<1>,
+    warned: bool,
 }
 
 impl<'a> Run<'a> {
@@ -93,6 +96,7 @@ impl<'a> Run<'a> {
             best_step: 0,
             interval: Interval::new(device),
             counts: Tensor::zeros([config.codebook_size], device),
+            warned: false,
         })
     }
 
@@ -111,6 +115,10 @@ impl<'a> Run<'a> {
             steps: section.steps,
             parameters: self.trainer.tokenizer.num_params(),
         });
+        if self.step == 0 && !section.backbone.is_empty() {
+            let tokenizer = self.trainer.tokenizer.clone();
+            self.trainer.tokenizer = load_backbone(tokenizer, Path::new(&section.backbone))?;
+        }
         if self.step == 0 && section.kmeans_init {
             self.start_codebook()?;
         }
@@ -209,9 +217,6 @@ impl<'a> Run<'a> {
                  with --resume from the last checkpoint"
             )));
         }
-        if perplexity < COLLAPSED_SHARE * counts.len() as f64 && step > section.warmup_steps {
-            (job.emit)(Event::Warning(collapse_advice(step, perplexity, counts.len())));
-        }
         Ok(())
     }
 
@@ -234,6 +239,13 @@ impl<'a> Run<'a> {
             let values = scored(&scores);
             log.append(self.step, "validation", &values)?;
             (job.emit)(Event::Validated { step, values, best });
+            let codes = scores.counts.len();
+            if scores.perplexity() < COLLAPSED_SHARE * codes as f64 && !self.warned {
+                // Once is enough: the log has the numbers.
+                self.warned = true;
+                let advice = collapse_advice(step, scores.perplexity(), codes);
+                (job.emit)(Event::Warning(advice));
+            }
             if best {
                 (self.best, self.best_step) = (Some(scores.nmse), self.step);
                 self.save_model(job)?;

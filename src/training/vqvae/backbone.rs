@@ -1,0 +1,105 @@
+//! Starts the `resnet34` encoder from torchvision's weights: `resnet34(weights=…).state_dict()` saved as
+//! safetensors. Only the stages that the encoder has are taken; the rest of the file is left alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::checkpoint::{NamedTensor, parameters, read_foreign};
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+
+/// `tokenizer` with its backbone from the file at `path`.
+///
+/// # Errors
+/// A file that cannot be read, or one that lacks a tensor of the backbone or has it in another shape.
+pub(super) fn load_backbone(tokenizer: Tokenizer, path: &Path) -> Result<Tokenizer> {
+    let foreign: BTreeMap<String, NamedTensor> =
+        read_foreign(path)?.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
+    let take = |own: NamedTensor| -> Result<NamedTensor> {
+        let Some(name) = torchvision_name(&own.name) else { return Ok(own) };
+        let found = foreign.get(&name).ok_or_else(|| {
+            Error::file(
+                path,
+                format!("has no {name} (wanted are the weights of torchvision's resnet34)"),
+            )
+        })?;
+        NamedTensor::new(own.name, found.shape.clone(), found.data.clone())
+    };
+    let tensors = parameters::named(&tokenizer)?.into_iter().map(take).collect::<Result<_>>()?;
+    parameters::load(tokenizer, tensors, path)
+}
+
+/// What torchvision calls a parameter of the encoder; `None` for what torchvision does not have.
+fn torchvision_name(name: &str) -> Option<String> {
+    let name = name.strip_prefix("encoder.")?;
+    if name.starts_with("to_codes.") {
+        return None;
+    }
+    Some(
+        name.replace("downsample.conv.", "downsample.0.")
+            .replace("downsample.norm.", "downsample.1."),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::checkpoint::{Kind, ModelFile};
+    use crate::tokenizer::{TokenizerConfig, TokenizerPreset};
+
+    #[test]
+    fn the_backbone_comes_from_the_file_and_the_rest_stays() {
+        let config = TokenizerConfig {
+            image_size: 16,
+            channels: 3,
+            preset: TokenizerPreset::Resnet34,
+            width: 16,
+            channel_multipliers: Vec::new(),
+            residual_blocks: 1,
+            residual_width: 0,
+            halvings: 3,
+            attention: false,
+            codebook_size: 4,
+            code_dim: 4,
+            normalize_codes: false,
+        };
+        let device = Device::flex();
+        // A file with torchvision's names, made from another model of this shape.
+        let other = parameters::named(&Tokenizer::new(&config, 1, &device)).unwrap();
+        let renamed: Vec<NamedTensor> = other
+            .iter()
+            .filter_map(|tensor| {
+                let name = torchvision_name(&tensor.name)?;
+                Some(NamedTensor::new(name, tensor.shape.clone(), tensor.data.clone()).unwrap())
+            })
+            .collect();
+        let names: Vec<&str> = renamed.iter().map(|tensor| tensor.name.as_str()).collect();
+        for name in [
+            "conv1.weight",
+            "bn1.running_var",
+            "layer2.0.downsample.1.bias",
+            "layer2.3.conv2.weight",
+        ] {
+            assert!(names.contains(&name), "{name}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resnet34.safetensors");
+        ModelFile::new(Kind::Tokenizer, &(), renamed).unwrap().save(&path).unwrap();
+
+        let fresh = Tokenizer::new(&config, 2, &device);
+        let before = parameters::named(&fresh).unwrap();
+        let after = parameters::named(&load_backbone(fresh, &path).unwrap()).unwrap();
+        for ((before, after), other) in before.iter().zip(&after).zip(&other) {
+            let wanted = if torchvision_name(&after.name).is_some() { other } else { before };
+            assert_eq!(after.data, wanted.data, "{}", after.name);
+        }
+
+        ModelFile::new(Kind::Tokenizer, &(), vec![]).unwrap().save(&path).unwrap();
+        let fresh = Tokenizer::new(&config, 2, &device);
+        let error = load_backbone(fresh, &path).unwrap_err().to_string();
+        assert!(error.contains("has no") && error.contains("torchvision"), "{error}");
+    }
+}
