@@ -13,5 +13,9 @@ mod slices;
 mod conv;
 mod window;
 
+mod cross_entropy;
+mod math;
+
+pub(super) use cross_entropy::token_losses;
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
 pub(super) use window::Window;
