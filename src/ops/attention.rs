@@ -3,6 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
+use super::cpu;
 use crate::ops::{Dropout, RotaryTables, dropout};
 
 /// Which positions see which: 0 where a query may look, -infinity where it may not. Made once a forward
@@ -33,7 +34,7 @@ impl CausalMask {
 }
 
 /// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions up to the query's own.
-/// Dropout acts on the attention weights.
+/// Dropout acts on the attention weights; its mask is of another kind on the CPU device than on the others.
 ///
 /// # Shapes
 /// - qkv: `[batch * sequence, 3 * width]`: queries, keys, values, each head by head
@@ -44,6 +45,27 @@ pub fn causal_attention(
     mask: &CausalMask,
     rotary: Option<&RotaryTables>,
     dropped: Option<Dropout>,
+) -> Tensor<2> {
+    if cpu::runs_here(&qkv) {
+        let qkv = match rotary {
+            Some(tables) => turned(qkv, mask.sequence(), heads, tables),
+            None => qkv,
+        };
+        return cpu::causal_attention(qkv, mask.sequence(), heads, dropped);
+    }
+    plain_causal_attention(qkv, heads, mask, rotary, |weights| match dropped {
+        Some(dropped) => dropout(weights, dropped),
+        None => weights,
+    })
+}
+
+/// What [`causal_attention`] computes, in Burn's own operations; `thin` is its dropout.
+fn plain_causal_attention(
+    qkv: Tensor<2>,
+    heads: usize,
+    mask: &CausalMask,
+    rotary: Option<&RotaryTables>,
+    thin: impl FnOnce(Tensor<4>) -> Tensor<4>,
 ) -> Tensor<2> {
     let sequence = mask.sequence();
     let [rows, three_widths] = qkv.dims();
@@ -59,11 +81,7 @@ pub fn causal_attention(
     // head_dim wide where the weights are `sequence` wide.
     let weights = (scores.clone() - scores.detach().max_dim(3)).exp();
     let sum = weights.clone().sum_dim(3);
-    let weights = match dropped {
-        Some(dropped) => dropout(weights, dropped),
-        None => weights,
-    };
-    let output = weights.matmul(value) / sum;
+    let output = thin(weights).matmul(value) / sum;
     output.swap_dims(1, 2).reshape([rows, three_widths / 3])
 }
 
@@ -157,11 +175,22 @@ fn split(qkv: Tensor<2>, sequence: usize, heads: usize) -> [Tensor<4>; 3] {
     })
 }
 
+/// `qkv` with its queries and keys turned.
+fn turned(qkv: Tensor<2>, sequence: usize, heads: usize, tables: &RotaryTables) -> Tensor<2> {
+    let [rows, three_widths] = qkv.dims();
+    let [query, key, value] = split(qkv, sequence, heads);
+    let parts = [tables.turn_queries(query, 0), tables.turn_keys(key, 0), value];
+    let parts = parts.map(|part| part.reshape([rows, three_widths / 3])); // [batch * sequence, width]
+    Tensor::cat(parts.to_vec(), 1)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
     use burn::tensor::{Distribution, Tolerance};
+
+    use crate::rng::{Purpose, stream};
 
     #[test]
     fn two_positions_of_one_head_give_the_hand_worked_value() {
@@ -274,5 +303,95 @@ mod tests {
         run(half(1)).assert_eq(&run(half(1)), true);
         assert_ne!(run(half(1)), run(half(2)));
         assert_ne!(run(half(1)), run(None));
+    }
+
+    type Shape = (usize, usize, usize, usize);
+
+    /// Output and gradient of `attention` on random rows, weighted by random factors.
+    fn passes(
+        (batch, sequence, heads, head_dim): Shape,
+        attention: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    ) -> [TensorData; 2] {
+        let device = Device::flex().autodiff();
+        let width = heads * head_dim;
+        let random = |item, columns| {
+            let mut rng = stream(5, Purpose::Weights, 0, item);
+            let values = (0..batch * sequence * columns).map(|_| rng.normal()).collect();
+            let data = TensorData::new::<f32, _>(values, [batch * sequence, columns]);
+            Tensor::<2>::from_data(data, &device)
+        };
+        let qkv = random(0, 3 * width).require_grad();
+        let y = attention(qkv.clone());
+        let gradients = (y.clone() * random(1, width)).sum().backward();
+        [y.into_data(), qkv.grad(&gradients).unwrap().into_data()]
+    }
+
+    fn assert_close(actual: [TensorData; 2], wanted: [TensorData; 2]) {
+        for (actual, wanted) in actual.iter().zip(&wanted) {
+            actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(1e-4, 1e-5));
+        }
+    }
+
+    const SHAPES: [Shape; 6] =
+        [(1, 1, 1, 1), (3, 5, 2, 3), (2, 64, 3, 16), (1, 65, 2, 8), (2, 150, 1, 20), (5, 17, 4, 4)];
+
+    #[test]
+    fn the_cpu_kernel_agrees_with_the_composition_in_value_and_gradient() {
+        let device = Device::flex();
+        for shape in SHAPES {
+            let (_, sequence, heads, head_dim) = shape;
+            let tables =
+                (head_dim % 4 == 0).then(|| RotaryTables::new(1, sequence, head_dim, &device));
+            let mask = CausalMask::new(sequence, &device);
+            for rotary in [None, tables.as_ref()] {
+                let actual = passes(shape, |qkv| causal_attention(qkv, heads, &mask, rotary, None));
+                let wanted = passes(shape, |qkv| {
+                    plain_causal_attention(qkv, heads, &mask, rotary, |weights| weights)
+                });
+                assert_close(actual, wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn the_cpu_kernel_agrees_with_the_composition_under_its_own_dropout_mask() {
+        let device = Device::flex();
+        let dropped = Some(Dropout { probability: 0.3, seed: 11 });
+        for shape in SHAPES {
+            let (batch, sequence, heads, _) = shape;
+            let mask = CausalMask::new(sequence, &device);
+            // Queries of zero weigh the keys they see alike, and values that are the unit matrix show the
+            // weights: 1 / (number of keys) times the factor of the mask.
+            let unit = |index: usize| {
+                let columns = 3 * heads * sequence;
+                let (row, column) = (index / columns % sequence, index % columns);
+                f32::from(u8::from(column >= 2 * heads * sequence && column % sequence == row))
+            };
+            let rows = [batch * sequence, 3 * heads * sequence];
+            let values: Vec<f32> = (0..rows[0] * rows[1]).map(unit).collect();
+            let shown = Tensor::from_data(TensorData::new(values, rows), &device);
+            let counts = Tensor::<1, burn::tensor::Int>::arange(1..sequence as i64 + 1, &device);
+            let factors = causal_attention(shown, heads, &mask, None, dropped)
+                .reshape([batch, sequence, heads, sequence])
+                .swap_dims(1, 2) // [batch, heads, query, key]
+                * counts.float().reshape([1, 1, sequence, 1]);
+            let actual = passes(shape, |qkv| causal_attention(qkv, heads, &mask, None, dropped));
+            let wanted = passes(shape, |qkv| {
+                plain_causal_attention(qkv, heads, &mask, None, |weights| weights * factors)
+            });
+            assert_close(actual, wanted);
+        }
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_the_number_of_threads() {
+        let dropped = Some(Dropout { probability: 0.3, seed: 11 });
+        let mask = CausalMask::new(70, &Device::flex());
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let attention = |qkv| causal_attention(qkv, 2, &mask, None, dropped);
+            pool.install(|| passes((7, 70, 2, 12), attention))
+        };
+        assert_eq!(run(1), run(3));
     }
 }

@@ -13,5 +13,13 @@ mod slices;
 mod conv;
 mod window;
 
+mod attention;
+mod attention_head;
+mod cross_entropy;
+mod math;
+mod weight_mask;
+
+pub(super) use attention::causal_attention;
+pub(super) use cross_entropy::token_losses;
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
 pub(super) use window::Window;

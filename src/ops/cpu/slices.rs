@@ -31,3 +31,22 @@ impl Values {
 pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
 }
+
+/// Values of an integer tensor as indices.
+pub(super) fn indices(tensor: &FlexTensor) -> Vec<usize> {
+    let tensor = tensor.to_contiguous();
+    let found = match tensor.dtype() {
+        DType::I64 => tensor.as_slice::<i64>().map(|values| all(values)),
+        DType::I32 => tensor.as_slice::<i32>().map(|values| all(values)),
+        DType::U32 => tensor.as_slice::<u32>().map(|values| all(values)),
+        DType::U16 => tensor.as_slice::<u16>().map(|values| all(values)),
+        DType::U8 => tensor.as_slice::<u8>().map(|values| all(values)),
+        other => unreachable!("indices of type {other:?}"),
+    };
+    found.unwrap_or_else(|| unreachable!("a contiguous tensor"))
+}
+
+fn all<T: Copy + std::fmt::Display + TryInto<usize>>(values: &[T]) -> Vec<usize> {
+    let index = |&value: &T| value.try_into().unwrap_or_else(|_| panic!("an index of {value}"));
+    values.iter().map(index).collect()
+}
