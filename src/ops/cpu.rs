@@ -13,5 +13,12 @@ mod slices;
 mod conv;
 mod window;
 
+mod activation;
+mod elementwise;
+mod erf;
+mod fresh;
+mod wide;
+
+pub(super) use activation::{Activation, activation};
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
 pub(super) use window::Window;
