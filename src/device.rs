@@ -87,17 +87,15 @@ pub struct Opened {
 /// driver and less without.
 pub fn list() -> Vec<Listed> {
     let mut devices = gpus();
-    devices.push(Listed {
-        spec: DeviceSpec::Cpu,
-        name: cpu_name(),
-        kind: Kind::Cpu,
-        api: "flex",
-        auto: false,
-    });
+    devices.push(cpu());
     let chosen = devices.iter().position(|device| device.kind.is_hardware_gpu());
     let chosen = chosen.unwrap_or(devices.len() - 1);
     devices[chosen].auto = true;
     devices
+}
+
+fn cpu() -> Listed {
+    Listed { spec: DeviceSpec::Cpu, name: cpu_name(), kind: Kind::Cpu, api: "flex", auto: false }
 }
 
 /// Starts the device that `spec` names.
@@ -130,6 +128,9 @@ fn choose(spec: DeviceSpec) -> Result<Listed> {
         return Err(Error::invalid(format!(
             "cannot use --device {spec}: this build has no {name} (build with --features {feature}{instead})"
         )));
+    }
+    if spec == DeviceSpec::Cpu {
+        return Ok(cpu()); // without waking any GPU driver
     }
     let devices = list();
     let found = match spec {

@@ -13,12 +13,19 @@ mod slices;
 mod conv;
 mod window;
 
+mod activation;
+mod elementwise;
+mod erf;
+mod fresh;
+mod wide;
+
 mod attention;
 mod attention_head;
 mod cross_entropy;
 mod math;
 mod weight_mask;
 
+pub(super) use activation::{Activation, activation};
 pub(super) use attention::causal_attention;
 pub(super) use cross_entropy::token_losses;
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};

@@ -21,6 +21,22 @@ impl Values {
         self.0.as_slice::<f32>().unwrap_or_else(|| unreachable!("a contiguous f32 tensor"))
     }
 
+    /// The same to write to, if nobody else holds them.
+    pub(super) fn slice_mut(&mut self) -> Option<&mut [f32]> {
+        let (start, end) = self.0.layout().contiguous_offsets()?;
+        Some(&mut self.0.try_storage_mut::<f32>()?[start..end])
+    }
+
+    /// Back to a tensor, as it is.
+    pub(super) fn into_tensor(self) -> FlexTensor {
+        self.0
+    }
+
+    /// The extents, of any number.
+    pub(super) fn shape(&self) -> Shape {
+        self.0.shape()
+    }
+
     /// The extents, of which there must be `D`.
     pub(super) fn dims<const D: usize>(&self) -> [usize; D] {
         self.0.shape().dims()

@@ -1,0 +1,96 @@
+//! The normal distribution function and the exponential of f32, without branches or tables, so that a loop over
+//! them becomes vector instructions. Not a number stays so.
+
+/// e^x to within 2 units in the last place; e^-87 below that, e^88 above.
+///
+/// The polynomial is that of the Cephes library's `expf` (Moshier).
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    /// Added and subtracted, it rounds to an integer, which is then in the low bits.
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
+    /// ln 2 in two parts, the first exact in few bits.
+    const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let rest = x - n * LN2[0] - n * LN2[1];
+    let mut sum = 1.987_569_1e-4;
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1] {
+        sum = sum * rest + coefficient;
+    }
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+    (sum * (rest * rest) + rest + 1.0) * power
+}
+
+/// The normal distribution function Φ(x) = (1 + erf(x / √2)) / 2, to within 2.5e-7 (and within 2e-6 of its own
+/// size far below 0), and e^(-x² / 2), which it needs anyway.
+///
+/// Φ(-|x|) = e^(-x² / 2) P(t) with t = 1 / (1 + |x| / √8): the form of Abramowitz and Stegun 7.1.26, with a
+/// polynomial of degree 9 that was fitted to the scaled complementary error function on [0, 14] by iteratively
+/// reweighted least squares; its relative error is 4.5e-8 before rounding.
+#[inline(always)]
+pub(super) fn normal(x: f32) -> (f32, f32) {
+    const COEFFICIENTS: [f32; 8] = [
+        0.143_059_27,
+        -0.245_198_18,
+        0.140_861_64,
+        -0.014_571_251,
+        0.101_875_17,
+        0.121_417_79,
+        0.141_206_03,
+        0.141_042_17,
+    ];
+    let size = x.abs();
+    let t = 1.0 / (1.0 + size * 0.353_553_4);
+    let mut sum = -0.029_692_628;
+    for coefficient in COEFFICIENTS {
+        sum = sum * t + coefficient;
+    }
+    let bell = exp(x * x * -0.5);
+    let tail = sum * t * bell;
+    (if x > 0.0 { 1.0 - tail } else { tail }, bell)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Φ by a series of positive terms, in f64.
+    fn exact(x: f64) -> f64 {
+        let (mut term, mut sum) = (x.abs(), 0.0);
+        for n in 1..500 {
+            sum += term;
+            term *= x * x / f64::from(2 * n + 1);
+        }
+        let half = sum * (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
+        0.5 + half.copysign(x)
+    }
+
+    #[test]
+    fn the_normal_distribution_is_within_its_bounds_and_its_tail_keeps_its_digits() {
+        for step in -60_000..=60_000 {
+            let x = step as f32 * 1e-4;
+            let (value, bell) = normal(x);
+            assert!((f64::from(value) - exact(f64::from(x))).abs() < 2.5e-7, "at {x}: {value}");
+            let wanted = (-0.5 * f64::from(x) * f64::from(x)).exp();
+            assert!((f64::from(bell) / wanted - 1.0).abs() < 2e-6, "at {x}: {bell}");
+        }
+        // scipy.stats.norm.cdf(-6)
+        assert!((normal(-6.0).0 / 9.865_876_5e-10 - 1.0).abs() < 3e-6, "{}", normal(-6.0).0);
+        assert_eq!(normal(f32::INFINITY).0, 1.0);
+        assert!(normal(-20.0).0 < 1e-37);
+        assert!(normal(f32::NAN).0.is_nan());
+    }
+
+    #[test]
+    fn the_exponential_is_within_two_units_in_the_last_place() {
+        for step in -86_999..=87_999 {
+            let x = step as f32 * 1e-3;
+            let wanted = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / wanted - 1.0).abs() < 2.4e-7, "at {x}: {}", exp(x));
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NAN).is_nan());
+        assert!(exp(-1e9) < 1e-37 && exp(1e9).is_finite());
+    }
+}
