@@ -16,10 +16,12 @@ mod window;
 mod attention;
 mod attention_head;
 mod cross_entropy;
+mod layer_norm;
 mod math;
 mod weight_mask;
 
 pub(super) use attention::causal_attention;
 pub(super) use cross_entropy::token_losses;
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
+pub(super) use layer_norm::layer_norm;
 pub(super) use window::Window;
