@@ -42,11 +42,26 @@ pub fn group_norm(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
+    let [_, _, _, channels] = x.dims();
     assert!(
         groups > 0 && channels.is_multiple_of(groups),
         "{groups} groups do not divide {channels} channels"
     );
+    if cpu::runs_here(&x) {
+        return cpu::group_norm(x, groups, gain, bias, epsilon);
+    }
+    plain_group_norm(x, groups, gain, bias, epsilon)
+}
+
+/// What [`group_norm`] computes, in Burn's own operations.
+fn plain_group_norm(
+    x: Tensor<4>,
+    groups: usize,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<4> {
+    let [batch, height, width, channels] = x.dims();
     let pixels = height * width;
     let members = channels / groups;
     // Statistics are summed over pixels first, while the channels are still contiguous, and only a
@@ -260,6 +275,34 @@ mod tests {
                 actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(2e-4, 1e-4));
             }
         }
+    }
+
+    #[test]
+    fn the_group_norm_kernel_agrees_with_the_composition_in_value_and_every_gradient() {
+        for (shape, groups) in [
+            ([1, 1, 2, 1], 1),
+            ([2, 3, 5, 6], 2),
+            ([3, 4, 4, 32], 32),
+            ([2, 5, 3, 33], 3),
+            ([5, 2, 2, 64], 1),
+        ] {
+            let actual = passes(shape, |x, gain, bias| group_norm(x, groups, gain, bias, EPSILON));
+            let wanted =
+                passes(shape, |x, gain, bias| plain_group_norm(x, groups, gain, bias, EPSILON));
+            for (actual, wanted) in actual.iter().zip(&wanted) {
+                actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(2e-4, 1e-4));
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_norm_does_not_depend_on_the_number_of_threads() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let norm = |x, gain, bias| group_norm(x, 2, gain, bias, EPSILON);
+            pool.install(|| passes([30, 3, 4, 6], norm))
+        };
+        assert_eq!(run(1), run(3));
     }
 
     #[test]
