@@ -22,6 +22,8 @@ mod wide;
 mod attention;
 mod attention_head;
 mod cross_entropy;
+mod group_norm;
+mod layer_norm;
 mod math;
 mod weight_mask;
 
@@ -29,4 +31,6 @@ pub(super) use activation::{Activation, activation};
 pub(super) use attention::causal_attention;
 pub(super) use cross_entropy::token_losses;
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
+pub(super) use group_norm::group_norm;
+pub(super) use layer_norm::layer_norm;
 pub(super) use window::Window;

@@ -4,6 +4,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
+use super::cpu;
+
 /// What PyTorch adds to the variance in both norms by default.
 pub const EPSILON: f64 = 1e-5;
 
@@ -16,6 +18,14 @@ pub const GROUP_EPSILON: f64 = 1e-6;
 /// - x, output: `[rows, width]`
 /// - gain, bias: `[width]`
 pub fn layer_norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    if cpu::runs_here(&x) {
+        return cpu::layer_norm(x, gain, bias, epsilon);
+    }
+    plain_layer_norm(x, gain, bias, epsilon)
+}
+
+/// What [`layer_norm`] computes, in Burn's own operations.
+fn plain_layer_norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
     module::layer_norm(x, gain, Some(bias), epsilon)
 }
 
@@ -32,11 +42,26 @@ pub fn group_norm(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
+    let [_, _, _, channels] = x.dims();
     assert!(
         groups > 0 && channels.is_multiple_of(groups),
         "{groups} groups do not divide {channels} channels"
     );
+    if cpu::runs_here(&x) {
+        return cpu::group_norm(x, groups, gain, bias, epsilon);
+    }
+    plain_group_norm(x, groups, gain, bias, epsilon)
+}
+
+/// What [`group_norm`] computes, in Burn's own operations.
+fn plain_group_norm(
+    x: Tensor<4>,
+    groups: usize,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<4> {
+    let [batch, height, width, channels] = x.dims();
     let pixels = height * width;
     let members = channels / groups;
     // Statistics are summed over pixels first, while the channels are still contiguous, and only a
@@ -117,6 +142,8 @@ impl GroupNorm {
 mod tests {
     use super::*;
     use burn::tensor::{Distribution, TensorData, Tolerance};
+
+    use crate::rng::{Purpose, stream};
 
     #[test]
     fn a_layer_norm_of_1_2_3_is_its_hand_worked_value() {
@@ -210,5 +237,81 @@ mod tests {
             let numeric = (at(step) - at(-step)) / (2.0 * step);
             assert!((numeric - analytic).abs() < 2e-3, "{index}: {numeric} and {analytic}");
         }
+    }
+
+    /// Value and gradients by input, gain and bias of `norm` on random values, weighted by random factors.
+    fn passes<const D: usize>(
+        shape: [usize; D],
+        norm: impl Fn(Tensor<D>, Tensor<1>, Tensor<1>) -> Tensor<D>,
+    ) -> [TensorData; 4] {
+        let device = Device::flex().autodiff();
+        let width = shape[D - 1];
+        let random = |item, len: usize| -> Vec<f32> {
+            let mut rng = stream(5, Purpose::Weights, 0, item);
+            (0..len).map(|_| 0.7 + 2.0 * rng.normal()).collect()
+        };
+        let like_x = |item| {
+            let data = TensorData::new(random(item, shape.iter().product()), shape);
+            Tensor::<D>::from_data(data, &device)
+        };
+        let like_gain = |item| {
+            let data = TensorData::new(random(item, width), [width]);
+            Tensor::<1>::from_data(data, &device).require_grad()
+        };
+        let (x, gain, bias) = (like_x(0).require_grad(), like_gain(1), like_gain(2));
+        let y = norm(x.clone(), gain.clone(), bias.clone());
+        let gradients = (y.clone() * like_x(3)).sum().backward();
+        let by_x = x.grad(&gradients).unwrap().into_data();
+        let [gain, bias] = [gain, bias].map(|x| x.grad(&gradients).unwrap().into_data());
+        [y.into_data(), by_x, gain, bias]
+    }
+
+    #[test]
+    fn the_layer_norm_kernel_agrees_with_the_composition_in_value_and_every_gradient() {
+        for shape in [[1, 1], [3, 2], [5, 17], [64, 48], [65, 33], [200, 16]] {
+            let actual = passes(shape, |x, gain, bias| layer_norm(x, gain, bias, EPSILON));
+            let wanted = passes(shape, |x, gain, bias| plain_layer_norm(x, gain, bias, EPSILON));
+            for (actual, wanted) in actual.iter().zip(&wanted) {
+                actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(2e-4, 1e-4));
+            }
+        }
+    }
+
+    #[test]
+    fn the_group_norm_kernel_agrees_with_the_composition_in_value_and_every_gradient() {
+        for (shape, groups) in [
+            ([1, 1, 2, 1], 1),
+            ([2, 3, 5, 6], 2),
+            ([3, 4, 4, 32], 32),
+            ([2, 5, 3, 33], 3),
+            ([5, 2, 2, 64], 1),
+        ] {
+            let actual = passes(shape, |x, gain, bias| group_norm(x, groups, gain, bias, EPSILON));
+            let wanted =
+                passes(shape, |x, gain, bias| plain_group_norm(x, groups, gain, bias, EPSILON));
+            for (actual, wanted) in actual.iter().zip(&wanted) {
+                actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(2e-4, 1e-4));
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_norm_does_not_depend_on_the_number_of_threads() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let norm = |x, gain, bias| group_norm(x, 2, gain, bias, EPSILON);
+            pool.install(|| passes([30, 3, 4, 6], norm))
+        };
+        assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn a_layer_norm_does_not_depend_on_the_number_of_threads() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let norm = |x, gain, bias| layer_norm(x, gain, bias, EPSILON);
+            pool.install(|| passes([500, 19], norm))
+        };
+        assert_eq!(run(1), run(3));
     }
 }

@@ -1,7 +1,7 @@
 //! One head of causal attention over one sequence: a block of queries against the keys up to its end, so
 //! that the weights at hand stay in the cache and no table of all of them exists.
 
-use super::math::{exp, max, sum, vectorised};
+use super::math::{exp, max, sum, sum_pairs, vectorised};
 use super::matmul::{Matrix, matmul};
 use super::scratch::with_scratch;
 use super::weight_mask::{RowMask, WeightMask};
@@ -142,20 +142,22 @@ impl Block {
     }
 }
 
+// Rows are taken whole, with the keys that a query does not see: their weights come out as 0, and vectors
+// end where rows do. Stopping at the last key seen leaves up to a vector of keys to scalar code in each row.
+
 vectorised! {
     /// Scores to weights: over the keys up to the query's own, and 0 after it.
     fn softmax(scores: &mut [f32], block: Block, scale: f32) {
         for (query, row) in scores.chunks_exact_mut(block.keys).enumerate() {
-            let (row, unseen) = row.split_at_mut(block.first + query + 1);
+            row[block.first + query + 1..].fill(f32::NEG_INFINITY);
             let max = max(row);
             for score in row.iter_mut() {
                 *score = exp((*score - max) * scale);
             }
-            let inverse = 1.0 / sum(row.len(), |key| row[key]);
+            let inverse = 1.0 / sum(row, |weight| weight);
             for weight in row.iter_mut() {
                 *weight *= inverse;
             }
-            unseen.fill(0.0);
         }
     }
 }
@@ -163,7 +165,6 @@ vectorised! {
 vectorised! {
     fn drop_weights(weights: &mut [f32], block: Block, mask: WeightMask) {
         for (query, row) in weights.chunks_exact_mut(block.keys).enumerate() {
-            let (row, _) = row.split_at_mut(block.first + query + 1);
             drop_row(row, mask.row(block.row + query));
         }
     }
@@ -179,20 +180,16 @@ vectorised! {
         mask: Option<WeightMask>,
         scale: f32,
     ) {
-        let rows = weights.chunks_exact_mut(block.keys);
-        for (query, (weights, gradient)) in rows.zip(gradient.chunks_exact_mut(block.keys)).enumerate() {
-            let seen = block.first + query + 1;
-            let (weights, _) = weights.split_at_mut(seen);
-            let (gradient, unseen) = gradient.split_at_mut(seen);
+        let rows = weights.chunks_exact_mut(block.keys).zip(gradient.chunks_exact_mut(block.keys));
+        for (query, (weights, gradient)) in rows.enumerate() {
             let mask = mask.map(|mask| mask.row(block.row + query));
             if let Some(mask) = mask {
                 drop_row(gradient, mask);
             }
-            let mean = sum(seen, |key| weights[key] * gradient[key]);
+            let mean = sum_pairs(weights, gradient, |weight, slope| weight * slope);
             for (gradient, weight) in gradient.iter_mut().zip(weights.iter()) {
                 *gradient = (*gradient - mean) * weight * scale;
             }
-            unseen.fill(0.0);
             if let Some(mask) = mask {
                 drop_row(weights, mask);
             }

@@ -129,7 +129,7 @@ impl Backward<Flex, 1> for CrossEntropyBackward {
 vectorised! {
     fn row_sums(logits: &[f32]) -> Row {
         let max = max(logits);
-        Row { max, sum: sum(logits.len(), |index| exp(logits[index] - max)) }
+        Row { max, sum: sum(logits, |logit| exp(logit - max)) }
     }
 }
 

@@ -88,18 +88,48 @@ pub(super) fn max(values: &[f32]) -> f32 {
     most
 }
 
-/// Sum of `term(index)` over `0..len`, in an order that depends on `len` alone.
+/// Sum of `term` over the values, in an order that depends on their number alone.
 #[inline(always)]
-pub(super) fn sum(len: usize, mut term: impl FnMut(usize) -> f32) -> f32 {
+pub(super) fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
-    let whole = len - len % LANES;
-    let mut start = 0;
-    while start < whole {
-        for lane in 0..LANES {
-            lanes[lane] += term(start + lane);
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        // By value, so that the terms are a vector before they meet the sums.
+        let terms = block.map(&term);
+        for (lane, term) in lanes.iter_mut().zip(terms) {
+            *lane += term;
         }
-        start += LANES;
     }
+    let mut total = sum_lanes(lanes);
+    for &value in rest {
+        total += term(value);
+    }
+    total
+}
+
+/// [`sum`] over pairs of two slices of one length.
+#[inline(always)]
+pub(super) fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        let mut terms = [0.0; LANES];
+        for lane in 0..LANES {
+            terms[lane] = term(a[lane], b[lane]);
+        }
+        for (lane, term) in lanes.iter_mut().zip(terms) {
+            *lane += term;
+        }
+    }
+    let mut total = sum_lanes(lanes);
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        total += term(a, b);
+    }
+    total
+}
+
+#[inline(always)]
+fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -107,11 +137,7 @@ pub(super) fn sum(len: usize, mut term: impl FnMut(usize) -> f32) -> f32 {
         }
         width /= 2;
     }
-    let mut total = lanes[0];
-    for index in whole..len {
-        total += term(index);
-    }
-    total
+    lanes[0]
 }
 
 #[cfg(test)]
@@ -137,7 +163,9 @@ mod tests {
             let values: Vec<f32> = (0..len).map(|v| (v * 7 % 50) as f32).collect();
             let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(max(&values), most);
-            assert_eq!(sum(len, |index| values[index]), values.iter().sum::<f32>());
+            assert_eq!(sum(&values, |value| 2.0 * value), 2.0 * values.iter().sum::<f32>());
+            let squares: f32 = values.iter().map(|v| v * v).sum();
+            assert_eq!(sum_pairs(&values, &values, |a, b| a * b), squares);
         }
     }
 }

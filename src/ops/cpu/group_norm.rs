@@ -1,0 +1,254 @@
+//! Group norm of channels-last images: two passes over an image for its statistics and one for the output
+//! forward, two backward, with an image in the cache throughout. Sums are kept per channel, since that is how
+//! the values lie, and only they are gathered by group.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::math::vectorised;
+use super::scratch::with_scratch;
+use super::slices::{Values, tensor};
+
+/// See [`crate::ops::group_norm`].
+pub(in crate::ops) fn group_norm(
+    x: Tensor<4>,
+    groups: usize,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<4> {
+    let (x, gain, bias) = (x.into_dispatch(), gain.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::vqgen_group_norm(x, gain, bias, groups, epsilon as f32))
+}
+
+/// The operation as the backend sees it.
+#[backend_extension(Flex, Autodiff)]
+pub(super) trait GroupNormOps: Backend {
+    /// See [`crate::ops::group_norm`].
+    fn vqgen_group_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: usize,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+}
+
+impl GroupNormOps for Flex {
+    fn vqgen_group_norm(
+        x: FlexTensor,
+        gain: FlexTensor,
+        bias: FlexTensor,
+        groups: usize,
+        epsilon: f32,
+    ) -> FlexTensor {
+        let (x, gain, bias) = (Values::of(x), Values::of(gain), Values::of(bias));
+        let (out, _) = forward(x, gain, &bias, groups, epsilon);
+        out
+    }
+}
+
+impl<C: CheckpointStrategy> GroupNormOps for Autodiff<Flex, C> {
+    fn vqgen_group_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: usize,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (gain, gain_node)) = (x.into_parts(), gain.into_parts());
+        let (bias, bias_node) = bias.into_parts();
+        let (x, gain, bias) = (Values::of(x), Values::of(gain), Values::of(bias));
+        let (out, saved) = forward(x, gain, &bias, groups, epsilon);
+        let nodes = [x_node, gain_node, bias_node];
+        match GroupNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish(saved, out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        }
+    }
+}
+
+/// What the backward pass needs.
+#[derive(Debug, Clone)]
+struct Saved {
+    x: Values,
+    gain: Values,
+    groups: usize,
+    /// Of each image, the mean of each channel's group and behind these 1 / deviation.
+    statistics: Vec<f32>,
+}
+
+fn forward(
+    x: Values,
+    gain: Values,
+    bias: &Values,
+    groups: usize,
+    epsilon: f32,
+) -> (FlexTensor, Saved) {
+    let [batch, height, width, channels] = x.dims();
+    assert_eq!((gain.dims(), bias.dims()), ([channels], [channels]), "gain and bias");
+    let image_len = height * width * channels;
+    let mut out = vec![0.0; batch * image_len];
+    let mut statistics = vec![0.0; batch * 2 * channels];
+    let images = x.slice().par_chunks_exact(image_len).zip(out.par_chunks_exact_mut(image_len));
+    images.zip(statistics.par_chunks_exact_mut(2 * channels)).for_each(|((x, out), statistics)| {
+        let (mean, scale) = statistics.split_at_mut(channels);
+        sum_channels(x, mean);
+        group_means(mean, groups, height * width);
+        sum_squares(x, mean, scale);
+        group_means(scale, groups, height * width);
+        scale.iter_mut().for_each(|variance| *variance = 1.0 / (*variance + epsilon).sqrt());
+        normalise(x, [mean, scale, gain.slice(), bias.slice()], out);
+    });
+    let out = tensor(out, [batch, height, width, channels]);
+    (out, Saved { x, gain, groups, statistics })
+}
+
+#[derive(Debug)]
+struct GroupNormBackward;
+
+impl Backward<Flex, 3> for GroupNormBackward {
+    type State = Saved;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = Values::of(grads.consume::<Flex>(&ops.node));
+        let [x_parent, gain_parent, bias_parent] = ops.parents;
+        let Saved { x, gain, groups, statistics } = ops.state;
+        let [batch, height, width, channels] = x.dims();
+        let image_len = height * width * channels;
+        let mut by_x = vec![0.0; batch * image_len];
+        // Of each image, the gradient by the gain and behind it the one by the bias.
+        let mut sums = vec![0.0; batch * 2 * channels];
+        let inputs = x.slice().par_chunks_exact(image_len);
+        let inputs = inputs.zip(gradient.slice().par_chunks_exact(image_len));
+        let inputs = inputs.zip(statistics.par_chunks_exact(2 * channels));
+        let outs = by_x.par_chunks_exact_mut(image_len);
+        let outs = outs.zip(sums.par_chunks_exact_mut(2 * channels));
+        inputs.zip(outs).for_each(|(((x, gradient), statistics), (by_x, sums))| {
+            let (mean, scale) = statistics.split_at(channels);
+            let (by_gain, by_bias) = sums.split_at_mut(channels);
+            sum_gradients(x, gradient, [mean, scale], by_gain, by_bias);
+            with_scratch(2 * channels, |means| {
+                // Means over a group of the gradient by the normalised values, and of its product with them.
+                let (slope, along) = means.split_at_mut(channels);
+                let gain = gain.slice();
+                for channel in 0..channels {
+                    slope[channel] = by_bias[channel] * gain[channel];
+                    along[channel] = by_gain[channel] * gain[channel];
+                }
+                group_means(slope, groups, height * width);
+                group_means(along, groups, height * width);
+                gradients(x, gradient, [mean, scale, gain, slope, along], by_x);
+            });
+        });
+        if let Some(parent) = x_parent {
+            grads.register::<Flex>(parent.id, tensor(by_x, [batch, height, width, channels]));
+        }
+        let mut by_gain = vec![0.0; 2 * channels];
+        sum_channels(&sums, &mut by_gain);
+        let by_bias = by_gain.split_off(channels);
+        if let Some(parent) = gain_parent {
+            grads.register::<Flex>(parent.id, tensor(by_gain, [channels]));
+        }
+        if let Some(parent) = bias_parent {
+            grads.register::<Flex>(parent.id, tensor(by_bias, [channels]));
+        }
+    }
+}
+
+/// Sums of channels over `pixels` to the mean of each channel's group.
+fn group_means(sums: &mut [f32], groups: usize, pixels: usize) {
+    let members = sums.len() / groups;
+    for group in sums.chunks_exact_mut(members) {
+        let mean = group.iter().sum::<f32>() / (members * pixels) as f32;
+        group.fill(mean);
+    }
+}
+
+vectorised! {
+    fn sum_channels(pixels: &[f32], sums: &mut [f32]) {
+        for pixel in pixels.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(pixel) {
+                *sum += value;
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn sum_squares(pixels: &[f32], mean: &[f32], sums: &mut [f32]) {
+        for pixel in pixels.chunks_exact(sums.len()) {
+            for ((sum, value), mean) in sums.iter_mut().zip(pixel).zip(mean) {
+                *sum += (value - mean) * (value - mean);
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn normalise(x: &[f32], channels: [&[f32]; 4], out: &mut [f32]) {
+        let [mean, scale, gain, bias] = channels;
+        let n = mean.len();
+        let (scale, gain, bias) = (&scale[..n], &gain[..n], &bias[..n]);
+        for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+            let (x, out) = (&x[..n], &mut out[..n]);
+            for i in 0..n {
+                out[i] = (x[i] - mean[i]) * scale[i] * gain[i] + bias[i];
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn sum_gradients(
+        x: &[f32],
+        gradient: &[f32],
+        statistics: [&[f32]; 2],
+        by_gain: &mut [f32],
+        by_bias: &mut [f32],
+    ) {
+        let [mean, scale] = statistics;
+        let n = mean.len();
+        let (scale, by_gain, by_bias) = (&scale[..n], &mut by_gain[..n], &mut by_bias[..n]);
+        for (x, gradient) in x.chunks_exact(n).zip(gradient.chunks_exact(n)) {
+            let (x, gradient) = (&x[..n], &gradient[..n]);
+            for i in 0..n {
+                by_gain[i] += gradient[i] * (x[i] - mean[i]) * scale[i];
+                by_bias[i] += gradient[i];
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn gradients(
+        x: &[f32],
+        gradient: &[f32],
+        channels: [&[f32]; 5],
+        by_x: &mut [f32],
+    ) {
+        let [mean, scale, gain, slope, along] = channels;
+        let n = mean.len();
+        let (scale, gain, slope, along) = (&scale[..n], &gain[..n], &slope[..n], &along[..n]);
+        let inputs = x.chunks_exact(n).zip(gradient.chunks_exact(n));
+        for ((x, gradient), by_x) in inputs.zip(by_x.chunks_exact_mut(n)) {
+            let (x, gradient, by_x) = (&x[..n], &gradient[..n], &mut by_x[..n]);
+            for i in 0..n {
+                let normal = (x[i] - mean[i]) * scale[i];
+                by_x[i] = scale[i] * (gradient[i] * gain[i] - slope[i] - normal * along[i]);
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Layer norm in one pass over the rows forward and one backward. A row keeps its mean and the inverse of its
+//! deviation.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::math::{sum, sum_pairs, vectorised};
+use super::slices::{Values, tensor};
+
+/// Rows a task takes at once, and whose gradients by gain and bias are summed before the sums are added up:
+/// part of the definition of the order.
+const ROWS: usize = 64;
+
+/// See [`crate::ops::layer_norm`].
+pub(in crate::ops) fn layer_norm(
+    x: Tensor<2>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<2> {
+    let (x, gain, bias) = (x.into_dispatch(), gain.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::vqgen_layer_norm(x, gain, bias, epsilon as f32))
+}
+
+/// The operation as the backend sees it.
+#[backend_extension(Flex, Autodiff)]
+pub(super) trait LayerNormOps: Backend {
+    /// See [`crate::ops::layer_norm`].
+    fn vqgen_layer_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+}
+
+impl LayerNormOps for Flex {
+    fn vqgen_layer_norm(
+        x: FlexTensor,
+        gain: FlexTensor,
+        bias: FlexTensor,
+        epsilon: f32,
+    ) -> FlexTensor {
+        let (out, _) = forward(Values::of(x), Values::of(gain), &Values::of(bias), epsilon);
+        out
+    }
+}
+
+impl<C: CheckpointStrategy> LayerNormOps for Autodiff<Flex, C> {
+    fn vqgen_layer_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (gain, gain_node)) = (x.into_parts(), gain.into_parts());
+        let (bias, bias_node) = bias.into_parts();
+        let (out, saved) = forward(Values::of(x), Values::of(gain), &Values::of(bias), epsilon);
+        let nodes = [x_node, gain_node, bias_node];
+        match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish(saved, out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        }
+    }
+}
+
+/// What the backward pass needs.
+#[derive(Debug, Clone)]
+struct Saved {
+    x: Values,
+    gain: Values,
+    rows: Vec<Row>,
+}
+
+/// What normalises a row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    mean: f32,
+    /// 1 / deviation.
+    scale: f32,
+}
+
+fn forward(x: Values, gain: Values, bias: &Values, epsilon: f32) -> (FlexTensor, Saved) {
+    let [n_rows, width] = x.dims();
+    assert_eq!((gain.dims(), bias.dims()), ([width], [width]), "gain and bias of rows of {width}");
+    let mut out = vec![0.0; n_rows * width];
+    let mut rows = vec![Row::default(); n_rows];
+    let tasks = x.slice().par_chunks(ROWS * width).zip(out.par_chunks_mut(ROWS * width));
+    tasks.zip(rows.par_chunks_mut(ROWS)).for_each(|((x, out), rows)| {
+        normalise(x, gain.slice(), bias.slice(), epsilon, out, rows);
+    });
+    (tensor(out, [n_rows, width]), Saved { x, gain, rows })
+}
+
+#[derive(Debug)]
+struct LayerNormBackward;
+
+impl Backward<Flex, 3> for LayerNormBackward {
+    type State = Saved;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = Values::of(grads.consume::<Flex>(&ops.node));
+        let [x_parent, gain_parent, bias_parent] = ops.parents;
+        let Saved { x, gain, rows } = ops.state;
+        let [n_rows, width] = x.dims();
+        let mut by_x = vec![0.0; n_rows * width];
+        // Of each task, the gradient by the gain and behind it the one by the bias.
+        let mut sums = vec![0.0; n_rows.div_ceil(ROWS) * 2 * width];
+        let inputs = x.slice().par_chunks(ROWS * width).zip(rows.par_chunks(ROWS));
+        let inputs = inputs.zip(gradient.slice().par_chunks(ROWS * width));
+        let outs = by_x.par_chunks_mut(ROWS * width).zip(sums.par_chunks_mut(2 * width));
+        inputs.zip(outs).for_each(|(((x, rows), gradient), (by_x, sums))| {
+            gradients(x, rows, gain.slice(), gradient, by_x, sums);
+        });
+        if let Some(parent) = x_parent {
+            grads.register::<Flex>(parent.id, tensor(by_x, [n_rows, width]));
+        }
+        let mut totals = vec![0.0; 2 * width];
+        for sums in sums.chunks_exact(2 * width) {
+            totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        }
+        if let Some(parent) = bias_parent {
+            grads.register::<Flex>(parent.id, tensor(totals.split_off(width), [width]));
+        }
+        if let Some(parent) = gain_parent {
+            totals.truncate(width);
+            grads.register::<Flex>(parent.id, tensor(totals, [width]));
+        }
+    }
+}
+
+vectorised! {
+    fn normalise(
+        x: &[f32],
+        gain: &[f32],
+        bias: &[f32],
+        epsilon: f32,
+        out: &mut [f32],
+        rows: &mut [Row],
+    ) {
+        let width = gain.len();
+        let pairs = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
+        for ((x, out), row) in pairs.zip(rows) {
+            // Lengths spelled out once, so that no index below is checked.
+            let (x, out, bias) = (&x[..width], &mut out[..width], &bias[..width]);
+            let mean = sum(x, |x| x) / width as f32;
+            let variance = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
+            let scale = 1.0 / (variance + epsilon).sqrt();
+            for i in 0..width {
+                out[i] = (x[i] - mean) * scale * gain[i] + bias[i];
+            }
+            *row = Row { mean, scale };
+        }
+    }
+}
+
+vectorised! {
+    /// `sums` holds the gradient by the gain and behind it the one by the bias, and starts at 0.
+    fn gradients(
+        x: &[f32],
+        rows: &[Row],
+        gain: &[f32],
+        gradient: &[f32],
+        by_x: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        let width = gain.len();
+        let (by_gain, by_bias) = sums.split_at_mut(width);
+        let (by_gain, by_bias) = (&mut by_gain[..width], &mut by_bias[..width]);
+        let inputs = x.chunks_exact(width).zip(gradient.chunks_exact(width));
+        let all = inputs.zip(by_x.chunks_exact_mut(width));
+        for (((x, gradient), by_x), &Row { mean, scale }) in all.zip(rows) {
+            // Lengths spelled out once, so that no index below is checked.
+            let (x, gradient, by_x) = (&x[..width], &gradient[..width], &mut by_x[..width]);
+            for i in 0..width {
+                by_gain[i] += gradient[i] * (x[i] - mean) * scale;
+                by_bias[i] += gradient[i];
+            }
+            // The gradient by the normalised row, kept where the one by the row is to be.
+            for i in 0..width {
+                by_x[i] = gradient[i] * gain[i];
+            }
+            let slope = sum(by_x, |slope| slope) / width as f32;
+            let along = sum_pairs(by_x, x, |slope, x| slope * (x - mean)) / width as f32;
+            let along = along * scale * scale;
+            for i in 0..width {
+                by_x[i] = scale * (by_x[i] - slope - (x[i] - mean) * along);
+            }
+        }
+    }
+}
