@@ -127,19 +127,20 @@ impl ConvShape {
     }
 }
 
-/// PyTorch's default for convolutions and linear layers (`kaiming_uniform` with a = sqrt 5).
-fn default_bound(fan_in: usize) -> f32 {
-    1.0 / (fan_in.max(1) as f32).sqrt()
+/// A uniform distribution of variance 1 / fan-in, as sonnet's convolutions start with (there it is a truncated
+/// normal one): an output then has the variance of the inputs. Biases start at 0.
+fn unit_variance_bound(fan_in: usize) -> f32 {
+    (3.0 / fan_in.max(1) as f32).sqrt()
 }
 
 impl Conv2d {
-    /// With PyTorch's default initialisation.
+    /// Weights that keep the variance of their inputs; biases 0.
     pub fn new(shape: ConvShape, init: &mut WeightInit) -> Self {
         let ConvShape { c_in, c_out, kernel, stride, padding, bias } = shape;
-        let bound = default_bound(c_in * kernel * kernel);
+        let bound = unit_variance_bound(c_in * kernel * kernel);
         Self {
             weight: init.uniform([kernel, kernel, c_in, c_out], bound),
-            bias: bias.then(|| init.uniform([c_out], bound)),
+            bias: bias.then(|| init.constant([c_out], 0.0)),
             stride,
             padding,
         }
@@ -167,13 +168,13 @@ pub struct ConvTranspose2d {
 }
 
 impl ConvTranspose2d {
-    /// With PyTorch's default initialisation (which counts the outputs as fan-in here).
+    /// Weights that keep the variance of their inputs; biases 0.
     pub fn new(shape: ConvShape, init: &mut WeightInit) -> Self {
         let ConvShape { c_in, c_out, kernel, stride, padding, bias } = shape;
-        let bound = default_bound(c_out * kernel * kernel);
+        let bound = unit_variance_bound(c_in * kernel * kernel);
         Self {
             weight: init.uniform([c_in, kernel, kernel, c_out], bound),
-            bias: bias.then(|| init.uniform([c_out], bound)),
+            bias: bias.then(|| init.constant([c_out], 0.0)),
             stride,
             padding,
         }

@@ -37,14 +37,14 @@ pub struct Quantized {
 }
 
 impl Codebook {
-    /// Uniform in `±1 / codes`, as in the paper's released code (and normal where codes are normalised, so
-    /// that directions are spread evenly).
+    /// Uniform in `±sqrt(3 / code_dim)`, sonnet's variance scaling: wide enough that the first latents are
+    /// shared out among many codes. Normal where codes are normalised, so that directions are spread evenly.
     pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
         let shape = [config.codebook_size, config.code_dim];
         let weight = if config.normalize_codes {
             init.normal(shape, 1.0)
         } else {
-            init.uniform(shape, 1.0 / config.codebook_size as f32)
+            init.uniform(shape, (3.0 / config.code_dim as f32).sqrt())
         };
         Self { weight, normalize: config.normalize_codes }
     }
