@@ -13,12 +13,15 @@ mod slices;
 mod conv;
 mod window;
 
-mod activation;
 mod elementwise;
 mod erf;
 mod fresh;
 mod wide;
 
+mod activation;
+mod dropout;
+
 pub(super) use activation::{Activation, activation};
+pub(super) use dropout::{Mask, dropout};
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
 pub(super) use window::Window;
