@@ -31,7 +31,7 @@ pub use attention::{CausalMask, KeyValues, cached_attention, causal_attention};
 pub use cross_entropy::{cross_entropy, token_losses};
 pub use dropout::{Dropout, dropout};
 pub use embedding::{Embedding, embedding};
-pub use linear::{Linear, linear};
+pub use linear::{Linear, linear, linear_gelu, linear_residual};
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use rotary::RotaryTables;
 

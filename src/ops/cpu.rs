@@ -20,8 +20,10 @@ mod wide;
 
 mod activation;
 mod dropout;
+mod linear;
 
 pub(super) use activation::{Activation, activation};
 pub(super) use dropout::{Mask, dropout};
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
+pub(super) use linear::{After, LINEAR_ROWS, linear};
 pub(super) use window::Window;
