@@ -22,10 +22,13 @@ pub mod dropout;
 pub mod embedding;
 pub mod rotary;
 
+pub mod adamw;
+
 mod cpu;
 
 use burn::tensor::Device;
 
+pub use adamw::{AdamWStep, Moving, adamw_step, scaled_by, square_sum};
 pub use activation::{gelu, relu, silu};
 pub use attention::{CausalMask, KeyValues, cached_attention, causal_attention};
 pub use cross_entropy::{cross_entropy, token_losses};

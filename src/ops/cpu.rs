@@ -19,10 +19,12 @@ mod fresh;
 mod wide;
 
 mod activation;
+mod adamw;
 mod dropout;
 mod linear;
 
 pub(super) use activation::{Activation, activation};
+pub(super) use adamw::{adamw, scaled_by, square_sum};
 pub(super) use dropout::{Mask, dropout};
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
 pub(super) use linear::{After, LINEAR_ROWS, linear};
