@@ -22,16 +22,19 @@ pub mod dropout;
 pub mod embedding;
 pub mod rotary;
 
+pub mod adamw;
+
 mod cpu;
 
 use burn::tensor::Device;
 
 pub use activation::{gelu, relu, silu};
+pub use adamw::{AdamWStep, Moving, adamw_step, scaled_by, square_sum};
 pub use attention::{CausalMask, KeyValues, cached_attention, causal_attention};
 pub use cross_entropy::{cross_entropy, token_losses};
 pub use dropout::{Dropout, dropout};
 pub use embedding::{Embedding, embedding};
-pub use linear::{Linear, linear};
+pub use linear::{Linear, linear, linear_gelu, linear_residual};
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use rotary::RotaryTables;
 

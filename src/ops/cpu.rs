@@ -13,11 +13,14 @@ mod slices;
 mod conv;
 mod window;
 
-mod activation;
 mod elementwise;
 mod erf;
 mod fresh;
 mod wide;
+
+mod activation;
+mod dropout;
+mod linear;
 
 mod attention;
 mod attention_head;
@@ -27,10 +30,15 @@ mod layer_norm;
 mod math;
 mod weight_mask;
 
+mod adamw;
+
 pub(super) use activation::{Activation, activation};
+pub(super) use adamw::{adamw, scaled_by, square_sum};
 pub(super) use attention::causal_attention;
 pub(super) use cross_entropy::token_losses;
+pub(super) use dropout::{Mask, dropout};
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
 pub(super) use group_norm::group_norm;
 pub(super) use layer_norm::layer_norm;
+pub(super) use linear::{After, LINEAR_ROWS, linear};
 pub(super) use window::Window;

@@ -1,11 +1,9 @@
 //! Dropout (Srivastava et al. 2014) keyed by a seed of the host: the same seed on the same device drops the
 //! same activations, so a resumed run repeats an uninterrupted one bit for bit.
 
-use burn::tensor::{Distribution, Tensor, TensorData};
-use rayon::prelude::*;
+use burn::tensor::{Distribution, Tensor};
 
-use crate::ops::runs_on_host;
-use crate::rng::{Purpose, stream};
+use super::cpu::{self, Mask};
 
 /// How much to drop, and the key of the mask.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,9 +14,6 @@ pub struct Dropout {
     pub seed: u64,
 }
 
-/// Activations a random stream serves; a part of the definition of a mask.
-const BLOCK: usize = 1 << 14;
-
 /// Sets activations to zero with the given probability and scales the others up, so that the expectation
 /// stays. Returns `x` itself for probability 0.
 pub fn dropout<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
@@ -26,40 +21,22 @@ pub fn dropout<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
     if probability == 0.0 {
         return x;
     }
+    if cpu::runs_here(&x) {
+        return cpu::dropout(x, dropout.mask());
+    }
+    // A mask of attention weights is too large to upload every step.
     let device = x.device();
-    let mask = if runs_on_host(&device) {
-        // Not from the device: flex has one generator for the whole process, so that another thread
-        // could draw between seeding and drawing, and it fills masks on one thread.
-        let shape = x.shape();
-        let mask = host_mask(shape.num_elements(), probability, seed);
-        Tensor::from_data(TensorData::new(mask, shape), &device)
-    } else {
-        // A mask of attention weights is too large to upload every step.
-        device.seed(seed);
-        let uniform = Tensor::<D>::random(x.shape(), Distribution::Uniform(0.0, 1.0), &device);
-        uniform.greater_equal_elem(probability).float() / (1.0 - probability)
-    };
-    x * mask
+    device.seed(seed);
+    let uniform = Tensor::<D>::random(x.shape(), Distribution::Uniform(0.0, 1.0), &device);
+    x * (uniform.greater_equal_elem(probability).float() / (1.0 - probability))
 }
 
-/// 0 for a dropped activation and 1 / (probability of keeping) for a kept one, from 16 random bits each.
-fn host_mask(len: usize, probability: f64, seed: u64) -> Vec<f32> {
-    let steps = f64::from(1 << 16);
-    // At least one in 65,536 is kept, whatever the probability.
-    let threshold = ((probability * steps).round() as u32).min((1 << 16) - 1);
-    let kept = (steps / (steps - f64::from(threshold))) as f32;
-    let mut mask = vec![0.0; len];
-    mask.par_chunks_mut(BLOCK).enumerate().for_each(|(block, mask)| {
-        let mut rng = stream(seed, Purpose::Dropout, 0, block as u64);
-        for four in mask.chunks_mut(4) {
-            let bits = rng.bits();
-            for (place, value) in four.iter_mut().enumerate() {
-                let draw = (bits >> (16 * place)) as u16;
-                *value = if u32::from(draw) >= threshold { kept } else { 0.0 };
-            }
-        }
-    });
-    mask
+impl Dropout {
+    /// The mask of the CPU kernels. Not from the device: flex has one generator for the whole process, so that
+    /// another thread could draw between seeding and drawing.
+    pub(super) fn mask(self) -> Mask {
+        Mask::new(self.probability, self.seed)
+    }
 }
 
 #[cfg(test)]
@@ -102,5 +79,21 @@ mod tests {
         let y = dropout(x.clone(), Dropout { probability: 0.5, seed: 3 });
         let grad = x.grad(&y.clone().sum().backward()).unwrap();
         grad.into_data().assert_eq(&y.into_data(), true);
+    }
+
+    #[test]
+    fn a_mask_does_not_depend_on_the_number_of_threads_and_neighbours_are_independent() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| drop_ones(0.5, 11))
+        };
+        let values = run(1);
+        assert_eq!(values, run(3));
+        for distance in [1, 2, 64, 201, 1 << 14] {
+            let pairs = values.iter().zip(&values[distance..]);
+            let equal = pairs.clone().filter(|(a, b)| a == b).count() as f64;
+            let share = equal / pairs.len() as f64;
+            assert!((share - 0.5).abs() < 0.01, "{share} at distance {distance}");
+        }
     }
 }

@@ -3,6 +3,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, module};
 
+use super::activation::gelu;
+use super::cpu::{self, After};
+use super::dropout::{Dropout, dropout};
+
 /// `x · weight + bias`.
 ///
 /// # Shapes
@@ -11,7 +15,44 @@ use burn::tensor::{Tensor, module};
 /// - bias: `[width_out]`
 /// - output: `[rows, width_out]`
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    if runs_on_cpu(&x) {
+        return cpu::linear(x, weight, bias, None, After::Nothing);
+    }
     module::linear(x, weight, bias)
+}
+
+/// [`gelu`] of [`linear`], in one pass on the CPU.
+pub fn linear_gelu(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    if runs_on_cpu(&x) {
+        return cpu::linear(x, weight, bias, None, After::Gelu);
+    }
+    gelu(linear(x, weight, bias))
+}
+
+/// `residual` plus [`linear`], dropped out if asked for, in one pass on the CPU.
+///
+/// # Shapes
+/// - residual: `[rows, width_out]`
+pub fn linear_residual(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    residual: Tensor<2>,
+    drop: Option<Dropout>,
+) -> Tensor<2> {
+    let drop = drop.filter(|drop| drop.probability > 0.0);
+    if runs_on_cpu(&x) {
+        let after = After::Add(drop.map(Dropout::mask));
+        return cpu::linear(x, weight, bias, Some(residual), after);
+    }
+    let y = linear(x, weight, bias);
+    residual + drop.map_or(y.clone(), |drop| dropout(y, drop))
+}
+
+/// Whether to use the CPU kernel, which splits the rows: a few are left to Burn, which splits the columns.
+fn runs_on_cpu(x: &Tensor<2>) -> bool {
+    let [rows, _] = x.dims();
+    rows >= cpu::LINEAR_ROWS && cpu::runs_here(x)
 }
 
 /// The weights of a [`linear`]. The struct's name tells the checkpoint code which layout the weight has.
@@ -37,7 +78,23 @@ impl Linear {
     /// - x: `[rows, width_in]`
     /// - output: `[rows, width_out]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()))
+        linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+
+    /// See [`linear_gelu`].
+    pub fn forward_gelu(&self, x: Tensor<2>) -> Tensor<2> {
+        linear_gelu(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+
+    /// See [`linear_residual`].
+    pub fn forward_onto(
+        &self,
+        x: Tensor<2>,
+        residual: Tensor<2>,
+        drop: Option<Dropout>,
+    ) -> Tensor<2> {
+        let bias = self.bias.as_ref().map(Param::val);
+        linear_residual(x, self.weight.val(), bias, residual, drop)
     }
 }
 
@@ -45,7 +102,8 @@ impl Linear {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, TensorData, Tolerance};
+    use crate::rng::{Purpose, stream};
+    use burn::tensor::{Device, TensorData, Tolerance, activation};
 
     #[test]
     fn it_multiplies_by_the_matrix_and_adds_the_bias() {
@@ -78,5 +136,82 @@ mod tests {
         expect(weight.into_data(), TensorData::from([[9.0, 9.0], [12.0, 12.0]]));
         let bias = layer.bias.unwrap().val().grad(&grads).unwrap();
         expect(bias.into_data(), TensorData::from([3.0, 3.0]));
+    }
+
+    const DROP: Dropout = Dropout { probability: 0.3, seed: 5 };
+
+    fn random<const D: usize>(item: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
+        let mut rng = stream(7, Purpose::Weights, 0, item);
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal()).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    type Map = fn(Tensor<2>, Tensor<2>, Option<Tensor<1>>, Tensor<2>) -> Tensor<2>;
+
+    /// The maps of this file and what they compute, in Burn's own operations (but for the dropout).
+    const MAPS: [(Map, Map); 4] = [
+        (|x, w, b, _| linear(x, w, b), |x, w, b, _| module::linear(x, w, b)),
+        (|x, w, b, _| linear_gelu(x, w, b), |x, w, b, _| activation::gelu(module::linear(x, w, b))),
+        (|x, w, b, r| linear_residual(x, w, b, r, None), |x, w, b, r| r + module::linear(x, w, b)),
+        (
+            |x, w, b, r| linear_residual(x, w, b, r, Some(DROP)),
+            |x, w, b, r| r + dropout(module::linear(x, w, b), DROP),
+        ),
+    ];
+
+    /// Value and every gradient of `map`, weighted by random factors.
+    fn passes(map: Map, [rows, width_in, width_out]: [usize; 3], bias: bool) -> Vec<TensorData> {
+        let device = Device::flex().autodiff();
+        let x = random(0, [rows, width_in], &device).require_grad();
+        let weight = random(1, [width_in, width_out], &device).require_grad();
+        let bias = bias.then(|| random(2, [width_out], &device).require_grad());
+        let residual = random(3, [rows, width_out], &device).require_grad();
+        let y = map(x.clone(), weight.clone(), bias.clone(), residual.clone());
+        let factors = random(4, y.dims(), &device);
+        let gradients = (y.clone() * factors).sum().backward();
+        let mut found = vec![y.into_data()];
+        found.extend(
+            [x, weight, residual].iter().filter_map(|t| t.grad(&gradients)).map(Tensor::into_data),
+        );
+        found.extend(bias.and_then(|bias| bias.grad(&gradients)).map(Tensor::into_data));
+        found
+    }
+
+    #[test]
+    fn the_cpu_kernels_agree_with_the_compositions_in_value_and_every_gradient() {
+        for sizes in [[64, 3, 5], [300, 17, 9], [257, 1, 33], [5000, 4, 3], [7, 5, 6]] {
+            for (kernel, plain) in MAPS {
+                for bias in [true, false] {
+                    let (actual, wanted) =
+                        (passes(kernel, sizes, bias), passes(plain, sizes, bias));
+                    assert_eq!(actual.len(), wanted.len());
+                    for (actual, wanted) in actual.iter().zip(&wanted) {
+                        actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(1e-4, 1e-3));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_input_without_a_gradient_gets_none() {
+        let device = Device::flex().autodiff();
+        let x = random(0, [300, 4], &device);
+        let weight = random(1, [4, 3], &device).require_grad();
+        let gradients = linear(x.clone(), weight.clone(), None).sum().backward();
+        assert!(x.grad(&gradients).is_none());
+        let wanted = x.sum_dim(0).transpose().expand([4, 3]);
+        let near = Tolerance::rel_abs(1e-4, 1e-4);
+        let gradient = weight.grad(&gradients).unwrap().into_data();
+        gradient.assert_approx_eq::<f32>(&wanted.into_data(), near);
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_the_number_of_threads() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| MAPS.map(|(kernel, _)| passes(kernel, [700, 30, 41], true)))
+        };
+        assert_eq!(run(1), run(3));
     }
 }

@@ -5,8 +5,8 @@ use burn::tensor::Tensor;
 
 use crate::ops::init::WeightInit;
 use crate::ops::{
-    CausalMask, KeyValues, LayerNorm, Linear, RotaryTables, cached_attention, causal_attention,
-    dropout, gelu,
+    CausalMask, Dropout, KeyValues, LayerNorm, Linear, RotaryTables, cached_attention,
+    causal_attention, dropout,
 };
 use crate::prior::{DropoutSeeds, PriorConfig};
 
@@ -61,10 +61,16 @@ pub(super) struct Pass<'a> {
 
 impl Pass<'_> {
     pub(super) fn drop(&mut self, x: Tensor<2>) -> Tensor<2> {
-        match &mut self.dropout {
-            Some((seeds, probability)) => dropout(x, seeds.draw(*probability)),
+        match self.draw() {
+            Some(drop) => dropout(x, drop),
             None => x,
         }
+    }
+
+    /// Dropout for the next place.
+    fn draw(&mut self) -> Option<Dropout> {
+        let (seeds, probability) = self.dropout.as_mut()?;
+        Some(seeds.draw(*probability))
     }
 }
 
@@ -91,13 +97,12 @@ impl Block {
     /// - x, output: `[batch * sequence, width]`
     pub(super) fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>) -> Tensor<2> {
         let qkv = self.attention.qkv.forward(self.norm1.forward(x.clone()));
-        let weight_dropout =
-            pass.dropout.as_mut().map(|(seeds, probability)| seeds.draw(*probability));
+        let weight_dropout = pass.draw();
         let attended =
             causal_attention(qkv, self.attention.heads, &pass.mask, pass.rotary, weight_dropout);
-        let x = x + pass.drop(self.attention.out.forward(attended));
-        let mixed = self.mlp.forward(self.norm2.forward(x.clone()));
-        x + pass.drop(mixed)
+        let x = self.attention.out.forward_onto(attended, x, pass.draw());
+        let normed = self.norm2.forward(x.clone());
+        self.mlp.forward_onto(normed, x, pass.draw())
     }
 
     /// [`Block::forward`] of the first positions without dropout, keeping their keys and values.
@@ -135,14 +140,15 @@ impl Block {
     }
 
     fn after_attention(&self, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
-        let x = x + self.attention.out.forward(attended);
-        let mixed = self.mlp.forward(self.norm2.forward(x.clone()));
-        x + mixed
+        let x = self.attention.out.forward_onto(attended, x, None);
+        let normed = self.norm2.forward(x.clone());
+        self.mlp.forward_onto(normed, x, None)
     }
 }
 
 impl Mlp {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.down.forward(gelu(self.up.forward(x)))
+    /// `residual` plus the perceptron of `x`.
+    fn forward_onto(&self, x: Tensor<2>, residual: Tensor<2>, drop: Option<Dropout>) -> Tensor<2> {
+        self.down.forward_onto(self.up.forward_gelu(x), residual, drop)
     }
 }

@@ -7,6 +7,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 
 use super::gradients::{NamedGradients, ParameterPath};
+use crate::ops::{AdamWStep, Moving, adamw_step};
 
 /// The constants of the optimizer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,23 +102,25 @@ impl Update<'_> {
         decays: bool,
     ) -> Tensor<1> {
         let AdamWConfig { beta1, beta2, epsilon, weight_decay } = self.optimizer.config;
-        let moments = self.optimizer.moments.remove(path);
-        let (mean, square) = match moments {
-            Some(Moments { mean, square }) => (
-                mean.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1),
-                square.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2),
-            ),
-            None => (
-                gradient.clone().mul_scalar(1.0 - beta1),
-                gradient.square().mul_scalar(1.0 - beta2),
-            ),
+        let zeros = || Tensor::zeros(gradient.dims(), &gradient.device());
+        let Moments { mean, square } = match self.optimizer.moments.remove(path) {
+            Some(moments) => moments,
+            None => Moments { mean: zeros(), square: zeros() },
         };
-        let root = square.clone().sqrt().mul_scalar(1.0 / self.correction2.sqrt());
-        let step = mean.clone() / root.add_scalar(epsilon);
-        let step = step.mul_scalar(self.learning_rate / self.correction1);
-        self.optimizer.moments.insert(path.to_owned(), Moments { mean, square });
         let kept = 1.0 - if decays { self.learning_rate * weight_decay } else { 0.0 };
-        value.mul_scalar(kept) - step
+        let step = AdamWStep {
+            beta1,
+            beta2,
+            epsilon,
+            learning_rate: self.learning_rate,
+            kept,
+            correction1: self.correction1,
+            correction2: self.correction2,
+        };
+        let Moving { value, mean, square } =
+            adamw_step(Moving { value, mean, square }, gradient, step);
+        self.optimizer.moments.insert(path.to_owned(), Moments { mean, square });
+        value
     }
 }
 

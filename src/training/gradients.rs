@@ -6,6 +6,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 
+use crate::ops::{scaled_by, square_sum};
+
 /// Keeps the scale finite when all gradients are 0; PyTorch's value.
 const NORM_FLOOR: f64 = 1e-6;
 
@@ -40,7 +42,7 @@ impl NamedGradients {
 
     /// The euclidean norm over all of them, `[1]`; `None` when there are none.
     pub fn norm(&self) -> Option<Tensor<1>> {
-        let squares = self.by_path.values().map(|gradient| gradient.clone().square().sum());
+        let squares = self.by_path.values().map(|gradient| square_sum(gradient.clone()));
         squares.reduce(|sum, square| sum + square).map(Tensor::sqrt)
     }
 
@@ -48,9 +50,8 @@ impl NamedGradients {
     /// reading the device.
     pub fn clip(&mut self, norm: Tensor<1>, limit: f64) {
         let scale = norm.add_scalar(NORM_FLOOR).recip().mul_scalar(limit).clamp_max(1.0); // [1]
-        for gradient in self.by_path.values_mut() {
-            let size = gradient.dims();
-            *gradient = gradient.clone() * scale.clone().expand(size);
+        for (path, gradient) in std::mem::take(&mut self.by_path) {
+            self.by_path.insert(path, scaled_by(gradient, scale.clone()));
         }
     }
 

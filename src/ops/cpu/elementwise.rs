@@ -51,3 +51,22 @@ pub(super) fn map_with(
     });
     tensor(out, x.shape())
 }
+
+/// `function` of the place and the value of each value.
+pub(super) fn map_places(mut x: Values, function: impl Fn(usize, f32) -> f32 + Sync) -> FlexTensor {
+    if let Some(values) = x.slice_mut() {
+        values.par_chunks_mut(BLOCK).enumerate().for_each(|(index, block)| {
+            let from = index * BLOCK;
+            let places = block.iter_mut().enumerate();
+            wide(|| places.for_each(|(place, value)| *value = function(from + place, *value)));
+        });
+        return x.into_tensor();
+    }
+    let values = x.slice();
+    let out = in_blocks(values.len(), BLOCK, |index, out| {
+        let from = index * BLOCK;
+        let places = out.iter_mut().zip(&values[from..]).enumerate();
+        wide(|| places.for_each(|(place, (out, &value))| *out = function(from + place, value)));
+    });
+    tensor(out, x.shape())
+}

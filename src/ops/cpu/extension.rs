@@ -33,7 +33,7 @@ pub(super) enum Optional<B: Backend> {
     None,
 }
 
-fn optional<const D: usize>(tensor: Option<Tensor<D>>) -> Optional<Dispatch> {
+pub(super) fn optional<const D: usize>(tensor: Option<Tensor<D>>) -> Optional<Dispatch> {
     tensor.map_or(Optional::None, |tensor| Optional::Some(tensor.into_dispatch()))
 }
 
@@ -120,11 +120,25 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
 }
 
 impl Optional<Flex> {
-    fn values(self) -> Option<Values> {
+    /// Its values, if it is there.
+    pub(super) fn values(self) -> Option<Values> {
         match self {
             Self::Some(tensor) => Some(Values::of(tensor)),
             Self::None => None,
         }
+    }
+}
+
+/// The values and the node of an operand that may be absent.
+pub(super) fn optional_parts<C: CheckpointStrategy>(
+    tensor: Optional<Autodiff<Flex, C>>,
+) -> (Option<Values>, NodeGuard) {
+    match tensor {
+        Optional::Some(tensor) => {
+            let (tensor, node) = tensor.into_parts();
+            (Some(Values::of(tensor)), node)
+        }
+        Optional::None => (None, untracked::<C>()),
     }
 }
 
@@ -136,13 +150,7 @@ fn tracked<C: CheckpointStrategy>(
     window: Window,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
-    let (bias, bias_node) = match bias {
-        Optional::Some(bias) => {
-            let (bias, node) = bias.into_parts();
-            (Some(Values::of(bias)), node)
-        }
-        Optional::None => (None, untracked::<C>()),
-    };
+    let (bias, bias_node) = optional_parts::<C>(bias);
     let convolution = Convolution::new(x, weight, transposed, window);
     let out = convolution.forward(bias.as_ref());
     match ConvolutionBackward

@@ -1,0 +1,135 @@
+//! The arithmetic of AdamW (Loshchilov and Hutter 2019) and of clipping, on flat parameters: what is done to every
+//! weight after every step. It knows no parameter's name and takes no gradient itself.
+
+use burn::tensor::Tensor;
+
+use super::cpu;
+
+/// The numbers of one update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWStep {
+    /// Decay of the mean of the gradient.
+    pub beta1: f64,
+    /// Decay of the mean of its square.
+    pub beta2: f64,
+    /// Added to the root of the mean square.
+    pub epsilon: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// What a value is multiplied by before the update: 1 - learning rate * weight decay, or 1.
+    pub kept: f64,
+    /// 1 - beta1^steps.
+    pub correction1: f64,
+    /// 1 - beta2^steps.
+    pub correction2: f64,
+}
+
+/// What an update changes of a parameter. Tensors that nobody else holds are changed in place on the CPU.
+#[derive(Debug, Clone)]
+pub struct Moving {
+    /// The parameter, flat, without autodiff.
+    pub value: Tensor<1>,
+    /// Running mean of the gradient.
+    pub mean: Tensor<1>,
+    /// Running mean of its square.
+    pub square: Tensor<1>,
+}
+
+/// One update of a parameter by its gradient; all tensors are of one size.
+pub fn adamw_step(moving: Moving, gradient: Tensor<1>, step: AdamWStep) -> Moving {
+    if cpu::runs_here(&moving.value) {
+        return cpu::adamw(moving, gradient, step);
+    }
+    plain_adamw_step(moving, gradient, step)
+}
+
+/// What [`adamw_step`] computes, in Burn's own operations.
+fn plain_adamw_step(moving: Moving, gradient: Tensor<1>, step: AdamWStep) -> Moving {
+    let AdamWStep { beta1, beta2, .. } = step;
+    let mean = moving.mean.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+    let square = moving.square.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+    let root = square.clone().sqrt().mul_scalar(1.0 / step.correction2.sqrt());
+    let change = mean.clone() / root.add_scalar(step.epsilon);
+    let change = change.mul_scalar(step.learning_rate / step.correction1);
+    Moving { value: moving.value.mul_scalar(step.kept) - change, mean, square }
+}
+
+/// The sum of the squares, `[1]`.
+pub fn square_sum(x: Tensor<1>) -> Tensor<1> {
+    if cpu::runs_here(&x) { cpu::square_sum(x) } else { x.square().sum() }
+}
+
+/// `x` times the one value of `factor`, without reading the device.
+///
+/// # Shapes
+/// - factor: `[1]`
+pub fn scaled_by(x: Tensor<1>, factor: Tensor<1>) -> Tensor<1> {
+    if cpu::runs_here(&x) {
+        return cpu::scaled_by(x, factor);
+    }
+    let size = x.dims();
+    x * factor.expand(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData, Tolerance};
+
+    use super::*;
+    use crate::rng::{Purpose, stream};
+
+    const STEP: AdamWStep = AdamWStep {
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        learning_rate: 3e-2,
+        kept: 0.997,
+        correction1: 0.271,
+        correction2: 0.142_625,
+    };
+
+    fn random(item: u64, size: usize) -> Tensor<1> {
+        let mut rng = stream(7, Purpose::Weights, 0, item);
+        let values: Vec<f32> = (0..size).map(|_| rng.normal()).collect();
+        Tensor::from_data(TensorData::new(values, [size]), &Device::flex())
+    }
+
+    fn start(size: usize) -> Moving {
+        Moving { value: random(0, size), mean: random(1, size), square: random(2, size).square() }
+    }
+
+    #[test]
+    fn the_cpu_kernel_agrees_with_the_composition_and_leaves_what_others_hold() {
+        for size in [1, 31, 40_001] {
+            let held = start(size);
+            let before = held.value.clone().into_data();
+            let wanted = plain_adamw_step(start(size), random(3, size), STEP);
+            for moving in [held.clone(), start(size)] {
+                let actual = adamw_step(moving, random(3, size), STEP);
+                for (actual, wanted) in [
+                    (actual.value, &wanted.value),
+                    (actual.mean, &wanted.mean),
+                    (actual.square, &wanted.square),
+                ] {
+                    let wanted = wanted.clone().into_data();
+                    let near = Tolerance::rel_abs(1e-5, 1e-6);
+                    actual.into_data().assert_approx_eq::<f32>(&wanted, near);
+                }
+            }
+            held.value.into_data().assert_eq(&before, true);
+        }
+    }
+
+    #[test]
+    fn the_sum_of_squares_and_the_scaled_values_agree_with_the_compositions() {
+        for size in [1, 31, 40_001] {
+            let x = random(0, size);
+            let wanted = x.clone().square().sum().into_data();
+            let near = Tolerance::relative(1e-5);
+            square_sum(x.clone()).into_data().assert_approx_eq::<f32>(&wanted, near);
+            let half = Tensor::from_floats([0.5], &Device::flex());
+            let wanted = x.clone().mul_scalar(0.5).into_data();
+            scaled_by(x, half).into_data().assert_eq(&wanted, true);
+        }
+    }
+}
