@@ -46,7 +46,7 @@ impl Default for DataConfig {
             background: [255; 3],
             validation: 0.05,
             test: 0.05,
-            flip: false,
+            flip: true,
             crop: 0,
             memory_budget_mb: 2048,
         }

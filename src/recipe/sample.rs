@@ -28,7 +28,7 @@ pub struct SampleSection {
 impl Default for SampleSection {
     fn default() -> Self {
         Self {
-            count: 64,
+            count: 72,
             columns: 8,
             temperature: 1.0,
             top_k: 0,
