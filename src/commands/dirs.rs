@@ -63,9 +63,9 @@ mod tests {
 
     #[test]
     fn the_last_part_of_a_run_folder_is_the_name() {
-        let dirs = RunDirs::at(Path::new("/tmp/experiments/birds-2/")).unwrap();
+        let dirs = RunDirs::at(Path::new("experiments/birds-2/")).unwrap();
         assert_eq!(dirs.name, "birds-2");
-        assert_eq!(dirs.dir.path(), Path::new("/tmp/experiments/birds-2/"));
+        assert_eq!(dirs.dir.path(), Path::new("experiments/birds-2/"));
         assert_eq!(dirs.generations, Path::new("generations/birds-2"));
     }
 
