@@ -23,7 +23,7 @@ pub(super) fn exp(x: f32) -> f32 {
 }
 
 /// The normal distribution function Φ(x) = (1 + erf(x / √2)) / 2, to within 2.5e-7 (and within 2e-6 of its own
-/// size far below 0), and e^(-x² / 2), which it needs anyway.
+/// size down to -11; 0 below), and e^(-x² / 2), which it needs anyway.
 ///
 /// Φ(-|x|) = e^(-x² / 2) P(t) with t = 1 / (1 + |x| / √8): the form of Abramowitz and Stegun 7.1.26, with a
 /// polynomial of degree 9 that was fitted to the scaled complementary error function on [0, 14] by iteratively
@@ -46,7 +46,9 @@ pub(super) fn normal(x: f32) -> (f32, f32) {
     for coefficient in COEFFICIENTS {
         sum = sum * t + coefficient;
     }
-    let bell = exp(x * x * -0.5);
+    // Beyond, both are 0 against any activation, and as subnormal numbers they slow down each operation that
+    // touches them: GELU of 2048 x 768 values of standard deviation 14 took 11 ms with them and 2 without.
+    let bell = if size > 11.0 { 0.0 } else { exp(x * x * -0.5) };
     let tail = sum * t * bell;
     (if x > 0.0 { 1.0 - tail } else { tail }, bell)
 }
@@ -76,9 +78,9 @@ mod tests {
             assert!((f64::from(bell) / wanted - 1.0).abs() < 2e-6, "at {x}: {bell}");
         }
         // scipy.stats.norm.cdf(-6)
-        assert!((normal(-6.0).0 / 9.865_876_5e-10 - 1.0).abs() < 3e-6, "{}", normal(-6.0).0);
+        assert!((normal(-6.0).0 / 9.865_877e-10 - 1.0).abs() < 3e-6, "{}", normal(-6.0).0);
         assert_eq!(normal(f32::INFINITY).0, 1.0);
-        assert!(normal(-20.0).0 < 1e-37);
+        assert_eq!(normal(-20.0), (0.0, 0.0));
         assert!(normal(f32::NAN).0.is_nan());
     }
 

@@ -94,8 +94,11 @@ pub(super) fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
-        // By value, so that the terms are a vector before they meet the sums.
-        let terms = block.map(&term);
+        // Not `block.map`: it is not compiled into the caller, and so not for its instruction set.
+        let mut terms = [0.0; LANES];
+        for lane in 0..LANES {
+            terms[lane] = term(block[lane]);
+        }
         for (lane, term) in lanes.iter_mut().zip(terms) {
             *lane += term;
         }
