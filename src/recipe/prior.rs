@@ -90,7 +90,7 @@ impl Default for PriorSection {
             positions: Positions::Learned,
             tie_weights: false,
             class_dropout: 0.1,
-            steps: 1600,
+            steps: 1200,
             batch_size: 32,
             accumulate: 1,
             learning_rate: 1e-3,
