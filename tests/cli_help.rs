@@ -90,7 +90,8 @@ fn the_version_is_the_crates() {
 
 #[test]
 fn devices_lists_the_cpu_on_stdout_and_marks_what_auto_takes() {
-    let assert = vqgen(&["devices"]).assert().success().stderr("");
+    // Nothing is said of stderr: graphics drivers write there as they like.
+    let assert = vqgen(&["devices"]).assert().success();
     let stdout = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     assert!(stdout.lines().last().unwrap().starts_with("cpu "), "{stdout}");
     let taken: Vec<_> = stdout.lines().filter(|line| line.ends_with("(auto)")).collect();
