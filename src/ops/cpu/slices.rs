@@ -52,11 +52,11 @@ pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
 pub(super) fn indices(tensor: &FlexTensor) -> Vec<usize> {
     let tensor = tensor.to_contiguous();
     let found = match tensor.dtype() {
-        DType::I64 => tensor.as_slice::<i64>().map(|values| all(values)),
-        DType::I32 => tensor.as_slice::<i32>().map(|values| all(values)),
-        DType::U32 => tensor.as_slice::<u32>().map(|values| all(values)),
-        DType::U16 => tensor.as_slice::<u16>().map(|values| all(values)),
-        DType::U8 => tensor.as_slice::<u8>().map(|values| all(values)),
+        DType::I64 => tensor.as_slice::<i64>().map(all),
+        DType::I32 => tensor.as_slice::<i32>().map(all),
+        DType::U32 => tensor.as_slice::<u32>().map(all),
+        DType::U16 => tensor.as_slice::<u16>().map(all),
+        DType::U8 => tensor.as_slice::<u8>().map(all),
         other => unreachable!("indices of type {other:?}"),
     };
     found.unwrap_or_else(|| unreachable!("a contiguous tensor"))
