@@ -16,7 +16,7 @@ pub(super) fn available() -> usize {
 /// Sizes the pool of compute threads, `threads` of them or one a core, and runs `program` inside it.
 ///
 /// A parallel region entered from a thread outside the pool costs a wake-up and a sleep; training has thousands
-/// of small ones a second. Inside the pool, a GPT step took 0.8 of the time it takes from outside.
+/// of small ones a second.
 ///
 /// With one thread `program` stays outside: it would fill the pool, and a second thread that asks the pool for
 /// work while `program` waits for that thread would wait forever.
