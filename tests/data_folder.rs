@@ -223,6 +223,23 @@ fn a_file_keeps_its_split_when_others_are_added() {
 }
 
 #[test]
+fn copies_of_a_file_and_a_renamed_file_stay_in_its_split() {
+    let folder = two_classes(100);
+    for i in 0..100 {
+        let name = format!("{}/{i}.png", ["cats", "dogs"][i % 2]);
+        std::fs::copy(folder.path().join(name), folder.path().join(format!("cats/copy {i}.png")))
+            .unwrap();
+    }
+    let all = contents(&open(folder.path()));
+    let split_of = |name: &str| all.iter().find(|(other, ..)| other == name).unwrap().1;
+    assert!((0..100).any(|i| split_of(&format!("cats/copy {i}.png")) != Split::Train));
+    for i in 0..100 {
+        let original = format!("{}/{i}.png", ["cats", "dogs"][i % 2]);
+        assert_eq!(split_of(&original), split_of(&format!("cats/copy {i}.png")));
+    }
+}
+
+#[test]
 fn sets_of_one_two_and_three_images_can_train() {
     for (n, per_split) in [(1, [1, 0, 0]), (2, [1, 1, 0]), (3, [1, 1, 1])] {
         let dataset = open(two_classes(n).path());
@@ -256,6 +273,17 @@ fn a_file_that_vanishes_beyond_the_memory_budget_is_an_error_that_names_it() {
     let message = dataset.pixels(Split::Train, &[3], View::AsIs).unwrap_err().to_string();
     assert!(message.contains(&name) && message.contains("cannot be read"), "{message}");
     dataset.pixels(Split::Train, &[2], View::AsIs).unwrap();
+}
+
+#[test]
+fn a_file_that_changes_beyond_the_memory_budget_is_an_error_that_names_it() {
+    let folder = two_classes(20);
+    let config = DataConfig { memory_budget_mb: 0, ..config(folder.path()) };
+    let dataset = Dataset::open(&config, false).unwrap();
+    let name = dataset.name(Split::Train, 3).to_string();
+    write_image(folder.path(), &name, 999);
+    let message = dataset.pixels(Split::Train, &[3], View::AsIs).unwrap_err().to_string();
+    assert!(message.contains(&name) && message.contains("has changed"), "{message}");
 }
 
 #[test]

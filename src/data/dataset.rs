@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::source::{Item, Source};
+use super::source::{Decoded, Item, Source};
 use super::{DataConfig, Report, Skip, Split, Target, augment, split};
 use crate::error::{Error, Result};
 
@@ -35,6 +35,8 @@ pub struct Dataset {
     source: Source,
     /// Every image of `source.items` one after the other; `None` if they are decoded at every use.
     pixels: Option<Vec<u8>>,
+    /// What each of `source.items` was decoded from.
+    content_keys: Vec<u64>,
     /// For each split, the positions of its images in `source.items`.
     splits: [Vec<usize>; 3],
     report: Report,
@@ -86,28 +88,31 @@ impl Dataset {
         let n_listed = source.items.len() + source.skipped.len();
 
         let (outcomes, mut pixels) = decode_all(&source, config, progress);
-        let sums = keep_readable(&mut source, outcomes, pixels.as_mut(), target.n_bytes());
+        let (sums, content_keys): (Vec<_>, Vec<_>) =
+            keep_readable(&mut source, outcomes, pixels.as_mut(), target.n_bytes())
+                .into_iter()
+                .unzip();
         check_skipped(config, &source.skipped, n_listed, strict)?;
         source.name_classes()?;
         if pixels.is_some() {
             source.packed = None;
         }
 
-        let names: Vec<&str> = source.items.iter().map(|item| item.name.as_str()).collect();
         let published: Vec<bool> = source.items.iter().map(|item| item.published_test).collect();
-        let assigned = split::assign(&names, &published, config.validation, config.test);
+        let assigned = split::assign(&content_keys, &published, config.validation, config.test);
         let splits = Split::ALL.map(|split| {
             (0..assigned.len()).filter(|&i| assigned[i] == split).collect::<Vec<usize>>()
         });
 
         let variance = variance(splits[Split::Train as usize].iter().map(|&i| sums[i]), target);
-        let fingerprint = fingerprint(&source.items, config);
+        let fingerprint = fingerprint(&source.items, &content_keys, config);
         let report = report(&source, &splits, pixels.is_none(), config);
         Ok(Self {
             config: config.clone(),
             target,
             source,
             pixels,
+            content_keys,
             splits,
             report,
             variance,
@@ -167,7 +172,7 @@ impl Dataset {
         self.variance
     }
 
-    /// 16 hexadecimal digits that change when images are added, removed, renamed or resized, or when the
+    /// 16 hexadecimal digits that change when images are added, removed, renamed or altered, or when the
     /// configuration changes their pixels or splits. `path`, `flip`, `crop` and the budget are not part of it.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
@@ -195,13 +200,8 @@ impl Dataset {
             }
             None => {
                 out.par_chunks_exact_mut(n_bytes).zip(indices).try_for_each(|(to, &index)| {
-                    let item = &self.source.items[positions[index]];
-                    let pixels = self.source.decode(item, &self.target).map_err(|reason| {
-                        let message =
-                            format!("{reason} (it could be read when the data set was opened)");
-                        Error::file(&item.name, message)
-                    })?;
-                    to.copy_from_slice(&pixels);
+                    let position = positions[index];
+                    to.copy_from_slice(&self.decode_again(position)?);
                     Ok(())
                 })?
             }
@@ -212,6 +212,20 @@ impl Dataset {
             }
         }
         Ok(out)
+    }
+
+    /// The pixels of `source.items[position]`, which must be what they were when the data set was opened: a
+    /// run that goes on over other images would be another run.
+    fn decode_again(&self, position: usize) -> Result<Vec<u8>> {
+        let item = &self.source.items[position];
+        let decoded = self.source.decode(item, &self.target).map_err(|reason| {
+            let message = format!("{reason} (it could be read when the data set was opened)");
+            Error::file(&item.name, message)
+        })?;
+        if decoded.content_key != self.content_keys[position] {
+            return Err(Error::file(&item.name, "has changed since the data set was opened"));
+        }
+        Ok(decoded.pixels)
     }
 
     fn item(&self, split: Split, index: usize) -> &Item {
@@ -228,7 +242,7 @@ impl std::fmt::Debug for Dataset {
     }
 }
 
-type Outcome = Result<Sums, String>;
+type Outcome = Result<(Sums, u64), String>;
 
 /// Decodes every item once: into one buffer if that fits the budget, for the sums alone if not.
 fn decode_all(
@@ -239,23 +253,24 @@ fn decode_all(
     let (target, n) = (config.target(), source.items.len());
     let (n_bytes, done) = (target.n_bytes(), AtomicUsize::new(0));
     let decode = |item: &Item| {
-        let pixels = source.decode(item, &target);
+        let decoded = source.decode(item, &target);
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, n);
-        pixels
+        decoded
     };
+    let outcome = |decoded: &Decoded| (Sums::of(&decoded.pixels), decoded.content_key);
     let budget = (config.memory_budget_mb as u64).saturating_mul(1 << 20);
     if (n as u64).saturating_mul(n_bytes as u64) > budget {
-        let outcome = |item| decode(item).map(|pixels| Sums::of(&pixels));
-        return (source.items.par_iter().map(outcome).collect(), None);
+        let outcomes = source.items.par_iter().map(|item| decode(item).map(|it| outcome(&it)));
+        return (outcomes.collect(), None);
     }
     let mut pixels = vec![0; n * n_bytes];
     let outcomes = pixels
         .par_chunks_exact_mut(n_bytes)
         .zip(&source.items)
         .map(|(to, item)| {
-            decode(item).map(|pixels| {
-                to.copy_from_slice(&pixels);
-                Sums::of(&pixels)
+            decode(item).map(|decoded| {
+                to.copy_from_slice(&decoded.pixels);
+                outcome(&decoded)
             })
         })
         .collect();
@@ -268,26 +283,26 @@ fn keep_readable(
     outcomes: Vec<Outcome>,
     mut pixels: Option<&mut Vec<u8>>,
     n_bytes: usize,
-) -> Vec<Sums> {
-    let mut sums = Vec::with_capacity(outcomes.len());
+) -> Vec<(Sums, u64)> {
+    let mut kept = Vec::with_capacity(outcomes.len());
     let items = std::mem::take(&mut source.items);
     for (i, (item, outcome)) in items.into_iter().zip(outcomes).enumerate() {
         match outcome {
             Err(reason) => source.skipped.push(Skip::new(item.name, reason)),
-            Ok(sum) => {
+            Ok(outcome) => {
                 if let Some(pixels) = pixels.as_deref_mut() {
-                    pixels.copy_within(i * n_bytes..(i + 1) * n_bytes, sums.len() * n_bytes);
+                    pixels.copy_within(i * n_bytes..(i + 1) * n_bytes, kept.len() * n_bytes);
                 }
                 source.items.push(item);
-                sums.push(sum);
+                kept.push(outcome);
             }
         }
     }
     if let Some(pixels) = pixels {
-        pixels.truncate(sums.len() * n_bytes);
+        pixels.truncate(kept.len() * n_bytes);
     }
     source.skipped.sort_by(|a, b| a.path.cmp(&b.path));
-    sums
+    kept
 }
 
 fn check_skipped(
@@ -330,14 +345,14 @@ fn variance(sums: impl Iterator<Item = Sums>, target: Target) -> f64 {
     scaled as f64 / (n as f64 * n as f64 * 255.0 * 255.0)
 }
 
-fn fingerprint(items: &[Item], config: &DataConfig) -> String {
+fn fingerprint(items: &[Item], content_keys: &[u64], config: &DataConfig) -> String {
     let mut hash = Sha256::new();
     hash.update(format!(
         "vqgen.data.1 {} {} {:?} {} {}\n",
         config.image_size, config.channels, config.background, config.validation, config.test
     ));
-    for item in items {
-        hash.update(format!("{}\0{} {}\n", item.name, item.label, item.stamp));
+    for (item, key) in items.iter().zip(content_keys) {
+        hash.update(format!("{}\0{} {key}\n", item.name, item.label));
     }
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -25,7 +25,6 @@ pub fn is_image_path(path: &Path) -> bool {
 pub(super) struct Found {
     pub(super) name: String,
     pub(super) path: PathBuf,
-    pub(super) size: u64,
 }
 
 /// Every image file below `root`, sorted by name, and what could not be walked.
@@ -37,9 +36,8 @@ pub(super) fn walk(root: &Path) -> (Vec<Found>, Vec<Skip>) {
         match entry {
             Ok(entry) if entry.file_type().is_dir() || !is_image_path(entry.path()) => {}
             Ok(entry) => {
-                let size = entry.metadata().map(|metadata| metadata.len()).unwrap_or(0);
                 let path = entry.into_path();
-                found.push(Found { name: relative_name(root, &path), path, size });
+                found.push(Found { name: relative_name(root, &path), path });
             }
             Err(error) => {
                 let path = error.path().unwrap_or(root);
@@ -67,7 +65,7 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// `path` below `root` with forward slashes on every system: the name that splits and order come from.
+/// `path` below `root` with forward slashes on every system: the name that order and class come from.
 fn relative_name(root: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(root).unwrap_or(path);
     let parts: Vec<_> =

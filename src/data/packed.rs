@@ -40,12 +40,16 @@ pub(super) struct PackedSet {
 }
 
 impl Packed {
-    /// Image `index` as `target` wants it. `index` must be one of the items'.
-    pub(super) fn decode(&self, index: usize, target: &Target) -> Result<Vec<u8>, String> {
+    /// The bytes of image `index`, one of the items'.
+    pub(super) fn raw(&self, index: usize) -> Result<&[u8], String> {
         let length = self.width * self.height * self.channels;
-        let Some(raw) = self.pixels.get(index * length..(index + 1) * length) else {
-            return Err(format!("image {index} lies beyond the end of its file"));
-        };
+        let raw = self.pixels.get(index * length..(index + 1) * length);
+        raw.ok_or_else(|| format!("image {index} lies beyond the end of its file"))
+    }
+
+    /// Image `index` as `target` wants it.
+    pub(super) fn decode(&self, index: usize, target: &Target) -> Result<Vec<u8>, String> {
+        let raw = self.raw(index)?;
         if self.width == target.image_size && self.height == target.image_size {
             return Ok(match (self.channels, target.channels) {
                 (1, 3) => grey_to_rgb(raw),

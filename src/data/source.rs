@@ -7,20 +7,26 @@ use std::path::{Path, PathBuf};
 use super::decode::{decode, read_bounded};
 use super::packed::{Packed, PackedSet};
 use super::report::Skip;
+use super::split::content_key;
 use super::{DataConfig, EMBEDDED_NOTO_EMOJI, Target, cifar, embedded, folder, idx};
 use crate::error::{Error, Result};
 
 /// One image that may be read.
 pub(super) struct Item {
-    /// Relative path, `/` between folders: order, split and class come from it.
+    /// Relative path, `/` between folders: order and class come from it.
     pub(super) name: String,
     pub(super) label: u16,
-    /// Changes when the content does, as far as that can be known cheaply: the size of the file, or a hash
-    /// where the content is in memory anyway.
-    pub(super) stamp: u64,
     /// Whether the image belongs to a published test split.
     pub(super) published_test: bool,
     origin: Origin,
+}
+
+/// An image that was read.
+pub(super) struct Decoded {
+    /// `[image_size, image_size, channels]`.
+    pub(super) pixels: Vec<u8>,
+    /// [`content_key`] of what it was decoded from.
+    pub(super) content_key: u64,
 }
 
 enum Origin {
@@ -76,9 +82,7 @@ impl Source {
     }
 
     fn from_embedded(files: Vec<(String, &'static [u8])>) -> Self {
-        let entries = files
-            .into_iter()
-            .map(|(name, bytes)| (name, bytes.len() as u64, Origin::Embedded(bytes)));
+        let entries = files.into_iter().map(|(name, bytes)| (name, Origin::Embedded(bytes)));
         Self::from_files("embedded", entries, Vec::new())
     }
 
@@ -92,24 +96,17 @@ impl Source {
             );
             return Err(Error::file(root, message));
         }
-        let entries =
-            found.into_iter().map(|found| (found.name, found.size, Origin::File(found.path)));
+        let entries = found.into_iter().map(|found| (found.name, Origin::File(found.path)));
         Ok(Self::from_files("images in a folder", entries, skipped))
     }
 
     fn from_files(
         kind: &'static str,
-        entries: impl Iterator<Item = (String, u64, Origin)>,
+        entries: impl Iterator<Item = (String, Origin)>,
         mut skipped: Vec<Skip>,
     ) -> Self {
         let mut items: Vec<Item> = entries
-            .map(|(name, stamp, origin)| Item {
-                name,
-                label: 0,
-                stamp,
-                published_test: false,
-                origin,
-            })
+            .map(|(name, origin)| Item { name, label: 0, published_test: false, origin })
             .collect();
         if items.iter().any(|item| folder::class_of(&item.name).is_some()) {
             items.retain(|item| {
@@ -125,16 +122,10 @@ impl Source {
     }
 
     fn from_packed(kind: &'static str, set: PackedSet) -> Self {
-        let length = set.images.width * set.images.height * set.images.channels;
-        let items = set
-            .items
-            .into_iter()
-            .zip(set.images.pixels.chunks_exact(length))
-            .enumerate()
-            .map(|(i, (item, pixels))| Item {
+        let items = (set.items.into_iter().enumerate())
+            .map(|(i, item)| Item {
                 name: item.name,
                 label: item.label,
-                stamp: fnv1a(pixels),
                 published_test: item.published_test,
                 origin: Origin::Packed(i),
             })
@@ -150,11 +141,17 @@ impl Source {
     }
 
     /// Image `item` as `target` wants it, or the reason why not.
-    pub(super) fn decode(&self, item: &Item, target: &Target) -> Result<Vec<u8>, String> {
+    pub(super) fn decode(&self, item: &Item, target: &Target) -> Result<Decoded, String> {
+        let of_file = |bytes: &[u8]| {
+            Ok(Decoded { pixels: decode(bytes, target)?, content_key: content_key(bytes) })
+        };
         match (&item.origin, &self.packed) {
-            (Origin::File(path), _) => decode(&read_bounded(path)?, target),
-            (Origin::Embedded(bytes), _) => decode(bytes, target),
-            (Origin::Packed(index), Some(packed)) => packed.decode(*index, target),
+            (Origin::File(path), _) => of_file(&read_bounded(path)?),
+            (Origin::Embedded(bytes), _) => of_file(bytes),
+            (Origin::Packed(index), Some(packed)) => Ok(Decoded {
+                pixels: packed.decode(*index, target)?,
+                content_key: content_key(packed.raw(*index)?),
+            }),
             (Origin::Packed(_), None) => Err("was dropped from memory".to_string()),
         }
     }
@@ -178,11 +175,4 @@ impl Source {
         }
         Ok(())
     }
-}
-
-/// The 64-bit FNV-1a hash (Fowler, Noll and Vo): quick, and enough to notice a change.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -1,15 +1,16 @@
 //! Which images train a model, which watch the training and which are kept for the end. A function of each
-//! image's relative path, so that an image keeps its split when others come, go or are renamed.
+//! image's content, so that an image keeps its split when others come, go or are renamed, and copies of one
+//! file, which scraped folders are full of, never fall into different splits.
 //!
-//! The rule, which is fixed: take the first 8 bytes of the SHA-256 of the relative path (UTF-8, `/` between
-//! folders) as a big-endian number, divided by 2^64. Below `test` is test, below `test + validation` is
-//! validation, the rest is train. Where a test split is published, that is test, and the published training
+//! The rule, which is fixed: take the first 8 bytes of the SHA-256 of the file (of the raw pixels, where one
+//! file holds many images) as a big-endian number, divided by 2^64. Below `test` is test, below
+//! `test + validation` is validation, the rest is train. Where a test split is published, that is test, and the published training
 //! images whose number is in `[test, test + validation)` are validation.
 //!
-//! A set of a few dozen images can leave a split empty. Then the image whose number is nearest moves in:
-//! the largest number into an empty train, after that the smallest of train into an empty validation, then
-//! into an empty test, as long as train keeps one. These are the only images that can change their split
-//! when others are added.
+//! A set of a few dozen images can leave a split empty. Then the image whose number is nearest moves in, with
+//! its copies: the largest number into an empty train, after that the smallest of train into an empty
+//! validation, then into an empty test, as long as train keeps one. These are the only images that can change
+//! their split when others are added.
 
 use std::fmt;
 use std::str::FromStr;
@@ -60,23 +61,27 @@ impl FromStr for Split {
     }
 }
 
-/// The number in `[0, 1)` that places the image called `name`.
-fn place(name: &str) -> f64 {
-    let digest = Sha256::digest(name.as_bytes());
-    let number = digest.iter().take(8).fold(0u64, |number, &byte| number << 8 | u64::from(byte));
-    // The upper 53 bits, which an f64 holds exactly; rounding all 64 could give 1.0.
-    (number >> 11) as f64 / (1u64 << 53) as f64
+/// The first 8 bytes of the SHA-256 of `content`: the key that [`assign`] goes by.
+pub(super) fn content_key(content: &[u8]) -> u64 {
+    let digest = Sha256::digest(content);
+    digest.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// The splits of the images called `names`; `published[i]` is true for those of a published test split.
-/// Cost: one SHA-256 a name.
+/// The number in `[0, 1)` that places an image.
+fn place(content_key: u64) -> f64 {
+    // The upper 53 bits, which an f64 holds exactly; rounding all 64 could give 1.0.
+    (content_key >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The splits of the images with these content keys; `published_test[i]` is true for those of a published
+/// test split.
 pub(super) fn assign(
-    names: &[&str],
+    content_keys: &[u64],
     published_test: &[bool],
     validation: f64,
     test: f64,
 ) -> Vec<Split> {
-    let places: Vec<f64> = names.iter().map(|name| place(name)).collect();
+    let places: Vec<f64> = content_keys.iter().map(|&key| place(key)).collect();
     let has_published = published_test.contains(&true);
     let mut splits: Vec<Split> = places
         .iter()
@@ -89,22 +94,28 @@ pub(super) fn assign(
         })
         .collect();
 
-    let count = |splits: &[Split], split| splits.iter().filter(|&&one| one == split).count();
-    let by_place = |&a: &usize, &b: &usize| places[a].total_cmp(&places[b]);
-    if count(&splits, Split::Train) == 0 {
+    if !splits.contains(&Split::Train) {
         // A published test image never trains a model.
-        let last = (0..splits.len()).filter(|&i| !published_test[i]).max_by(by_place);
-        if let Some(last) = last {
-            splits[last] = Split::Train;
+        let movable = (0..splits.len()).filter(|&i| !published_test[i]);
+        if let Some(last) = movable.map(|i| content_keys[i]).max() {
+            for i in (0..splits.len()).filter(|&i| !published_test[i]) {
+                if content_keys[i] == last {
+                    splits[i] = Split::Train;
+                }
+            }
         }
     }
     for (split, fraction) in [(Split::Validation, validation), (Split::Test, test)] {
-        if fraction > 0.0 && count(&splits, split) == 0 && count(&splits, Split::Train) > 1 {
-            let train = (0..splits.len()).filter(|&i| splits[i] == Split::Train);
-            if let Some(first) = train.min_by(by_place) {
-                splits[first] = split;
-            }
+        if fraction <= 0.0 || splits.contains(&split) {
+            continue;
         }
+        let train = || (0..splits.len()).filter(|&i| splits[i] == Split::Train);
+        let keys = || train().map(|i| content_keys[i]);
+        let Some(first) = keys().min().filter(|first| keys().any(|key| key != *first)) else {
+            continue; // copies of one image are never told apart
+        };
+        let moved: Vec<usize> = train().filter(|&i| content_keys[i] == first).collect();
+        moved.into_iter().for_each(|i| splits[i] = split);
     }
     splits
 }
@@ -114,30 +125,26 @@ pub(super) fn assign(
 mod tests {
     use super::*;
 
-    fn split_names(n: usize) -> Vec<String> {
-        (0..n).map(|i| format!("class {}/{i}.png", i % 7)).collect()
+    fn keys(n: usize) -> Vec<u64> {
+        (0..n).map(|i| content_key(format!("image {i}").as_bytes())).collect()
     }
 
-    fn assign_all(names: &[String], validation: f64, test: f64) -> Vec<Split> {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        assign(&names, &vec![false; names.len()], validation, test)
+    fn assign_all(keys: &[u64], validation: f64, test: f64) -> Vec<Split> {
+        assign(keys, &vec![false; keys.len()], validation, test)
     }
 
     #[test]
-    fn the_place_of_a_name_never_changes() {
+    fn the_place_of_a_content_never_changes() {
         // First 8 bytes of Python's hashlib.sha256(b"cats/1.png").digest(), over 2**64.
-        assert!(
-            (place("cats/1.png") - 0.011905832120588792).abs() < 1e-12,
-            "{}",
-            place("cats/1.png")
-        );
+        let place = place(content_key(b"cats/1.png"));
+        assert!((place - 0.011905832120588792).abs() < 1e-12, "{place}");
     }
 
     #[test]
     fn fractions_are_met_and_an_image_keeps_its_split_when_others_are_added() {
-        let names = split_names(4000);
-        let all = assign_all(&names, 0.1, 0.2);
-        let half = assign_all(&names[..2000], 0.1, 0.2);
+        let keys = keys(4000);
+        let all = assign_all(&keys, 0.1, 0.2);
+        let half = assign_all(&keys[..2000], 0.1, 0.2);
         assert_eq!(all[..2000], half);
         let share = |split| all.iter().filter(|&&s| s == split).count() as f64 / 4000.0;
         assert!((share(Split::Validation) - 0.1).abs() < 0.02);
@@ -146,8 +153,8 @@ mod tests {
 
     #[test]
     fn raising_a_fraction_of_validation_takes_images_from_train_alone() {
-        let names = split_names(1000);
-        let (before, after) = (assign_all(&names, 0.1, 0.1), assign_all(&names, 0.2, 0.1));
+        let keys = keys(1000);
+        let (before, after) = (assign_all(&keys, 0.1, 0.1), assign_all(&keys, 0.2, 0.1));
         for (before, after) in before.into_iter().zip(after) {
             assert!(before == after || (before, after) == (Split::Train, Split::Validation));
         }
@@ -156,22 +163,21 @@ mod tests {
     #[test]
     fn a_tiny_set_can_always_train_and_fills_validation_first() {
         for n in 1..40 {
-            let splits = assign_all(&split_names(n), 0.05, 0.05);
+            let splits = assign_all(&keys(n), 0.05, 0.05);
             let count = |split| splits.iter().filter(|&&s| s == split).count();
             assert!(count(Split::Train) >= 1, "{n}");
             assert!(n < 2 || count(Split::Validation) + count(Split::Test) >= 1, "{n}");
             assert!(n < 3 || (count(Split::Validation) >= 1 && count(Split::Test) >= 1), "{n}");
         }
-        let none = assign_all(&split_names(20), 0.0, 0.0);
+        let none = assign_all(&keys(20), 0.0, 0.0);
         assert!(none.iter().all(|&split| split == Split::Train));
     }
 
     #[test]
     fn a_published_test_split_stays_and_validation_comes_from_train() {
-        let names = split_names(1000);
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let keys = keys(1000);
         let published: Vec<bool> = (0..1000).map(|i| i >= 800).collect();
-        let splits = assign(&names, &published, 0.1, 0.1);
+        let splits = assign(&keys, &published, 0.1, 0.1);
         for (i, split) in splits.iter().enumerate() {
             assert_eq!(*split == Split::Test, i >= 800);
         }
