@@ -119,7 +119,7 @@ impl Default for VqvaeSection {
             kmeans_init: true,
             restart_after: 20,
             loss: ReconstructionLoss::Mse,
-            steps: 1600,
+            steps: 2400,
             batch_size: 32,
             learning_rate: 1.5e-3,
             weight_decay: 0.0,

@@ -37,14 +37,15 @@ pub struct Quantized {
 }
 
 impl Codebook {
-    /// Uniform in `±sqrt(3 / code_dim)`, sonnet's variance scaling: wide enough that the first latents are
-    /// shared out among many codes. Normal where codes are normalised, so that directions are spread evenly.
+    /// Uniform in `±1 / codebook_size`, as in the paper's first code: all codes start near each other, and
+    /// the latents pull them apart one after the other; a wider start leaves more of them behind. Normal
+    /// where codes are normalised, so that directions are spread evenly.
     pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
         let shape = [config.codebook_size, config.code_dim];
         let weight = if config.normalize_codes {
             init.normal(shape, 1.0)
         } else {
-            init.uniform(shape, (3.0 / config.code_dim as f32).sqrt())
+            init.uniform(shape, 1.0 / config.codebook_size as f32)
         };
         Self { weight, normalize: config.normalize_codes }
     }
