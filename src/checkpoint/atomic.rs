@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use crate::error::{Error, Result};
 
 /// Temporary files are hidden and end in this, so that [`remove_leftovers`] can tell them.
@@ -31,15 +33,57 @@ pub fn write_with(
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
     let path = path.as_ref();
+    let cannot = |e| Error::io("write", path, e);
     let folder = folder_of(path)?;
-    replace(path, &folder, fill).map_err(|e| Error::io("write", path, e))
+    let temporary = fill_temporary(&folder, fill).map_err(cannot)?;
+    temporary.persist(path).map_err(|e| cannot(e.error))?;
+    sync_folder(&folder).map_err(cannot)
 }
 
-fn replace(
-    path: &Path,
+/// Replaces the file `path` by what `fill` writes and keeps the one before as `before`, in the same folder. The
+/// new file must pass `check` first; otherwise both stay as they were. After a crash at any moment, `path` or
+/// `before` is a whole file that passed its check, if there was one.
+pub fn write_keeping(
+    path: impl AsRef<Path>,
+    before: impl AsRef<Path>,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    check: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
+    let cannot = |e| Error::io("write", path, e);
+    let folder = folder_of(path)?;
+    let temporary = fill_temporary(&folder, fill).map_err(cannot)?;
+    check(temporary.path())?;
+    if path.exists() {
+        keep_as(path, before.as_ref(), &folder).map_err(cannot)?;
+    }
+    temporary.persist(path).map_err(|e| cannot(e.error))?;
+    sync_folder(&folder).map_err(cannot)
+}
+
+/// Gives the file `path` the name `before` too, in place of what has it.
+fn keep_as(path: &Path, before: &Path, folder: &Path) -> io::Result<()> {
+    let link = folder.join(format!(".before{TEMPORARY_SUFFIX}"));
+    let remove_link = || match fs::remove_file(&link) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    };
+    remove_link()?;
+    // A second name, so that there is a file at `path` at every moment. Some file systems have no such thing; there
+    // it is missing for the moment between two renames.
+    if fs::hard_link(path, &link).is_err() {
+        return fs::rename(path, before);
+    }
+    fs::rename(&link, before)?;
+    // A rename onto a name of the same file does nothing, which is so after a crash right here.
+    remove_link()
+}
+
+/// A temporary file in `folder` with everything that `fill` writes safely on the disk.
+fn fill_temporary(
     folder: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".").suffix(TEMPORARY_SUFFIX);
     // The crate's default is readable by the owner alone; a result should follow the umask as any other file.
@@ -51,8 +95,7 @@ fn replace(
     file.flush()?;
     drop(file);
     temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|e| e.error)?;
-    sync_folder(folder)
+    Ok(temporary)
 }
 
 /// Makes the renames in `folder` survive a power cut. Windows has no such call and does not need it.
@@ -128,6 +171,32 @@ mod tests {
         assert!(error.to_string().contains("no space left"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_fails_its_check_replaces_nothing_and_a_good_one_keeps_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, before) = (folder.path().join("new"), folder.path().join("old"));
+        for text in ["1", "2", "3"] {
+            let check = |path: &Path| {
+                assert_eq!(fs::read_to_string(path).unwrap(), text, "it is checked as it will be");
+                Ok(())
+            };
+            write_keeping(&path, &before, |file| file.write_all(text.as_bytes()), check).unwrap();
+        }
+        let refuse = |_: &Path| Err(Error::invalid("it is unreadable"));
+        assert!(write_keeping(&path, &before, |file| file.write_all(b"4"), refuse).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3");
+        assert_eq!(fs::read_to_string(&before).unwrap(), "2");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+
+        // A crash after the second name was given leaves both names on one file.
+        fs::remove_file(&before).unwrap();
+        fs::hard_link(&path, &before).unwrap();
+        write_keeping(&path, &before, |file| file.write_all(b"4"), |_| Ok(())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "4");
+        assert_eq!(fs::read_to_string(&before).unwrap(), "3");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

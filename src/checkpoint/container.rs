@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 mod writer;
 
-pub(super) use writer::{Entry, write};
+pub(super) use writer::{Entry, draft, write};
 
 /// Metadata key of the format's name and version.
 const FORMAT: &str = "format";

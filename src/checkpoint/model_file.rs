@@ -148,6 +148,18 @@ impl ModelFile {
             .map_err(|e| Error::file(&self.source, format!("{CONFIG} in the metadata: {e}")))
     }
 
+    /// Which model it holds.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether both would be written as the same file.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.fingerprint == other.fingerprint
+            && self.metadata == other.metadata
+    }
+
     /// 16 hexadecimal digits that stand for configuration and weights.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint

@@ -8,16 +8,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use burn::module::Module;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::atomic;
 use super::container::{self, Container, Entry};
 use super::named_tensor::NamedTensor;
 use super::parameters;
-use super::run_dir::Stage;
+use super::run_dir::{RunDir, Stage};
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "vqgen.resume.1";
@@ -111,14 +113,72 @@ impl ResumeState {
         }
     }
 
+    /// Takes out the one tensor of this name.
+    pub fn take_one(&mut self, name: &str) -> Result<NamedTensor> {
+        let tensor = self.tensors.remove(name);
+        tensor.ok_or_else(|| Error::file(&self.source, format!("has no tensor {name}")))
+    }
+
+    /// The file it was read from.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Makes it the newest checkpoint of the run and returns its path. The one that was the newest is kept as
+    /// the one before, and stays the newest until the new file was read back and found whole.
+    pub fn publish(&self, run: &RunDir) -> Result<PathBuf> {
+        let (path, before) = (run.resume_path(self.stage), run.previous_resume_path(self.stage));
+        let draft = container::draft(&path, FORMAT, self.metadata(), self.entries())?;
+        let check = |written: &Path| Container::read(written, FORMAT).map(|_| ());
+        atomic::write_keeping(&path, before, |file| draft.write_to(file), check)?;
+        Ok(path)
+    }
+
+    /// The newest checkpoint of the run that is whole. A damaged newest one is set aside and the one before
+    /// taken, which the second value tells.
+    ///
+    /// # Errors
+    /// None of the two can be used.
+    pub fn latest(run: &RunDir, stage: Stage) -> Result<(Self, Option<String>)> {
+        let (path, before) = (run.resume_path(stage), run.previous_resume_path(stage));
+        let found = Self::load(&path, stage);
+        let reason = match found {
+            Ok(state) => return Ok((state, None)),
+            // The system refuses what may be whole: nothing may be set aside.
+            Err(Error::Io { ref source, .. }) if source.kind() != io::ErrorKind::NotFound => {
+                return found.map(|state| (state, None));
+            }
+            Err(reason) => reason,
+        };
+        if !before.exists() {
+            return Err(reason);
+        }
+        let state = Self::load(&before, stage)?;
+        let mut told =
+            format!("{reason}; going on from the checkpoint before, {}", before.display());
+        if path.exists() {
+            // Under its own name it would take the place of the good one at the next checkpoint.
+            let aside = path.with_extension("damaged");
+            fs::rename(&path, &aside).map_err(|e| Error::io("rename", &path, e))?;
+            told.push_str(&format!("; the damaged one is now {}", aside.display()));
+        }
+        Ok((state, Some(told)))
+    }
+
     /// Writes the file whole, with a checksum over all of it. The folder must exist.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let metadata = BTreeMap::from([
+        container::write(path.as_ref(), FORMAT, self.metadata(), self.entries())
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
             (STAGE.to_owned(), self.stage.name().to_owned()),
             (COUNTERS.to_owned(), self.counters.to_string()),
-        ]);
-        let entries = self.tensors.values().map(Entry::from).collect();
-        container::write(path.as_ref(), FORMAT, metadata, entries)
+        ])
+    }
+
+    fn entries(&self) -> Vec<Entry<'_>> {
+        self.tensors.values().map(Entry::from).collect()
     }
 
     /// Reads a state of `stage` and verifies its checksum and that every value is finite.
@@ -209,6 +269,41 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         ResumeState::load(&path, Stage::Vqvae).unwrap().save(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_damaged_newest_checkpoint_is_set_aside_for_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::new(folder.path().join("run"));
+        run.create().unwrap();
+        let missing = ResumeState::latest(&run, Stage::Vqvae).unwrap_err().to_string();
+        assert!(missing.contains("vqvae.safetensors"), "{missing}");
+        let numbered = |n: u64| ResumeState::new(Stage::Vqvae, &n).unwrap();
+        let latest = || {
+            let (state, told) = ResumeState::latest(&run, Stage::Vqvae).unwrap();
+            (state.counters::<u64>().unwrap(), told)
+        };
+        for n in 1..=3 {
+            numbered(n).publish(&run).unwrap();
+            assert_eq!(latest(), (n, None));
+        }
+        let path = run.resume_path(Stage::Vqvae);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let (n, told) = latest();
+        let told = told.unwrap();
+        assert_eq!(n, 2);
+        assert!(told.contains("going on from the checkpoint before"), "{told}");
+        assert!(!path.exists() && path.with_extension("damaged").exists());
+
+        // A crash between the two renames leaves no newest one.
+        assert_eq!(latest().0, 2);
+        numbered(4).publish(&run).unwrap();
+        fs::write(&path, "x").unwrap();
+        assert_eq!(latest().0, 2, "the good one before was not replaced by the damaged one");
+
+        fs::write(run.previous_resume_path(Stage::Vqvae), "x").unwrap();
+        assert!(ResumeState::latest(&run, Stage::Vqvae).is_err());
     }
 
     #[test]

@@ -73,19 +73,34 @@ impl RunDir {
         self.0.join("metrics.jsonl")
     }
 
+    /// The file whose lock a process holds that writes into the run.
+    pub fn lock_path(&self) -> PathBuf {
+        self.0.join(".lock")
+    }
+
     /// The folder with what resuming needs.
     pub fn resume_dir(&self) -> PathBuf {
         self.0.join("resume")
     }
 
-    /// The last state of a stage.
+    /// The newest checkpoint of a stage.
     pub fn resume_path(&self, stage: Stage) -> PathBuf {
         self.resume_dir().join(format!("{}.safetensors", stage.name()))
     }
 
-    /// Whether the stage has begun in this folder: it has a model or a state.
+    /// The checkpoint before the newest one.
+    pub fn previous_resume_path(&self, stage: Stage) -> PathBuf {
+        self.resume_dir().join(format!("{}.previous.safetensors", stage.name()))
+    }
+
+    /// Whether there is a checkpoint to go on from.
+    pub fn has_checkpoint(&self, stage: Stage) -> bool {
+        self.resume_path(stage).exists() || self.previous_resume_path(stage).exists()
+    }
+
+    /// Whether the stage has begun in this folder: it has a model or a checkpoint.
     pub fn has_stage(&self, stage: Stage) -> bool {
-        self.model_path(stage).exists() || self.resume_path(stage).exists()
+        self.model_path(stage).exists() || self.has_checkpoint(stage)
     }
 
     /// Writes the resolved recipe.

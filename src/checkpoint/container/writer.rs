@@ -1,6 +1,7 @@
 //! Writing a [`super::Container`]: the same arguments give the same bytes.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -28,13 +29,40 @@ impl<'a> From<&'a NamedTensor> for Entry<'a> {
     }
 }
 
+/// A file in the making: the header, and the tensors behind it in their order.
+pub(in crate::checkpoint) struct Draft<'a> {
+    header: String,
+    entries: Vec<Entry<'a>>,
+}
+
+impl Draft<'_> {
+    /// Hands everything to `file`.
+    pub(in crate::checkpoint) fn write_to(&self, file: &mut dyn Write) -> io::Result<()> {
+        file.write_all(&(self.header.len() as u64).to_le_bytes())?;
+        file.write_all(self.header.as_bytes())?;
+        let mut entries = self.entries.iter();
+        entries.try_for_each(|e| e.values.for_each_piece(|bytes| file.write_all(bytes)))
+    }
+}
+
 /// Writes a file of `format` whole, with its checksum. The same arguments give the same bytes.
 pub(in crate::checkpoint) fn write(
     path: &Path,
     format: &str,
-    mut metadata: BTreeMap<String, String>,
-    mut entries: Vec<Entry<'_>>,
+    metadata: BTreeMap<String, String>,
+    entries: Vec<Entry<'_>>,
 ) -> Result<()> {
+    let draft = draft(path, format, metadata, entries)?;
+    atomic::write_with(path, |file| draft.write_to(file))
+}
+
+/// Lays out a file of `format` with its checksum; `path` is for messages.
+pub(in crate::checkpoint) fn draft<'a>(
+    path: &Path,
+    format: &str,
+    mut metadata: BTreeMap<String, String>,
+    mut entries: Vec<Entry<'a>>,
+) -> Result<Draft<'a>> {
     metadata.remove(CHECKSUM);
     metadata.insert(FORMAT.to_owned(), format.to_owned());
     entries.sort_by(|a, b| a.name.cmp(b.name));
@@ -63,12 +91,7 @@ pub(in crate::checkpoint) fn write(
     metadata.insert(CHECKSUM.to_owned(), digest.checksum());
     // Wide types first, as the format asks, so that every tensor is aligned; the sort is stable.
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.values.width()));
-    let header = header(&metadata, &entries);
-    atomic::write_with(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        entries.iter().try_for_each(|e| e.values.for_each_piece(|bytes| file.write_all(bytes)))
-    })
+    Ok(Draft { header: header(&metadata, &entries), entries })
 }
 
 fn header(metadata: &BTreeMap<String, String>, entries: &[Entry<'_>]) -> String {
