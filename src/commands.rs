@@ -5,6 +5,7 @@
 
 mod context;
 mod dirs;
+mod interrupt;
 mod session;
 mod stages;
 
@@ -33,10 +34,11 @@ use crate::error::Error;
 /// What a command's `run` returns.
 pub type Outcome = anyhow::Result<()>;
 
-/// The exit code of a failure: 130 when the user stopped it, 1 otherwise.
+/// The exit code of a failure: 128 and the signal that asked it to stop (130 for Ctrl-C, 143 for a polite kill),
+/// 1 otherwise.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
-        Some(Error::Interrupted(_)) => 130,
+        Some(Error::Interrupted(_)) => interrupt::exit_code(),
         _ => 1,
     }
 }

@@ -1,13 +1,13 @@
 //! The process as the commands see it: which device, how loud, and whether the user wants it to stop.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
-use std::process;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
+use super::interrupt;
 use crate::device::{self, Device, DeviceSpec};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -26,19 +26,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Makes Ctrl-C (and a polite kill) set [`Session::stop`]; the second one exits at once. Once a process.
+    /// Makes Ctrl-C (and a polite kill) set [`Session::stop`]; the second one exits at once. Once a process, before
+    /// any other thread is started.
     pub fn catch_interrupts(&self) -> anyhow::Result<()> {
-        let stop = Arc::clone(&self.stop);
-        ctrlc::set_handler(move || {
-            if stop.swap(true, Ordering::SeqCst) {
-                process::exit(130);
-            }
-            // On a terminal the cursor stands at the end of a bar, or behind the echoed ^C.
-            let fresh_line = if io::stderr().is_terminal() { "\n" } else { "" };
-            let message = "stopping after this step; again to stop at once";
-            let _ = writeln!(io::stderr(), "{fresh_line}{message}");
-        })
-        .context("cannot handle Ctrl-C")
+        interrupt::catch(Arc::clone(&self.stop))
     }
 
     /// Runs `program` among `threads` compute threads, one a core by default. Once a process.
