@@ -8,12 +8,14 @@
 mod cuda;
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod memory;
 #[cfg(any(feature = "wgpu", feature = "cuda", test))]
 mod quiet;
 mod spec;
 mod threads;
 
 pub use burn::tensor::Device;
+pub use memory::available_memory;
 pub use spec::DeviceSpec;
 pub use threads::{MOST_THREADS, in_pool};
 
@@ -114,6 +116,11 @@ pub fn open(spec: DeviceSpec) -> Result<Opened> {
     });
     let description = format!("{} ({}, {})", listed.name, listed.kind.label(), listed.api);
     Ok(Opened { device, spec: listed.spec, description, note })
+}
+
+/// Whether `device` is the CPU device, where reading a value back waits for nothing.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
 }
 
 /// The device of [`list`] that `spec` means.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::training::event::Event;
+use crate::training::event::{Event, Preflight};
 
 /// Redraws a second: enough to look alive, little enough to cost nothing over a slow connection.
 const REDRAWS_A_SECOND: u8 = 10;
@@ -56,8 +56,11 @@ impl Progress {
     /// Draws one event.
     pub fn handle(&mut self, event: &Event) {
         match event {
-            Event::Started { stage, name, step, steps, parameters } => {
-                self.start(stage, name, *step, *steps, *parameters);
+            Event::Started { stage, name, step, steps, training } => {
+                self.start(stage, name, *step, *steps, training.as_ref());
+            }
+            Event::Paced { seconds } => {
+                self.tell(&format!("about {} to go", duration(*seconds)));
             }
             Event::Stepped { step } => {
                 if let View::Bar(Some(bar)) = &self.view {
@@ -91,19 +94,23 @@ impl Progress {
         name: &str,
         step: usize,
         steps: usize,
-        parameters: usize,
+        training: Option<&Preflight>,
     ) {
         self.stage = stage;
         self.steps = steps;
         self.begun = (Instant::now(), step);
         let mut line = name.to_owned();
-        if parameters > 0 {
-            let _ = write!(line, ": {} weights", count(parameters));
+        if let Some(Preflight { parameters, memory, .. }) = training {
+            let parameters = count(*parameters);
+            let _ = write!(line, ": {parameters} weights, about {} of memory", bytes(*memory));
         }
         if step > 0 {
             let _ = write!(line, ", going on after step {step} of {steps}");
         } else {
             let _ = write!(line, ", {steps} steps");
+        }
+        if let Some(Preflight { steps_per_epoch, .. }) = training {
+            let _ = write!(line, ", {} an epoch", number(steps_per_epoch.ceil()));
         }
         self.tell(&line);
         if let View::Bar(bar) = &mut self.view {
@@ -248,6 +255,16 @@ fn count(n: usize) -> String {
     text
 }
 
+/// A size as `430 MB` or `3.5 GB`.
+fn bytes(n: u64) -> String {
+    let megabytes = n as f64 / 1e6;
+    if megabytes < 1000.0 {
+        format!("{megabytes:.0} MB")
+    } else {
+        format!("{:.1} GB", megabytes / 1e3)
+    }
+}
+
 /// `42 s`, `3 min 10 s`, `2 h 5 min`.
 fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
@@ -295,9 +312,14 @@ mod tests {
                 name: "quickstart".to_owned(),
                 step: 0,
                 steps: 100,
-                parameters: 1_234_567,
+                training: Some(Preflight {
+                    parameters: 1_234_567,
+                    memory: 3_456_000_000,
+                    steps_per_epoch: 53.2,
+                }),
             },
             Event::Stepped { step: 1 },
+            Event::Paced { seconds: 95.0 },
             Event::Logged {
                 step: 50,
                 steps: 100,
@@ -314,7 +336,12 @@ mod tests {
     fn a_pipe_gets_one_line_an_event_and_none_a_step() {
         let text = drawn(false, &training());
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "vqvae  quickstart: 1.2 million weights, 100 steps");
+        assert_eq!(
+            lines[0],
+            "vqvae  quickstart: 1.2 million weights, about 3.5 GB of memory, 100 steps, 54 an epoch"
+        );
+        assert_eq!(lines[1], "vqvae  about 1 min 35 s to go");
+        let lines = &lines[1..];
         assert!(lines[1].starts_with("vqvae  step 50/100  loss 0.08123  images/s 740.4  eta "));
         assert_eq!(lines[2], "vqvae  validation at step 100  mse 0.5000  best so far");
         assert_eq!(lines[3], "warning: the codebook collapses");

@@ -8,13 +8,16 @@ mod schedule;
 pub mod event;
 mod interval;
 mod job;
+mod non_finite;
+mod stage_loop;
 mod state;
 
 pub mod prior;
 pub mod vqvae;
 
 pub use adamw::{AdamW, AdamWConfig, Moments};
-pub use event::Event;
+pub use event::{Event, Preflight};
 pub use gradients::NamedGradients;
 pub use job::{Begin, Job, Outcome};
+pub use non_finite::NonFinite;
 pub use schedule::LearningRate;

@@ -83,7 +83,7 @@ fn score(
     let mut progress = context.session.progress();
     let steps = dataset.len(split);
     let name = context.run.name.clone();
-    progress.handle(&Event::Started { stage: "eval", name, step: 0, steps, parameters: 0 });
+    progress.handle(&Event::Started { stage: "eval", name, step: 0, steps, training: None });
     let begun = Instant::now();
     let scores =
         score_tokenizer(tokenizer, dataset, split, ENCODE_BATCH, true, device, &mut |step| {

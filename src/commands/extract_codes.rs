@@ -25,5 +25,6 @@ impl Args {
 pub fn run(_args: &Args, context: &Context) -> Outcome {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
+    let _lock = context.lock("extract-codes")?;
     context.encode_dataset(&dataset, &device)
 }

@@ -9,6 +9,7 @@ use crate::training::Begin;
 pub fn run(context: &Context) -> Outcome {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
+    let _lock = context.lock("run")?;
     context.train_tokenizer(&dataset, &device, Begin::Either)?;
     if !has_codes(context) {
         context.encode_dataset(&dataset, &device)?;

@@ -214,7 +214,7 @@ fn draw(
     let given = requests.first().map_or(0, |request| request.prompt.len());
     let steps = requests.len() * (gpt.config().n_codes() - given);
     let name = context.run.name.clone();
-    progress.handle(&Event::Started { stage: "sample", name, step: 0, steps, parameters: 0 });
+    progress.handle(&Event::Started { stage: "sample", name, step: 0, steps, training: None });
     let begun = Instant::now();
     let seed = context.recipe.seed;
     let codes = generate(&mut PriorCodes::new(gpt), requests, config, seed, &mut |step, _| {

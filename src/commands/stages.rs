@@ -9,8 +9,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::Context;
 use crate::checkpoint::{
-    Codes, Kind, ModelFile, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, Stage, VIEW_FLIPPED,
-    VIEW_PLAIN, atomic, check_codes,
+    Codes, Kind, ModelFile, RunLock, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, Stage,
+    VIEW_FLIPPED, VIEW_PLAIN, atomic, check_codes,
 };
 use crate::data::{Batch, Dataset, Layout, Picture, Split, Tiles, View, grid, pair_rows};
 use crate::device::Device;
@@ -71,14 +71,13 @@ impl Context {
         Ok(LoadedPrior { model, file, classes })
     }
 
-    /// Stage 1.
+    /// Stage 1. The run must be locked.
     pub(super) fn train_tokenizer(
         &self,
         dataset: &Arc<Dataset>,
         device: &Device,
         begin: Begin,
     ) -> anyhow::Result<()> {
-        self.save_recipe(Stage::Vqvae, begin)?;
         let mut progress = self.session.progress();
         let previews = self.run.reconstructions.join("training");
         let mut failed = None;
@@ -105,7 +104,7 @@ impl Context {
         Ok(())
     }
 
-    /// Every image of every split becomes codes.
+    /// Every image of every split becomes codes. The run must be locked.
     pub(super) fn encode_dataset(&self, dataset: &Dataset, device: &Device) -> anyhow::Result<()> {
         let tokenizer = self.load_tokenizer(device)?;
         self.check_images_fit(dataset, tokenizer.model.config())?;
@@ -117,14 +116,13 @@ impl Context {
         Ok(())
     }
 
-    /// Stage 2.
+    /// Stage 2. The run must be locked.
     pub(super) fn train_prior(&self, device: &Device, begin: Begin) -> anyhow::Result<()> {
         let tokenizer = ModelFile::load(self.run.dir.model_path(Stage::Vqvae), Kind::Tokenizer)
             .with_context(|| missing(&self.run.dir.model_path(Stage::Vqvae)))?;
         let path = self.run.dir.codes_path();
         let codes = Codes::load(&path).with_context(|| missing(&path))?;
         check_codes("train a prior", &codes, &path, &tokenizer)?;
-        self.save_recipe(Stage::Prior, begin)?;
         let mut progress = self.session.progress();
         let mut emit = |event: Event| progress.handle(&event);
         let stop = &self.session.stop;
@@ -155,13 +153,9 @@ impl Context {
         Ok(())
     }
 
-    /// Writes the resolved recipe into the run folder, unless the stage is to be refused there.
-    fn save_recipe(&self, stage: Stage, begin: Begin) -> anyhow::Result<()> {
-        if begin == Begin::Fresh && self.run.dir.has_stage(stage) {
-            return Ok(()); // the stage refuses, and the recipe of the run must stay
-        }
-        self.run.dir.create()?;
-        Ok(self.run.dir.save_recipe(&self.recipe)?)
+    /// Closes the run folder to other processes while this one writes into it as `command`.
+    pub(super) fn lock(&self, command: &str) -> anyhow::Result<RunLock> {
+        Ok(RunLock::take(&self.run.dir, command)?)
     }
 }
 
@@ -208,7 +202,7 @@ fn encode(
     let n_images: usize = Split::ALL.iter().map(|split| dataset.len(*split)).sum();
     let steps = n_images * views.len();
     let name = dataset.config().path.clone();
-    progress.handle(&Event::Started { stage: "codes", name, step: 0, steps, parameters: 0 });
+    progress.handle(&Event::Started { stage: "codes", name, step: 0, steps, training: None });
     let begun = std::time::Instant::now();
     let mut done = 0;
     for (view, view_id) in views {

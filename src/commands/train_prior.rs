@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 
 use super::{Context, Outcome};
+use crate::checkpoint::Stage;
 use crate::recipe::Override;
 use crate::training::Begin;
 
@@ -27,7 +28,9 @@ impl Args {
 
 /// Trains the prior of the run on its code file.
 pub fn run(args: &Args, context: &Context) -> Outcome {
-    let device = context.session.open_device()?;
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
+    begin.resumes(&context.run.dir, Stage::Prior)?;
+    let device = context.session.open_device()?;
+    let _lock = context.lock("train-prior")?;
     context.train_prior(&device, begin)
 }

@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 
 use super::{Context, Outcome};
+use crate::checkpoint::Stage;
 use crate::recipe::Override;
 use crate::training::Begin;
 
@@ -27,8 +28,10 @@ impl Args {
 
 /// Trains the tokenizer of the run.
 pub fn run(args: &Args, context: &Context) -> Outcome {
+    let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
+    begin.resumes(&context.run.dir, Stage::Vqvae)?;
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
-    let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
+    let _lock = context.lock("train-vqvae")?;
     context.train_tokenizer(&dataset, &device, begin)
 }

@@ -69,6 +69,8 @@ pub struct PriorSection {
     pub gradient_clip: f64,
     /// Validations without a better loss before training stops; 0 never stops early.
     pub patience: usize,
+    /// Steps with a loss or gradient that is not finite that are passed over; the next one ends the training.
+    pub skip_non_finite: usize,
     /// Which views of the images become sequences: `none` or `flip`.
     pub views: Views,
     /// Steps between two lines of the log.
@@ -100,6 +102,7 @@ impl Default for PriorSection {
             warmup_steps: 100,
             gradient_clip: 1.0,
             patience: 5,
+            skip_non_finite: 0,
             views: Views::Flip,
             log_every: 50,
             validate_every: 100,
@@ -162,6 +165,7 @@ impl PriorSection {
         limits::within("prior.weight_decay", self.weight_decay, 0.0, 10.0)?;
         limits::within("prior.warmup_steps", self.warmup_steps, 0, MOST_STEPS)?;
         limits::within("prior.gradient_clip", self.gradient_clip, 0.0, 1e6)?;
+        limits::within("prior.skip_non_finite", self.skip_non_finite, 0, MOST_STEPS)?;
         limits::within("prior.log_every", self.log_every, 1, MOST_STEPS)?;
         limits::within("prior.validate_every", self.validate_every, 1, MOST_STEPS)?;
         limits::within("prior.checkpoint_every", self.checkpoint_every, 1, MOST_STEPS)

@@ -91,6 +91,8 @@ pub struct VqvaeSection {
     pub schedule: Schedule,
     /// The largest global norm of the gradient; 0 does not clip.
     pub gradient_clip: f64,
+    /// Steps with a loss or gradient that is not finite that are passed over; the next one ends the training.
+    pub skip_non_finite: usize,
     /// Steps between two lines of the log.
     pub log_every: usize,
     /// Steps between two validations.
@@ -126,6 +128,7 @@ impl Default for VqvaeSection {
             warmup_steps: 50,
             schedule: Schedule::Cosine,
             gradient_clip: 1.0,
+            skip_non_finite: 0,
             log_every: 50,
             validate_every: 250,
             checkpoint_every: 500,
@@ -206,6 +209,7 @@ impl VqvaeSection {
         limits::within("vqvae.weight_decay", self.weight_decay, 0.0, 10.0)?;
         limits::within("vqvae.warmup_steps", self.warmup_steps, 0, MOST_STEPS)?;
         limits::within("vqvae.gradient_clip", self.gradient_clip, 0.0, 1e6)?;
+        limits::within("vqvae.skip_non_finite", self.skip_non_finite, 0, MOST_STEPS)?;
         limits::within("vqvae.log_every", self.log_every, 1, MOST_STEPS)?;
         limits::within("vqvae.validate_every", self.validate_every, 1, MOST_STEPS)?;
         limits::within("vqvae.checkpoint_every", self.checkpoint_every, 1, MOST_STEPS)

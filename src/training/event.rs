@@ -2,6 +2,17 @@
 
 use std::path::PathBuf;
 
+/// What is known of a training before it begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preflight {
+    /// Trained weights.
+    pub parameters: usize,
+    /// Bytes of memory that the training takes at its peak, estimated.
+    pub memory: u64,
+    /// Steps that see every training image once.
+    pub steps_per_epoch: f64,
+}
+
 /// One thing that happened in a long piece of work. Steps are counted from 1; `step` is the last one finished.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -15,8 +26,13 @@ pub enum Event {
         step: usize,
         /// Steps in all.
         steps: usize,
-        /// Trained weights; 0 where nothing is trained.
-        parameters: usize,
+        /// What is known of a training before it begins.
+        training: Option<Preflight>,
+    },
+    /// A few steps have shown how long the rest will take.
+    Paced {
+        /// Until the last step.
+        seconds: f64,
     },
     /// A step is finished. Emitted for every step, so it carries nothing that costs a read-back.
     Stepped {

@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor};
 
 /// Running sums of a step's numbers.
 #[derive(Debug)]
-pub(super) struct Interval<const N: usize> {
-    /// `[N]`.
+pub(super) struct Interval {
+    /// `[terms]`.
     pub(super) sums: Tensor<1>,
     /// Steps in the sums.
     pub(super) steps: u64,
@@ -16,9 +16,9 @@ pub(super) struct Interval<const N: usize> {
     timed_steps: u64,
 }
 
-impl<const N: usize> Interval<N> {
-    pub(super) fn new(device: &Device) -> Self {
-        Self { sums: Tensor::zeros([N], device), steps: 0, begun: Instant::now(), timed_steps: 0 }
+impl Interval {
+    pub(super) fn new(n_terms: usize, device: &Device) -> Self {
+        Self::restored(Tensor::zeros([n_terms], device), 0)
     }
 
     /// Goes on from saved sums; the time before is not known.
@@ -26,23 +26,25 @@ impl<const N: usize> Interval<N> {
         Self { sums, steps, begun: Instant::now(), timed_steps: 0 }
     }
 
-    /// Adds the numbers of a step, `[1]` each.
-    pub(super) fn add(&mut self, numbers: [Tensor<1>; N]) {
-        self.sums = self.sums.clone() + Tensor::cat(numbers.to_vec(), 0);
+    /// Adds the numbers of a step, `[terms]`.
+    pub(super) fn add(&mut self, numbers: Tensor<1>) {
+        self.sums = self.sums.clone() + numbers;
         self.steps += 1;
         self.timed_steps += 1;
     }
 
-    /// The means and the steps a second, and starts over. Reads the device.
-    pub(super) fn finish(&mut self, device: &Device) -> ([f64; N], f64) {
+    /// The means so far. Reads the device.
+    pub(super) fn means(&self) -> Vec<f64> {
         let sums = self.sums.to_data_as::<f32>(); // sync
-        let mut means = [0.0; N];
-        for (mean, sum) in means.iter_mut().zip(sums.iter::<f32>()) {
-            *mean = f64::from(sum) / self.steps.max(1) as f64;
-        }
+        sums.iter::<f32>().map(|sum| f64::from(sum) / self.steps.max(1) as f64).collect()
+    }
+
+    /// The means and the steps a second, and starts over. Reads the device.
+    pub(super) fn finish(&mut self) -> (Vec<f64>, f64) {
+        let means = self.means();
         let seconds = self.begun.elapsed().as_secs_f64().max(1e-9);
         let rate = self.timed_steps as f64 / seconds;
-        *self = Self::new(device);
+        *self = Self::restored(self.sums.zeros_like(), 0);
         (means, rate)
     }
 

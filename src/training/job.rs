@@ -43,55 +43,86 @@ pub struct Job<'a> {
     pub emit: &'a mut dyn FnMut(Event),
 }
 
-impl Job<'_> {
-    /// Whether to go on from a checkpoint; refuses what [`Begin`] says.
-    pub(super) fn resumes(&self, stage: Stage) -> Result<bool> {
-        let state = self.run.resume_path(stage);
-        match self.begin {
-            Begin::Fresh if self.run.has_stage(stage) => Err(Error::invalid(format!(
+impl Begin {
+    /// Whether to go on from a checkpoint of `stage`.
+    ///
+    /// # Errors
+    /// The run folder is not as the variant wants it.
+    pub fn resumes(self, run: &RunDir, stage: Stage) -> Result<bool> {
+        let has_checkpoint = run.has_checkpoint(stage);
+        match self {
+            Self::Fresh if run.has_stage(stage) => Err(Error::invalid(format!(
                 "{} already holds a {} stage: go on with --resume, or name another run with --run",
-                self.run.path().display(),
+                run.path().display(),
                 stage.name()
             ))),
-            Begin::Fresh => Ok(false),
-            Begin::Resume if !state.exists() => Err(Error::invalid(format!(
+            Self::Fresh => Ok(false),
+            Self::Resume if !has_checkpoint => Err(Error::invalid(format!(
                 "there is nothing to resume: {} does not exist (leave out --resume to start)",
-                state.display()
+                run.resume_path(stage).display()
             ))),
-            Begin::Resume => Ok(true),
-            Begin::Either => Ok(state.exists()),
+            Self::Resume => Ok(true),
+            Self::Either => Ok(has_checkpoint),
         }
     }
+}
 
+impl Job<'_> {
     pub(super) fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
-/// Keys of a section that may differ between a checkpoint and the run that goes on from it.
-const FREE_KEYS: [&str; 4] = ["steps", "log_every", "validate_every", "checkpoint_every"];
+/// Keys of a section that say how long and how often, which a resumed run may change in silence.
+const CADENCE_KEYS: [&str; 4] = ["steps", "log_every", "validate_every", "checkpoint_every"];
+/// Keys that say how to train on, which a resumed run may change: it is told, and the run is then no longer the
+/// one that never stopped. All others say what is trained on what, and must stay.
+const TRAINING_KEYS: [&str; 13] = [
+    "learning_rate",
+    "min_learning_rate",
+    "warmup_steps",
+    "schedule",
+    "gradient_clip",
+    "weight_decay",
+    "beta2",
+    "commitment",
+    "dropout",
+    "restart_after",
+    "class_dropout",
+    "patience",
+    "skip_non_finite",
+];
 
-/// Refuses to go on under settings other than those of the checkpoint; the message lists the keys.
-pub(super) fn check_same_settings(section: &str, saved: &Value, now: &Value) -> Result<()> {
+/// Compares the settings of a checkpoint with those of now: what to tell about those that may change.
+///
+/// # Errors
+/// Settings that must stay differ; the message lists the keys.
+pub(super) fn check_same_settings(
+    section: &str,
+    saved: &Value,
+    now: &Value,
+) -> Result<Vec<String>> {
     let (Value::Object(saved), Value::Object(now)) = (saved, now) else {
         return Err(Error::invalid("the checkpoint does not say what it was trained with"));
     };
-    let differing: Vec<String> = now
-        .iter()
-        .filter(|(key, value)| {
-            !FREE_KEYS.contains(&key.as_str()) && saved.get(*key) != Some(*value)
-        })
-        .map(|(key, value)| {
-            let before = saved.get(key).unwrap_or(&Value::Null);
-            format!("{section}.{key} was {before} and is now {value}")
-        })
-        .collect();
-    if differing.is_empty() {
-        return Ok(());
+    let (mut refused, mut told) = (Vec::new(), Vec::new());
+    for (key, value) in now {
+        let before = saved.get(key).unwrap_or(&Value::Null);
+        if before == value || CADENCE_KEYS.contains(&key.as_str()) {
+            continue;
+        }
+        if TRAINING_KEYS.contains(&key.as_str()) {
+            told.push(format!("going on with {section}.{key} {value}; it was {before}"));
+        } else {
+            refused.push(format!("{section}.{key} was {before} and is now {value}"));
+        }
+    }
+    if refused.is_empty() {
+        return Ok(told);
     }
     Err(Error::invalid(format!(
         "cannot resume under another recipe: {} (use the recipe of the run folder, or another --run)",
-        differing.join(", ")
+        refused.join(", ")
     )))
 }
 
@@ -103,8 +134,10 @@ mod tests {
 
     #[test]
     fn another_number_of_steps_may_be_resumed_and_another_width_may_not() {
-        let saved = json!({"steps": 10, "width": 8});
-        assert!(check_same_settings("vqvae", &saved, &json!({"steps": 20, "width": 8})).is_ok());
+        let saved = json!({"steps": 10, "width": 8, "learning_rate": 0.5});
+        let now = json!({"steps": 20, "width": 8, "learning_rate": 0.25});
+        let told = check_same_settings("vqvae", &saved, &now).unwrap_or_default();
+        assert_eq!(told, ["going on with vqvae.learning_rate 0.25; it was 0.5"]);
         let Err(error) = check_same_settings("vqvae", &saved, &json!({"steps": 10, "width": 9}))
         else {
             panic!("accepted");

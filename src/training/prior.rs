@@ -6,4 +6,4 @@ mod step;
 
 pub use run::train_prior;
 pub use sequences::{SequenceBatch, Sequences};
-pub use step::{PriorTerms, PriorTrainer};
+pub use step::PriorTrainer;

@@ -6,4 +6,4 @@ mod run;
 mod step;
 
 pub use run::train_vqvae;
-pub use step::{StepTerms, VqvaeTrainer};
+pub use step::{VqvaeTerms, VqvaeTrainer};

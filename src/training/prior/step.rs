@@ -6,7 +6,7 @@ use super::sequences::SequenceBatch;
 use crate::prior::{DropoutSeeds, Gpt, PriorConfig, decays};
 use crate::recipe::PriorSection;
 use crate::rng::{Purpose, stream};
-use crate::training::{AdamW, AdamWConfig, NamedGradients};
+use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite};
 
 /// AdamW's decay of the first moment and its epsilon, as GPT-2's successors have them.
 const BETA1: f64 = 0.9;
@@ -23,16 +23,10 @@ pub struct PriorTrainer {
     seed: u64,
 }
 
-/// The numbers of one step, still on the device.
-#[derive(Debug, Clone)]
-pub struct PriorTerms {
-    /// Nats per code, `[1]`.
-    pub loss: Tensor<1>,
-    /// Global norm of the gradient before clipping, `[1]`.
-    pub gradient_norm: Tensor<1>,
-}
-
 impl PriorTrainer {
+    /// What a step tells: nats per code, and the global norm of the gradient before clipping.
+    pub const TERMS: &'static [&'static str] = &["nats_per_code", "gradient_norm"];
+
     /// A fresh model on `device` (which must track gradients).
     pub fn new(config: &PriorConfig, section: &PriorSection, seed: u64, device: &Device) -> Self {
         let constants = AdamWConfig {
@@ -49,13 +43,18 @@ impl PriorTrainer {
         }
     }
 
-    /// One step at learning rate `rate` over the micro batches `batches`; `step` counts from 0.
+    /// One step at learning rate `rate` over the micro batches `batches`; `step` counts from 0. Gives the
+    /// numbers of [`Self::TERMS`], `[2]`. With `guard`, they are read back first.
+    ///
+    /// # Errors
+    /// With `guard`, a number that is not finite; then the step has changed nothing.
     pub fn step(
         &mut self,
         step: u64,
         batches: impl Iterator<Item = SequenceBatch>,
         rate: f64,
-    ) -> PriorTerms {
+        guard: bool,
+    ) -> Result<Tensor<1>, NonFinite> {
         let share = 1.0 / self.section.accumulate as f64;
         let mut gradients = NamedGradients::default();
         let mut losses = Vec::with_capacity(self.section.accumulate);
@@ -67,10 +66,14 @@ impl PriorTrainer {
         }
         let loss = Tensor::cat(losses, 0).sum();
         let norm = gradients.norm().unwrap_or_else(|| loss.zeros_like());
+        let terms = Tensor::cat(vec![loss, norm.clone()], 0); // [2]
+        if let Some(found) = guard.then(|| NonFinite::first(Self::TERMS, &terms)).flatten() {
+            return Err(found);
+        }
         if self.section.gradient_clip > 0.0 {
-            gradients.clip(norm.clone(), self.section.gradient_clip);
+            gradients.clip(norm, self.section.gradient_clip);
         }
         self.gpt = self.optimizer.step(self.gpt.clone(), gradients, rate);
-        PriorTerms { loss, gradient_norm: norm }
+        Ok(terms)
     }
 }

@@ -10,7 +10,7 @@ use crate::tokenizer::{
     EmaCodebook, IdleCodes, Tokenizer, TokenizerConfig, TokenizerOutput, draw_rows, kmeans,
     replace_rows,
 };
-use crate::training::{AdamW, AdamWConfig, NamedGradients};
+use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite};
 
 /// Rounds of k-means when the codebook starts from data.
 const KMEANS_ROUNDS: usize = 10;
@@ -33,22 +33,21 @@ pub struct VqvaeTrainer {
     seed: u64,
 }
 
-/// The terms of one step, still on the device.
+/// The numbers of one step, still on the device.
 #[derive(Debug, Clone)]
-pub struct StepTerms {
-    /// Reconstruction term over the data variance, `[1]`.
-    pub reconstruction: Tensor<1>,
-    /// `|sg[z_e] - e|^2`, `[1]`.
-    pub codebook: Tensor<1>,
-    /// `|z_e - sg[e]|^2` without beta, `[1]`.
-    pub commitment: Tensor<1>,
-    /// Global norm of the gradient before clipping, `[1]`.
-    pub gradient_norm: Tensor<1>,
+pub struct VqvaeTerms {
+    /// As [`VqvaeTrainer::TERMS`] names them, `[4]`.
+    pub terms: Tensor<1>,
     /// How many positions took each code, `[codes]`.
     pub counts: Tensor<1>,
 }
 
 impl VqvaeTrainer {
+    /// What a step tells: the reconstruction term over the data variance, `|sg[z_e] - e|^2`,
+    /// `|z_e - sg[e]|^2` without beta, and the global norm of the gradient before clipping.
+    pub const TERMS: &'static [&'static str] =
+        &["reconstruction", "codebook", "commitment", "gradient_norm"];
+
     /// A fresh model on `device` (which must track gradients). `variance` is that of the training pixels.
     pub fn new(
         config: &TokenizerConfig,
@@ -94,11 +93,20 @@ impl VqvaeTrainer {
         self.set_codebook(centres);
     }
 
-    /// One step at learning rate `rate`; `step` counts from 0.
+    /// One step at learning rate `rate`; `step` counts from 0. With `guard`, the terms are read back first.
     ///
     /// # Shapes
     /// - `images`: `[batch, height, width, channels]`
-    pub fn step(&mut self, step: u64, images: Tensor<4>, rate: f64) -> StepTerms {
+    ///
+    /// # Errors
+    /// With `guard`, a term that is not finite; then the step has changed nothing.
+    pub fn step(
+        &mut self,
+        step: u64,
+        images: Tensor<4>,
+        rate: f64,
+        guard: bool,
+    ) -> Result<VqvaeTerms, NonFinite> {
         let TokenizerOutput { reconstruction, quantized } = self.tokenizer.forward(images.clone());
         let difference = reconstruction - images;
         let term = match self.section.loss {
@@ -114,21 +122,21 @@ impl VqvaeTrainer {
 
         let mut gradients = NamedGradients::of(&self.tokenizer, loss.backward());
         let norm = gradients.norm().unwrap_or_else(|| Tensor::zeros([1], &term.device()));
+        let codebook = quantized.codebook_loss;
+        let terms = [term.inner(), codebook.inner(), commitment.inner(), norm.clone()];
+        let terms = Tensor::cat(terms.to_vec(), 0); // [4]
+        if let Some(found) = guard.then(|| NonFinite::first(Self::TERMS, &terms)).flatten() {
+            return Err(found);
+        }
         if self.section.gradient_clip > 0.0 {
-            gradients.clip(norm.clone(), self.section.gradient_clip);
+            gradients.clip(norm, self.section.gradient_clip);
         }
         self.tokenizer = self.optimizer.step(self.tokenizer.clone(), gradients, rate);
 
         let latents = quantized.latents.inner();
         let codes = quantized.codes.inner();
         let counts = self.update_codebook(step, latents, codes);
-        StepTerms {
-            reconstruction: term.inner(),
-            codebook: quantized.codebook_loss.inner(),
-            commitment: commitment.inner(),
-            gradient_norm: norm,
-            counts,
-        }
+        Ok(VqvaeTerms { terms, counts })
     }
 
     /// Moves the codebook by its averages and restarts dead codes; returns the counts of the batch.

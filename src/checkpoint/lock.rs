@@ -1,0 +1,92 @@
+//! One process a run: a folder that one trains in is closed to others. The lock is the operating system's, so it
+//! ends with its process, however that ends; the file it is on stays and blocks nobody.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::process;
+
+use super::atomic;
+use super::run_dir::RunDir;
+use crate::error::{Error, Result};
+
+/// Longer than anything a process writes about itself.
+const MOST_TEXT: u64 = 4096;
+
+/// The right to write into a run folder, until it is dropped.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+impl RunLock {
+    /// Takes the lock of `run`, creates its folders, and removes the temporary files of a process that was
+    /// killed. `command` is what others are told about this process.
+    ///
+    /// # Errors
+    /// Another process has it (the message names it), or the folder cannot be written.
+    pub fn take(run: &RunDir, command: &str) -> Result<Self> {
+        run.create()?;
+        let path = run.lock_path();
+        let mut options = OpenOptions::new();
+        let file = options.create(true).read(true).write(true).truncate(false).open(&path);
+        let mut file = file.map_err(|e| Error::io("open", &path, e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                // Where a locked file cannot be read, the message does without.
+                let _ = (&file).take(MOST_TEXT).read_to_string(&mut owner);
+                let owner = match owner.trim() {
+                    "" => "another process",
+                    owner => owner,
+                };
+                return Err(Error::invalid(format!(
+                    "{} is in use by {owner}: wait for it, or name another run with --run",
+                    run.path().display()
+                )));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, e)),
+        }
+        let text = format!("process {} (vqgen {command})\n", process::id());
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(text.as_bytes()));
+        written.map_err(|e| Error::io("write", &path, e))?;
+        for folder in [run.path(), &run.resume_dir()] {
+            atomic::remove_leftovers(folder)?;
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_refused_and_told_who_the_first_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::new(folder.path().join("run"));
+        let first = RunLock::take(&run, "train-vqvae").unwrap();
+        let refused = RunLock::take(&run, "train-prior").unwrap_err().to_string();
+        let owner = format!("in use by process {} (vqgen train-vqvae)", process::id());
+        assert!(refused.contains(&owner), "{refused}");
+        drop(first);
+        RunLock::take(&run, "train-prior").unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_left_blocks_nobody_and_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::new(folder.path().join("run"));
+        run.create().unwrap();
+        std::fs::write(run.lock_path(), "process 1 (vqgen run) and a longer text\n").unwrap();
+        std::fs::write(run.resume_dir().join(".x.vqgen-tmp"), "half").unwrap();
+        let _lock = RunLock::take(&run, "run").unwrap();
+        assert_eq!(std::fs::read_dir(run.resume_dir()).unwrap().count(), 0);
+        let text = std::fs::read_to_string(run.lock_path()).unwrap();
+        assert_eq!(text, format!("process {} (vqgen run)\n", process::id()));
+    }
+}

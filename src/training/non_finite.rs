@@ -1,0 +1,108 @@
+//! Numbers that go wrong: a loss or a gradient that is NaN or infinite, what is said about it, and how many
+//! steps with one may be passed over.
+
+use burn::tensor::Tensor;
+
+use crate::error::{Error, Result};
+
+/// A number of a step that is not finite.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NonFinite {
+    /// Which one: `reconstruction`, `gradient_norm`.
+    pub term: &'static str,
+    /// NaN or an infinity.
+    pub value: f64,
+}
+
+impl NonFinite {
+    /// The first of `terms` that is not finite. Reads the device.
+    ///
+    /// # Shapes
+    /// - `terms`: `[names.len()]`
+    pub(super) fn first(names: &'static [&'static str], terms: &Tensor<1>) -> Option<Self> {
+        let values = terms.to_data_as::<f32>(); // sync
+        let mut pairs = names.iter().zip(values.iter::<f32>());
+        let (term, value) = pairs.find(|(_, value)| !value.is_finite())?;
+        Some(Self { term, value: f64::from(value) })
+    }
+
+    /// What the user is told when training ends over it. It happened within the `within` steps up to `step`.
+    pub(super) fn error(&self, section: &str, step: u64, rate: f64, within: u64) -> Error {
+        let at = if within > 1 {
+            format!("between steps {} and {step}", step + 1 - within)
+        } else {
+            format!("at step {step}")
+        };
+        Error::invalid(format!(
+            "the {} became {} {at} (learning rate {rate:.2e}); the last checkpoint is intact: go on from it with \
+             --resume and a lower {section}.learning_rate or {section}.gradient_clip, or with \
+             {section}.skip_non_finite to pass over up to so many such steps",
+            self.term.replace('_', " "),
+            self.value
+        ))
+    }
+}
+
+/// How many steps may be passed over, and how many were.
+#[derive(Debug)]
+pub(super) struct SkipBudget {
+    most: usize,
+    used: usize,
+}
+
+impl SkipBudget {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, used: 0 }
+    }
+
+    pub(super) fn restore(&mut self, used: usize) {
+        self.used = used;
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// What to say about passing over `step`.
+    ///
+    /// # Errors
+    /// The budget is spent.
+    pub(super) fn pass_over(
+        &mut self,
+        found: &NonFinite,
+        section: &str,
+        step: u64,
+        rate: f64,
+    ) -> Result<String> {
+        if self.used >= self.most {
+            return Err(found.error(section, step, rate, 1));
+        }
+        self.used += 1;
+        Ok(format!(
+            "the {} became {} at step {step} (learning rate {rate:.2e}); the step is passed over, number {} of at most {}",
+            found.term.replace('_', " "),
+            found.value,
+            self.used,
+            self.most
+        ))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spent_budget_is_an_error_that_says_what_to_try() {
+        let found = NonFinite { term: "gradient_norm", value: f64::INFINITY };
+        let mut budget = SkipBudget::new(1);
+        let told = budget.pass_over(&found, "vqvae", 7, 1e-3).unwrap();
+        assert!(told.contains("gradient norm became inf at step 7"), "{told}");
+        let error = budget.pass_over(&found, "vqvae", 8, 1e-3).unwrap_err().to_string();
+        for part in ["at step 8", "learning rate 1.00e-3", "vqvae.skip_non_finite", "--resume"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert_eq!(budget.used(), 1);
+    }
+}

@@ -1,0 +1,479 @@
+//! The loop that both stages share: when to log, validate, save and stop, which steps are passed over, and
+//! everything a checkpoint holds besides the stage's own state. It knows no model.
+//!
+//! A checkpoint is ONE file and holds all that the loop changes, the best model so far included. So a run that
+//! goes on from it ends in the same bytes as one that never stopped, whatever was written in between.
+
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::event::Event;
+use super::interval::Interval;
+use super::job::{Job, Outcome, check_same_settings};
+use super::non_finite::{NonFinite, SkipBudget};
+use super::schedule::LearningRate;
+use crate::checkpoint::{MetricsLog, ModelFile, NamedTensor, ResumeState, Stage};
+use crate::device::is_cpu;
+use crate::error::{Error, Result};
+use crate::recipe::Recipe;
+
+/// A loss of this many times the lowest one logged so far is worth a warning.
+const SPIKE: f64 = 2.0;
+/// The pace is told once so many seconds have shown it, the first step (caches, tuning) left out.
+const PACE_SECONDS: f64 = 5.0;
+
+/// What the process takes before it trains.
+const BYTES_OF_PROCESS: u64 = 60 << 20;
+/// Weight, gradient, two moments, the best weight so far, and the copy of all of them that a checkpoint is.
+const BYTES_PER_PARAMETER: u64 = 4 * (5 + 5);
+/// A value is kept for the backward pass, and its gradient is there at the same time.
+const BYTES_PER_ACTIVATION: u64 = 8;
+
+/// How often things happen, in steps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cadence {
+    pub(super) steps: usize,
+    pub(super) log_every: usize,
+    pub(super) validate_every: usize,
+    pub(super) checkpoint_every: usize,
+    /// Validations without a better score before the end; 0 never ends early.
+    pub(super) patience: usize,
+    /// Steps with a loss or gradient that is not finite that are passed over.
+    pub(super) skip_non_finite: usize,
+}
+
+/// What a stage is trained on, which a resumed run must find unchanged.
+#[derive(Debug, Clone)]
+pub(super) struct Input {
+    /// "data", "codes".
+    pub(super) noun: &'static str,
+    pub(super) fingerprint: String,
+}
+
+/// The numbers of a validation.
+#[derive(Debug)]
+pub(super) struct Validation {
+    /// Lower is better.
+    pub(super) score: f64,
+    pub(super) values: Vec<(&'static str, f64)>,
+}
+
+/// What a stage brings to the loop.
+pub(super) trait StageRun {
+    const STAGE: Stage;
+    /// Names of the numbers a step gives, in their order.
+    const TERMS: &'static [&'static str];
+
+    fn device(&self) -> &Device;
+    fn recipe(&self) -> &Recipe;
+    fn n_parameters(&self) -> usize;
+    /// Values that the layers put out for one batch, in a forward pass.
+    fn activations(&self) -> usize;
+    /// Steps that see every training image once.
+    fn steps_per_epoch(&self) -> f64;
+    fn cadence(&self) -> Cadence;
+    fn learning_rate(&self) -> LearningRate;
+    fn input(&self) -> Input;
+    /// The part of the recipe that the training depends on.
+    fn settings(&self) -> Result<Value>;
+
+    /// Makes everything ready for `step`; before step 0 also what comes before all training.
+    fn prepare(&mut self, step: u64) -> Result<()>;
+    /// One optimizer step; `step` counts from 0. Its numbers are `[TERMS]`. With `guard` they are read, and
+    /// if one is not finite the step changes nothing.
+    fn step(&mut self, step: u64, rate: f64, guard: bool) -> Result<Result<Tensor<1>, NonFinite>>;
+    /// The values of a log line from the means of `TERMS` over the interval; the loss comes first.
+    fn logged(
+        &mut self,
+        means: &[f64],
+        rate: f64,
+        steps_per_second: f64,
+    ) -> Vec<(&'static str, f64)>;
+    /// Scores the model on the validation split; `None` where that is empty.
+    fn validate(&mut self, step: u64, emit: &mut dyn FnMut(Event)) -> Result<Option<Validation>>;
+
+    /// The trained weights, in file layout.
+    fn weights(&self) -> Result<Vec<NamedTensor>>;
+    /// The model file of these weights, which step `step` gave with this validation score.
+    fn model_file(
+        &self,
+        weights: Vec<NamedTensor>,
+        step: u64,
+        score: Option<f64>,
+    ) -> Result<ModelFile>;
+
+    /// The counters that the stage's own state needs besides tensors.
+    fn counters(&self) -> Value;
+    /// Adds the stage's tensors.
+    fn save(&self, state: &mut ResumeState) -> Result<()>;
+    /// Takes them out again.
+    fn restore(&mut self, state: &mut ResumeState, counters: Value) -> Result<()>;
+}
+
+/// The model that the run's file holds: the best by validation, the latest where there is no validation.
+#[derive(Debug)]
+struct Kept {
+    step: u64,
+    score: Option<f64>,
+    weights: Vec<NamedTensor>,
+}
+
+/// What resuming needs besides tensors.
+#[derive(Debug, Serialize, Deserialize)]
+struct Counters {
+    step: u64,
+    kept_step: Option<u64>,
+    kept_score: Option<f64>,
+    validations_without_better: usize,
+    skipped: usize,
+    interval_steps: u64,
+    input: String,
+    settings: Value,
+    stage: Value,
+}
+
+/// A stage and how far it is.
+pub(super) struct StageLoop<S> {
+    stage: S,
+    step: u64,
+    kept: Option<Kept>,
+    validations_without_better: usize,
+    /// Since this process began: it is only for a warning.
+    lowest_loss: Option<f64>,
+    skips: SkipBudget,
+    interval: Interval,
+    guard: bool,
+}
+
+/// Trains `stage` as `job` says.
+///
+/// # Errors
+/// A run folder that does not fit, a file that cannot be read or written, numbers that are not finite, or
+/// [`Error::Interrupted`] when asked to stop (the state was saved).
+pub(super) fn train<S: StageRun>(stage: S, job: &mut Job) -> Result<Outcome> {
+    let resumes = job.begin.resumes(job.run, S::STAGE)?;
+    let mut this = StageLoop::new(stage);
+    if resumes {
+        this.restore(job)?;
+    }
+    this.go(job)
+}
+
+impl<S: StageRun> StageLoop<S> {
+    fn new(stage: S) -> Self {
+        let skip_non_finite = stage.cadence().skip_non_finite;
+        // Reading a number back is free on the CPU and stalls a GPU, which is checked less often.
+        let guard = is_cpu(stage.device()) || skip_non_finite > 0;
+        Self {
+            interval: Interval::new(S::TERMS.len(), stage.device()),
+            stage,
+            step: 0,
+            kept: None,
+            validations_without_better: 0,
+            lowest_loss: None,
+            skips: SkipBudget::new(skip_non_finite),
+            guard,
+        }
+    }
+
+    fn go(&mut self, job: &mut Job) -> Result<Outcome> {
+        let cadence = self.stage.cadence();
+        let steps = cadence.steps as u64;
+        let rate = self.stage.learning_rate();
+        let begun = Instant::now();
+        job.run.create()?;
+        // Not before: a refused resume must leave the recipe of the run as it is.
+        job.run.save_recipe(self.stage.recipe())?;
+        let last_step = (self.step > 0).then_some(self.step);
+        let mut log = MetricsLog::open(job.run.metrics_path(), S::STAGE, last_step)?;
+        self.announce(job, cadence.steps);
+        if self.step < steps {
+            self.stage.prepare(self.step)?;
+        }
+        let mut pace = Pace::new();
+        let mut patient = self.is_patient(&cadence);
+        while self.step < steps && patient {
+            self.one_step(rate.at(self.step), job)?;
+            (job.emit)(Event::Stepped { step: self.step as usize });
+            if let Some(seconds) = pace.seconds_left(steps - self.step) {
+                (job.emit)(Event::Paced { seconds });
+            }
+
+            let due = |every: usize| self.step == steps || self.step.is_multiple_of(every as u64);
+            let (logs, validates) = (due(cadence.log_every), due(cadence.validate_every));
+            let saves = due(cadence.checkpoint_every);
+            if logs {
+                self.log(&mut log, job, rate.at(self.step - 1))?;
+            } else if !self.guard && (validates || saves) {
+                self.check_interval(rate.at(self.step - 1))?;
+            }
+            let pause = Instant::now();
+            if validates {
+                self.validate(&mut log, job)?;
+                patient = self.is_patient(&cadence);
+            }
+            let last = self.step == steps || !patient;
+            let stop = job.stop_requested();
+            if last || stop || saves {
+                if !self.guard {
+                    self.check_interval(rate.at(self.step - 1))?;
+                }
+                log.sync()?;
+                self.save(job)?;
+            }
+            self.interval.pause(pause);
+            pace.pause(pause);
+            if stop && !last {
+                return Err(Error::Interrupted(format!(
+                    "stage {} stopped at step {} of {steps}; go on with --resume",
+                    S::STAGE.name(),
+                    self.step
+                )));
+            }
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        (job.emit)(Event::Finished { step: self.step as usize, seconds });
+        let best = self.kept.as_ref().filter(|kept| kept.score.is_some());
+        Ok(Outcome {
+            step: self.step,
+            best: best.and_then(|kept| kept.score),
+            best_step: best.map_or(0, |kept| kept.step),
+        })
+    }
+
+    fn announce(&self, job: &mut Job, steps: usize) {
+        (job.emit)(Event::Started {
+            stage: S::STAGE.name(),
+            name: self.stage.recipe().name.clone(),
+            step: self.step as usize,
+            steps,
+            training: Some(super::event::Preflight {
+                parameters: self.stage.n_parameters(),
+                memory: self.memory_estimate(),
+                steps_per_epoch: self.stage.steps_per_epoch(),
+            }),
+        });
+        if self.step as usize >= steps {
+            return;
+        }
+        let (needed, on_cpu) = (self.memory_estimate(), is_cpu(self.stage.device()));
+        if let Some(free) =
+            crate::device::available_memory().filter(|free| on_cpu && needed > *free)
+        {
+            let (needed, free) = (needed >> 20, free >> 20);
+            let section = S::STAGE.name();
+            (job.emit)(Event::Warning(format!(
+                "this will take about {needed} MiB of memory and {free} MiB are free: lower \
+                 {section}.batch_size, or the system may end it"
+            )));
+        }
+    }
+
+    /// Bytes that training takes at its peak. The factors are measured, see `docs/reliability.md`.
+    fn memory_estimate(&self) -> u64 {
+        let parameters = self.stage.n_parameters() as u64;
+        let activations = self.stage.activations() as u64;
+        BYTES_OF_PROCESS + BYTES_PER_PARAMETER * parameters + BYTES_PER_ACTIVATION * activations
+    }
+
+    fn is_patient(&self, cadence: &Cadence) -> bool {
+        cadence.patience == 0 || self.validations_without_better < cadence.patience
+    }
+
+    fn one_step(&mut self, rate: f64, job: &mut Job) -> Result<()> {
+        let outcome = self.stage.step(self.step, rate, self.guard)?;
+        self.step += 1;
+        match outcome {
+            Ok(terms) => self.interval.add(terms),
+            Err(found) => {
+                let told = self.skips.pass_over(&found, S::STAGE.name(), self.step, rate)?;
+                (job.emit)(Event::Warning(told));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to go on when a number of the interval was not finite. Reads the device.
+    fn check_interval(&self, rate: f64) -> Result<()> {
+        let means = self.interval.means();
+        match S::TERMS.iter().zip(means).find(|(_, mean)| !mean.is_finite()) {
+            None => Ok(()),
+            Some((term, value)) => {
+                let found = NonFinite { term, value };
+                Err(found.error(S::STAGE.name(), self.step, rate, self.interval.steps))
+            }
+        }
+    }
+
+    fn log(&mut self, log: &mut MetricsLog, job: &mut Job, rate: f64) -> Result<()> {
+        if !self.guard {
+            self.check_interval(rate)?;
+        }
+        if self.interval.steps == 0 {
+            return Ok(()); // every step of it was passed over
+        }
+        let (means, steps_per_second) = self.interval.finish();
+        let values = self.stage.logged(&means, rate, steps_per_second);
+        log.append(self.step, "train", &values)?;
+        let loss = values.first().map_or(f64::NAN, |(_, loss)| *loss);
+        let steps = self.stage.cadence().steps;
+        (job.emit)(Event::Logged { step: self.step as usize, steps, values });
+        if let Some(lowest) = self.lowest_loss.filter(|lowest| loss > SPIKE * lowest) {
+            (job.emit)(Event::Warning(format!(
+                "the loss rose to {loss:.4} at step {} after a lowest of {lowest:.4}: if it stays there, lower \
+                 {1}.learning_rate or set {1}.gradient_clip, and --resume",
+                self.step,
+                S::STAGE.name()
+            )));
+        }
+        self.lowest_loss = Some(self.lowest_loss.map_or(loss, |lowest| lowest.min(loss)));
+        Ok(())
+    }
+
+    fn validate(&mut self, log: &mut MetricsLog, job: &mut Job) -> Result<()> {
+        let Some(Validation { score, values }) = self.stage.validate(self.step, job.emit)? else {
+            return self.keep(None, job);
+        };
+        let lowest = self.kept.as_ref().and_then(|kept| kept.score);
+        let best = lowest.is_none_or(|lowest| score < lowest);
+        log.append(self.step, "validation", &values)?;
+        (job.emit)(Event::Validated { step: self.step as usize, values, best });
+        if best {
+            self.validations_without_better = 0;
+            return self.keep(Some(score), job);
+        }
+        self.validations_without_better += 1;
+        Ok(())
+    }
+
+    /// Makes the model of now the run's.
+    fn keep(&mut self, score: Option<f64>, job: &mut Job) -> Result<()> {
+        let weights = self.stage.weights()?;
+        self.kept = Some(Kept { step: self.step, score, weights });
+        self.write_model(job)
+    }
+
+    fn write_model(&self, job: &mut Job) -> Result<()> {
+        let Some(Kept { step, score, weights }) = &self.kept else { return Ok(()) };
+        let path = job.run.model_path(S::STAGE);
+        self.stage.model_file(weights.clone(), *step, *score)?.save(&path)?;
+        (job.emit)(Event::Saved { path, step: *step as usize });
+        Ok(())
+    }
+
+    fn save(&self, job: &mut Job) -> Result<()> {
+        let kept = self.kept.as_ref();
+        let counters = Counters {
+            step: self.step,
+            kept_step: kept.map(|kept| kept.step),
+            kept_score: kept.and_then(|kept| kept.score),
+            validations_without_better: self.validations_without_better,
+            skipped: self.skips.used(),
+            interval_steps: self.interval.steps,
+            input: self.stage.input().fingerprint,
+            settings: self.stage.settings()?,
+            stage: self.stage.counters(),
+        };
+        let mut state = ResumeState::new(S::STAGE, &counters)?;
+        self.stage.save(&mut state)?;
+        state.insert("loop.", vec![NamedTensor::from_tensor("interval", &self.interval.sums)?])?;
+        if let Some(kept) = kept {
+            state.insert("kept.", kept.weights.clone())?;
+        }
+        let path = state.publish(job.run)?;
+        (job.emit)(Event::Saved { path, step: self.step as usize });
+        Ok(())
+    }
+
+    fn restore(&mut self, job: &mut Job) -> Result<()> {
+        let (mut state, told) = ResumeState::latest(job.run, S::STAGE)?;
+        if let Some(told) = told {
+            (job.emit)(Event::Warning(told));
+        }
+        let counters: Counters = state.counters()?;
+        let section = S::STAGE.name();
+        for told in check_same_settings(section, &counters.settings, &self.stage.settings()?)? {
+            (job.emit)(Event::Warning(told));
+        }
+        let Input { noun, fingerprint } = self.stage.input();
+        if counters.input != fingerprint {
+            return Err(Error::file(
+                state.source(),
+                format!(
+                    "was trained on {noun} {}, which are now {fingerprint} (something in them was added, removed \
+                     or changed; train anew in another --run)",
+                    counters.input
+                ),
+            ));
+        }
+        let interval = state.take_one("loop.interval")?.to_tensor(self.stage.device())?;
+        let [n_terms] = interval.dims();
+        if n_terms != S::TERMS.len() {
+            let wanted = S::TERMS.len();
+            let message = format!("loop.interval has {n_terms} values, wanted are {wanted}");
+            return Err(Error::file(state.source(), message));
+        }
+        self.interval = Interval::restored(interval, counters.interval_steps);
+        if let Some(step) = counters.kept_step {
+            let weights = state.take("kept.");
+            self.kept = Some(Kept { step, score: counters.kept_score, weights });
+        }
+        self.stage.restore(&mut state, counters.stage)?;
+        state.expect_empty()?;
+        self.step = counters.step;
+        self.validations_without_better = counters.validations_without_better;
+        self.skips.restore(counters.skipped);
+        self.restore_model(job)
+    }
+
+    /// The model file may be of a step after the checkpoint, which this run has yet to make.
+    fn restore_model(&self, job: &mut Job) -> Result<()> {
+        let Some(Kept { step, score, weights }) = &self.kept else { return Ok(()) };
+        let wanted = self.stage.model_file(weights.clone(), *step, *score)?;
+        match ModelFile::load(job.run.model_path(S::STAGE), wanted.kind()) {
+            Ok(found) if found.same_as(&wanted) => Ok(()),
+            _ => self.write_model(job),
+        }
+    }
+}
+
+/// When the end is to be expected, told once.
+struct Pace {
+    /// When the second step began, and how many steps since.
+    begun: Option<Instant>,
+    steps: u64,
+    told: bool,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { begun: None, steps: 0, told: false }
+    }
+
+    /// To be asked after each step.
+    fn seconds_left(&mut self, steps_left: u64) -> Option<f64> {
+        if self.told {
+            return None;
+        }
+        let Some(begun) = self.begun else {
+            self.begun = Some(Instant::now());
+            return None;
+        };
+        self.steps += 1;
+        let seconds = begun.elapsed().as_secs_f64();
+        if seconds < PACE_SECONDS {
+            return None;
+        }
+        self.told = true;
+        Some(seconds / self.steps as f64 * steps_left as f64)
+    }
+
+    fn pause(&mut self, since: Instant) {
+        if let Some(begun) = &mut self.begun {
+            *begun += since.elapsed();
+        }
+    }
+}
