@@ -8,6 +8,9 @@ mod support;
 #[path = "reference/tokenizer.rs"]
 mod tokenizer;
 
+#[path = "reference/resnet34.rs"]
+mod resnet34;
+
 #[path = "reference/prior.rs"]
 mod prior;
 

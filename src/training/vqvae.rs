@@ -5,5 +5,6 @@ mod resume;
 mod run;
 mod step;
 
+pub use backbone::load_backbone;
 pub use run::train_vqvae;
 pub use step::{VqvaeTerms, VqvaeTrainer};

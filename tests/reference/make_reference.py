@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """Writes the numbers that vqgen's tests compare with: `*.safetensors` beside this script, see README.md.
 
-    python -m venv venv && venv/bin/pip install torch numpy scikit-image
+    python -m venv venv && venv/bin/pip install torch torchvision numpy scikit-image
     venv/bin/python make_reference.py
 
-Weights and inputs come from numpy's PCG64 with fixed seeds, expected values from PyTorch in float64.
+Weights and inputs come from numpy's PCG64 with fixed seeds (torchvision's backbone: from a hash, see resnet34.py),
+expected values from PyTorch in float64.
 """
 
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+import torchvision
 from skimage.metrics import structural_similarity
 
 import gpt
 import plain
 import resnet
+import resnet34
 from fixture import channels_last, fill, gradients, normal, write
 
 BETA, VARIANCE, EMA_EPSILON = 0.25, 0.06, 1e-5
@@ -25,7 +28,7 @@ SOURCE = f"tests/reference/make_reference.py, torch {torch.__version__}"
 class Tokenizer(nn.Module):
     def __init__(self, config):
         super().__init__()
-        preset = {"plain": plain, "resnet": resnet}[config["preset"]]
+        preset = {"plain": plain, "resnet": resnet, "resnet34": resnet34}[config["preset"]]
         self.encoder, self.decoder = preset.Encoder(config), preset.Decoder(config)
         self.codebook = nn.Embedding(config["codebook_size"], config["code_dim"])
         self.normalize = config["normalize_codes"]
@@ -67,7 +70,7 @@ def perplexity(codes, size):
     return torch.special.entr(share).sum().exp()
 
 
-def tokenizer_case(name, all_gradients=False, **changes):
+def tokenizer_case(name, all_gradients=False, backbone=None, **changes):
     config = {
         "image_size": 16, "channels": 3, "preset": "plain", "width": 16, "channel_multipliers": [], "residual_blocks": 2,
         "residual_width": 4, "halvings": 2, "attention": False, "codebook_size": 24, "code_dim": 6, "normalize_codes": False,
@@ -76,6 +79,8 @@ def tokenizer_case(name, all_gradients=False, **changes):
     for seed in range(1000):
         rng = np.random.default_rng(seed)
         model = fill(Tokenizer(config), rng)
+        if backbone is not None:
+            backbone.fill(model.encoder)
         x = (normal(rng, 2, config["channels"], config["image_size"], config["image_size"], scale=0.2)).clamp(-0.5, 0.5)
         with torch.no_grad():
             z = model.encoder(x)
@@ -90,9 +95,17 @@ def tokenizer_case(name, all_gradients=False, **changes):
     kept = {key: value for key, value in gradients(model).items() if all_gradients or key.endswith(few)}
     expected = outputs | {f"loss.{key}": value for key, value in losses.items()}
     expected["perplexity"] = perplexity(outputs["codes"], config["codebook_size"])
-    tensors = dict(model.named_parameters()) | {"input.images": channels_last(x)} | kept
+    tensors, metadata = dict(model.named_parameters()), {"source": SOURCE}
+    if backbone is not None:
+        expected["features"], expected["drawn"] = channels_last(backbone.features(x)), backbone.last_values()
+        assert torch.equal(expected["features"], channels_last(model.encoder.features(x)))
+        kept |= {key: value for key, value in gradients(model).items() if resnet34.keeps_gradient(key, value)}
+        tensors = {key: value for key, value in tensors.items() if not resnet34.is_drawn(key)}
+        kept = {resnet34.stored_name(key): value for key, value in kept.items()}
+        metadata = {"source": f"{SOURCE}, torchvision {torchvision.__version__}", "backbone": backbone.file}
+    tensors |= {"input.images": channels_last(x)} | kept
     write(name, tensors | {f"expected.{key}": value for key, value in expected.items()},
-          config=config, settings={"commitment": BETA, "variance": VARIANCE, "margin": margin, "seed": seed}, source=SOURCE)
+          config=config, settings={"commitment": BETA, "variance": VARIANCE, "margin": margin, "seed": seed}, **metadata)
 
 
 def nearest_case():
@@ -222,6 +235,8 @@ def main():
     tokenizer_case("resnet_attention", **resnet_shape, width=6, channel_multipliers=[1, 2, 2], residual_blocks=1, attention=True)
     tokenizer_case("resnet", **resnet_shape, width=8, channel_multipliers=[2, 1], halvings=1, channels=1, image_size=8, residual_blocks=2)
     tokenizer_case("resnet_normalized", **resnet_shape, width=4, channel_multipliers=[1, 1, 2], residual_blocks=1, normalize_codes=True)
+    tokenizer_case("resnet34", backbone=resnet34.Backbone(), preset="resnet34", halvings=3, image_size=32,
+                   residual_blocks=1, residual_width=0)
     nearest_case()
     ema_case("ema", n_codes=6, n_latents=60, every_code_used=True)
     ema_case("ema_unused", n_codes=8, n_latents=12, every_code_used=False)

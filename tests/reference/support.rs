@@ -35,19 +35,29 @@ impl Reference {
         Self { metadata, tensors: tensors.collect() }
     }
 
-    /// The configuration of the model.
-    pub(crate) fn config<C: DeserializeOwned>(&self) -> C {
-        serde_json::from_str(&self.metadata["config"]).unwrap()
+    /// A value of the metadata.
+    pub(crate) fn metadata<T: DeserializeOwned>(&self, key: &str) -> T {
+        serde_json::from_str(&self.metadata[key]).unwrap()
     }
 
-    /// `module` with the weights of the file.
-    pub(crate) fn load_into<M: Module>(&self, module: M) -> M {
+    /// The configuration of the model.
+    pub(crate) fn config<C: DeserializeOwned>(&self) -> C {
+        self.metadata("config")
+    }
+
+    /// The weights of the file.
+    pub(crate) fn weights(&self) -> Vec<NamedTensor> {
         let is_weight = |name: &str| !name.starts_with("input.") && !name.starts_with("expected.");
         let weights = self.tensors.iter().filter(|(name, _)| is_weight(name));
         let weights = weights.map(|(name, (shape, values))| {
             NamedTensor::new(name, shape.clone(), values.clone()).unwrap()
         });
-        parameters::load(module, weights.collect(), Path::new("the reference")).unwrap()
+        weights.collect()
+    }
+
+    /// `module` with the weights of the file.
+    pub(crate) fn load_into<M: Module>(&self, module: M) -> M {
+        parameters::load(module, self.weights(), Path::new("the reference")).unwrap()
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -79,7 +89,7 @@ impl Reference {
         }
     }
 
-    /// Compares the gradients of `model` with those that the file has.
+    /// Compares the gradients of `model` with those that the file has, all of which must be the model's.
     pub(crate) fn compare_gradients<M: Module>(&self, model: &M, gradients: &Gradients) -> usize {
         let mut compared = 0;
         for gradient in in_file_layout(model, gradients) {
@@ -89,6 +99,9 @@ impl Reference {
                 compared += 1;
             }
         }
+        let names = self.tensors.keys();
+        let in_file = names.filter(|name| name.starts_with("expected.gradient.")).count();
+        assert_eq!(compared, in_file, "the file has gradients of other parameters");
         compared
     }
 }
@@ -97,12 +110,17 @@ pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
-/// The gradients of a model in file layout: computed by handing them to a copy of it as its weights.
+/// The gradients of a model in file layout, 0 for what is not trained: computed by handing them to a copy of the
+/// model as its weights.
 fn in_file_layout<M: Module>(model: &M, gradients: &Gradients) -> Vec<NamedTensor> {
     struct Collect<'a>(&'a Gradients, BTreeMap<ParamId, TensorData>);
     impl ModuleVisitor for Collect<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let gradient = param.val().grad(self.0).expect("every parameter has a gradient");
+            let weight = param.val();
+            let gradient = weight.grad(self.0);
+            let is_trained = weight.is_require_grad();
+            assert_eq!(gradient.is_some(), is_trained, "only the trained have gradients, and all");
+            let gradient = gradient.unwrap_or_else(|| weight.inner().zeros_like());
             self.1.insert(param.id, gradient.into_data());
         }
     }

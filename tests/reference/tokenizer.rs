@@ -17,8 +17,12 @@ fn check(name: &str) {
     let device = Device::flex().autodiff();
     let config: TokenizerConfig = reference.config();
     config.validate().unwrap();
-    let model = reference.load_into(Tokenizer::new(&config, 0, &device));
-    let images = reference.floats::<4>("input.images", &device);
+    compare(&reference, &reference.load_into(Tokenizer::new(&config, 0, &device)), &device);
+}
+
+/// Compares all that the file expects of a tokenizer with what `model` gives.
+pub(crate) fn compare(reference: &Reference, model: &Tokenizer, device: &Device) {
+    let images = reference.floats::<4>("input.images", device);
 
     reference.compare("expected.latents", &values(model.latents(images.clone())));
     let codes = model.encode(images.clone());
@@ -36,9 +40,9 @@ fn check(name: &str) {
     reference.compare("expected.loss.commitment", &values(commitment.clone()));
     let loss = reconstruction + codebook + commitment.mul_scalar(0.25);
     reference.compare("expected.loss.total", &values(loss.clone()));
-    assert!(reference.compare_gradients(&model, &loss.backward()) >= 10);
+    assert!(reference.compare_gradients(model, &loss.backward()) >= 10);
 
-    let mut counts = vec![0u64; config.codebook_size];
+    let mut counts = vec![0u64; model.config().codebook_size];
     for id in reference.values("expected.codes") {
         counts[*id as usize] += 1;
     }

@@ -12,7 +12,7 @@ use crate::tokenizer::Tokenizer;
 ///
 /// # Errors
 /// A file that cannot be read, or one that lacks a tensor of the backbone or has it in another shape.
-pub(super) fn load_backbone(tokenizer: Tokenizer, path: &Path) -> Result<Tokenizer> {
+pub fn load_backbone(tokenizer: Tokenizer, path: &Path) -> Result<Tokenizer> {
     let foreign: BTreeMap<String, NamedTensor> =
         read_foreign(path)?.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
     let take = |own: NamedTensor| -> Result<NamedTensor> {
