@@ -14,7 +14,7 @@ One experiment is one recipe, one run is one folder. Start with:
   vqgen sample --run checkpoints/mine -n 16
 
 Results go to stdout, everything else to stderr.
-Exit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.";
+Exit codes: 0 done, 1 failed, 2 usage error, 130 or 143 stopped by Ctrl-C or a polite kill.";
 
 /// `vqgen`: its flags and its subcommand.
 #[derive(Debug, Parser)]

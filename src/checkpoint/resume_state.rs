@@ -266,9 +266,9 @@ mod tests {
     fn the_same_state_gives_the_same_bytes() {
         let (_folder, path) = path();
         state().save(&path).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
         ResumeState::load(&path, Stage::Vqvae).unwrap().save(&path).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
     }
 
     #[test]
@@ -318,13 +318,13 @@ mod tests {
     fn damage_anywhere_is_noticed() {
         let (_folder, path) = path();
         state().save(&path).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 4;
-            std::fs::write(&path, &damaged).unwrap();
+            fs::write(&path, &damaged).unwrap();
             assert!(ResumeState::load(&path, Stage::Vqvae).is_err(), "byte {at}");
-            std::fs::write(&path, &bytes[..at]).unwrap();
+            fs::write(&path, &bytes[..at]).unwrap();
             assert!(ResumeState::load(&path, Stage::Vqvae).is_err(), "length {at}");
         }
     }

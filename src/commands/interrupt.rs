@@ -1,5 +1,5 @@
-//! The wish to stop, from outside: Ctrl-C, a polite kill, a closed terminal. The first one asks the work under
-//! way to save its state and end, the second one ends the process at once, which harms no file.
+//! The wish to stop, from outside: Ctrl-C, a polite kill, a closed terminal. Work that has a state to save is
+//! asked to save it and end; other work, and a second wish, end the process at once, which harms no file.
 //!
 //! On Unix the signals are blocked in every thread and one thread waits for them, so that no code runs inside
 //! a signal handler.
@@ -22,10 +22,11 @@ pub(super) fn exit_code() -> u8 {
     EXIT_CODE.load(Ordering::Relaxed)
 }
 
-/// Sets `stop` at the first request to stop. Once a process, before any other thread is started.
-pub(super) fn catch(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+/// Sets `stop` at the first request to stop that comes while `saves` is set. Once a process, before any other
+/// thread is started.
+pub(super) fn catch(stop: Arc<AtomicBool>, saves: Arc<AtomicBool>) -> anyhow::Result<()> {
     listen(move |code| {
-        if stop.swap(true, Ordering::SeqCst) {
+        if !saves.load(Ordering::SeqCst) || stop.swap(true, Ordering::SeqCst) {
             process::exit(i32::from(code));
         }
         EXIT_CODE.store(code, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use super::interrupt;
 use crate::device::{self, Device, DeviceSpec};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 /// What holds for the whole process, whatever the recipe.
@@ -21,15 +21,32 @@ pub struct Session {
     pub quiet: bool,
     /// Whether one unreadable image is an error.
     pub strict: bool,
-    /// Set by the first Ctrl-C: save the state and return [`Error::Interrupted`](crate::error::Error).
-    pub stop: Arc<AtomicBool>,
+    /// Set by the first Ctrl-C while `saves` is.
+    pub(super) stop: Arc<AtomicBool>,
+    /// Whether the work under way saves its state when it is asked to stop.
+    pub(super) saves: Arc<AtomicBool>,
 }
 
 impl Session {
-    /// Makes Ctrl-C (and a polite kill) set [`Session::stop`]; the second one exits at once. Once a process, before
-    /// any other thread is started.
+    /// Handles Ctrl-C and a polite kill. Once a process, before any other thread is started.
     pub fn catch_interrupts(&self) -> anyhow::Result<()> {
-        interrupt::catch(Arc::clone(&self.stop))
+        interrupt::catch(Arc::clone(&self.stop), Arc::clone(&self.saves))
+    }
+
+    /// Does work that looks at the flag and saves its state when it is set. Elsewhere Ctrl-C ends the process at
+    /// once: there is nothing to save.
+    ///
+    /// # Errors
+    /// Those of the work, and [`Error::Interrupted`] when the flag was set as the work came to its end.
+    pub fn saving<T>(&self, work: impl FnOnce(&AtomicBool) -> Result<T>) -> Result<T> {
+        self.saves.store(true, Ordering::SeqCst);
+        let done = work(&self.stop);
+        self.saves.store(false, Ordering::SeqCst);
+        let done = done?;
+        if self.stop.load(Ordering::SeqCst) {
+            return Err(Error::Interrupted("the stage under way is finished and saved".to_owned()));
+        }
+        Ok(done)
     }
 
     /// Runs `program` among `threads` compute threads, one a core by default. Once a process.
@@ -39,11 +56,6 @@ impl Session {
         program: impl FnOnce() -> anyhow::Result<T> + Send,
     ) -> anyhow::Result<T> {
         device::in_pool(threads, program)?
-    }
-
-    /// Whether the user asked to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 
     /// Starts the device and says which one it is.

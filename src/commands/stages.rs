@@ -90,9 +90,10 @@ impl Context {
             }
             progress.handle(&event);
         };
-        let stop = &self.session.stop;
-        let job = Job { run: &self.run.dir, begin, stop, emit: &mut emit };
-        let outcome = train_vqvae(&self.recipe, dataset, device, job)?;
+        let outcome = self.session.saving(|stop| {
+            let job = Job { run: &self.run.dir, begin, stop, emit: &mut emit };
+            train_vqvae(&self.recipe, dataset, device, job)
+        })?;
         if let Some(error) = failed {
             self.session.warn(format_args!("{error:#}"));
         }
@@ -125,9 +126,10 @@ impl Context {
         check_codes("train a prior", &codes, &path, &tokenizer)?;
         let mut progress = self.session.progress();
         let mut emit = |event: Event| progress.handle(&event);
-        let stop = &self.session.stop;
-        let job = Job { run: &self.run.dir, begin, stop, emit: &mut emit };
-        let outcome = train_prior(&self.recipe, &codes, device, job)?;
+        let outcome = self.session.saving(|stop| {
+            let job = Job { run: &self.run.dir, begin, stop, emit: &mut emit };
+            train_prior(&self.recipe, &codes, device, job)
+        })?;
         if let Some(best) = outcome.best {
             let step = outcome.best_step;
             self.session
