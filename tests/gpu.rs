@@ -1,22 +1,27 @@
-//! A smoke test of the GPU device: one tiny step of each stage and a short cached sampling agree with the CPU.
+//! A smoke test of the GPU device: one tiny step of each stage and a short cached sampling agree with the CPU, and
+//! a run that began there goes on on the CPU.
 //! Any adapter will do, a software rasteriser (Mesa's lavapipe) included; without one it is skipped and says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 #![cfg(feature = "wgpu")]
 
+use std::sync::atomic::AtomicBool;
+
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use vqgen::device::{self, Kind};
+use vqgen::checkpoint::{Codes, Kind, ModelFile, RunDir, SPLIT_TRAIN, Stage, VIEW_PLAIN};
+use vqgen::device;
 use vqgen::generation::PriorCodes;
 use vqgen::prior::{Gpt, Positions, PriorConfig};
 use vqgen::recipe::Recipe;
 use vqgen::rng::{Purpose, stream};
 use vqgen::sampling::{Request, SamplingConfig, generate};
-use vqgen::training::prior::{PriorTrainer, SequenceBatch};
+use vqgen::training::prior::{PriorTrainer, SequenceBatch, train_prior};
 use vqgen::training::vqvae::VqvaeTrainer;
+use vqgen::training::{Begin, Job};
 
 /// The first GPU of any kind.
 fn gpu() -> Option<Device> {
-    let found = device::list().into_iter().find(|one| one.kind != Kind::Cpu)?;
+    let found = device::list().into_iter().find(|one| one.kind != device::Kind::Cpu)?;
     Some(device::open(found.spec).expect("an adapter that is listed can be opened").device)
 }
 
@@ -121,5 +126,51 @@ fn a_gpu_computes_what_the_cpu_does() {
             generate(&mut PriorCodes::new(gpt), &requests, &config, 11, &mut |_, _| {}).unwrap()
         };
         assert_eq!(sample(&gpu_prior), sample(&cpu_prior), "temperature {temperature}");
+    }
+}
+
+/// 8 images of 2x2 codes in two classes.
+fn codes() -> Codes {
+    Codes {
+        height: 2,
+        width: 2,
+        codebook_size: 8,
+        codes: (0..32).map(|i| (i * 5 % 8) as u16).collect(),
+        labels: (0..8).map(|i| i % 2).collect(),
+        splits: vec![SPLIT_TRAIN; 8],
+        views: vec![VIEW_PLAIN; 8],
+        classes: vec!["a".to_owned(), "b".to_owned()],
+        tokenizer: "0123456789abcdef".to_owned(),
+        image_size: 8,
+        channels: 3,
+    }
+}
+
+#[test]
+fn a_run_made_on_a_gpu_goes_on_on_the_cpu() {
+    let Some(gpu) = gpu() else {
+        eprintln!("skipped: there is no GPU adapter, not even a software one");
+        return;
+    };
+    let settings = ["layers=1", "heads=2", "width=8", "batch_size=2", "dropout=0", "views=none"];
+    let settings = settings.map(|set| format!("prior.{set}").parse().unwrap());
+    let with_steps = |steps: usize| {
+        let steps = format!("prior.steps={steps}").parse().unwrap();
+        Recipe::parse("{}", "the test", &[&settings[..], &[steps]].concat()).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let train = |name: &str, device: &Device, steps: usize| {
+        let run = RunDir::new(folder.path().join(name));
+        let stop = AtomicBool::new(false);
+        let job = Job { run: &run, begin: Begin::Either, stop: &stop, emit: &mut |_| {} };
+        train_prior(&with_steps(steps), &codes(), device, job).unwrap();
+        let weights = ModelFile::load(run.model_path(Stage::Prior), Kind::Prior).unwrap();
+        weights.tensors().to_vec()
+    };
+    train("moved", &gpu, 1);
+    let moved = train("moved", &Device::flex(), 2);
+    let stayed = train("stayed", &Device::flex(), 2);
+    for (moved, stayed) in moved.iter().zip(&stayed) {
+        assert_near(&moved.name, &moved.data, &stayed.data);
     }
 }
