@@ -102,25 +102,27 @@ fn assert_readable(run: &RunDir) {
     }
 }
 
-/// Kills the run again and again until it ends by itself; how often it was killed while at work.
+/// Kills the run again and again until it ends by itself; how often it was killed while at work, before the codes
+/// were there and after.
 fn kill_until_done(
     dir: &Path,
     name: &str,
     whole: Duration,
     most: usize,
     rng: &mut Stream,
-) -> usize {
-    let mut kills = 0;
+) -> [usize; 2] {
+    let mut kills = [0, 0];
+    let run_dir = RunDir::new(dir.join(name));
     loop {
         let mut child = run(dir, name).spawn().unwrap();
-        if kills < most {
+        if kills[0] + kills[1] < most {
             thread::sleep(whole.mul_f32(0.05 + 0.5 * rng.uniform()));
             let ended = child.try_wait().unwrap().is_some();
             child.kill().unwrap();
             if !ended {
-                kills += 1;
                 child.wait().unwrap();
-                assert_readable(&RunDir::new(dir.join(name)));
+                kills[usize::from(run_dir.codes_path().exists())] += 1;
+                assert_readable(&run_dir);
                 continue;
             }
         }
@@ -141,19 +143,23 @@ fn killed_at_random_moments_a_run_ends_in_the_same_bytes() {
     let expected = results(&RunDir::new(dir.path().join("whole")));
 
     let mut rng = stream(9, Purpose::Shuffle, 0, 0);
-    let (mut kills, mut runs) = (0, 0);
-    while kills < wanted {
+    let (mut kills, mut runs) = ([0, 0], 0);
+    while kills[0] + kills[1] < wanted {
         runs += 1;
         // The same name, so that the recipe and what it leads to are the same.
         let name = format!("try-{runs}/whole");
-        let most = (wanted - kills).min(8);
+        let most = (wanted - kills[0] - kills[1]).min(8);
         let made = kill_until_done(dir.path(), &name, whole, most, &mut rng);
-        kills += made;
+        (kills[0], kills[1]) = (kills[0] + made[0], kills[1] + made[1]);
         let found = results(&RunDir::new(dir.path().join(&name)));
         for ((file, expected), (_, found)) in expected.iter().zip(&found) {
-            assert!(expected == found, "{file} differs after {made} kills");
+            assert!(expected == found, "{file} differs after {made:?} kills");
         }
         fs::remove_dir_all(dir.path().join(format!("try-{runs}"))).unwrap();
     }
-    eprintln!("{kills} kills over {runs} runs of {whole:?} each: all ended in the same bytes");
+    let [first, second] = kills;
+    eprintln!(
+        "{first} kills before the codes were there and {second} after, over {runs} runs of {whole:?}: all ended \
+         in the same bytes"
+    );
 }
