@@ -111,7 +111,15 @@ impl Codes {
 
     /// Reads a file and checks all of it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let container = Container::read(path.as_ref(), FORMAT)?;
+        Self::from_container(Container::read(path.as_ref(), FORMAT)?)
+    }
+
+    /// The same of the content of a file; `source` is its name in messages.
+    pub fn from_bytes(source: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self> {
+        Self::from_container(Container::from_bytes(source.as_ref(), bytes, FORMAT)?)
+    }
+
+    fn from_container(container: Container) -> Result<Self> {
         container.expect_only(&["codes", "labels", "splits", "views"])?;
         let (shape, codes) = container.u16("codes")?;
         let [n_images, height, width] = shape[..] else {

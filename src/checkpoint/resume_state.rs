@@ -123,7 +123,17 @@ impl ResumeState {
 
     /// Reads a state of `stage` and verifies its checksum and that every value is finite.
     pub fn load(path: impl AsRef<Path>, stage: Stage) -> Result<Self> {
-        let container = Container::read(path.as_ref(), FORMAT)?;
+        let path = path.as_ref();
+        Self::from_container(path, Container::read(path, FORMAT)?, stage)
+    }
+
+    /// The same of the content of a file; `source` is its name in messages.
+    pub fn from_bytes(source: impl AsRef<Path>, bytes: Vec<u8>, stage: Stage) -> Result<Self> {
+        let source = source.as_ref();
+        Self::from_container(source, Container::from_bytes(source, bytes, FORMAT)?, stage)
+    }
+
+    fn from_container(source: &Path, container: Container, stage: Stage) -> Result<Self> {
         let seen = container.metadata(STAGE)?;
         if seen != stage.name() {
             let wanted = stage.name();
@@ -132,7 +142,7 @@ impl ResumeState {
         let counters = serde_json::from_str(container.metadata(COUNTERS)?)
             .map_err(|e| container.error(format!("{COUNTERS} in the metadata: {e}")))?;
         let mut state =
-            Self { stage, source: path.as_ref().to_path_buf(), counters, tensors: BTreeMap::new() };
+            Self { stage, source: source.to_path_buf(), counters, tensors: BTreeMap::new() };
         state.insert("", container.floats()?).map_err(|e| container.error(e.to_string()))?;
         Ok(state)
     }
