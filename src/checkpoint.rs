@@ -8,6 +8,7 @@
 
 pub mod atomic;
 mod binding;
+mod build;
 mod codes_file;
 mod container;
 mod digest;
@@ -20,7 +21,8 @@ mod place;
 mod resume_state;
 mod run_dir;
 
-pub use binding::{check_codes, check_prior, check_prior_codes};
+pub use binding::{check_classes, check_codes, check_prior, check_prior_codes};
+pub use build::ModelConfig;
 pub use codes_file::{Codes, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, VIEW_FLIPPED, VIEW_PLAIN};
 pub use container::read_foreign;
 pub use metrics::{MetricsLine, MetricsLog};

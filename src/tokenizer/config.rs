@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// Most pixels a side of an image. No tensor of a model depends on it, so only this keeps a file that lies about it
+/// from asking for any amount of memory.
+const MOST_PIXELS: usize = 1024;
+
 /// Which published architecture the encoder and decoder follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,6 +74,12 @@ impl TokenizerConfig {
         }
         if !(1..=5).contains(&self.halvings) {
             return fail(format!("vqvae.halvings is {}, allowed are 1 to 5", self.halvings));
+        }
+        if self.image_size > MOST_PIXELS {
+            return fail(format!(
+                "data.image_size is {}, allowed are up to {MOST_PIXELS}",
+                self.image_size
+            ));
         }
         if self.image_size == 0 || !self.image_size.is_multiple_of(1 << self.halvings) {
             return fail(format!(
@@ -162,7 +172,12 @@ impl TokenizerConfig {
         match self.preset {
             // Full-resolution feature maps are what costs: as many numbers at each level as at the coarsest.
             TokenizerPreset::Resnet34 => [8, 4, 2, 1].map(|part| self.width / part).to_vec(),
-            _ => self.channel_multipliers.iter().map(|factor| self.width * factor).collect(),
+            // Saturating, because validation asks before it has checked the factors.
+            _ => self
+                .channel_multipliers
+                .iter()
+                .map(|factor| self.width.saturating_mul(*factor))
+                .collect(),
         }
     }
 
@@ -170,5 +185,35 @@ impl TokenizerConfig {
     pub fn norm_groups(&self) -> usize {
         let narrowest = self.level_widths().into_iter().min().unwrap_or(self.width);
         [32, 16, 8, 4, 2].into_iter().find(|groups| narrowest.is_multiple_of(*groups)).unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_beyond_all_measure_are_refused_and_not_computed() {
+        let base = TokenizerConfig {
+            image_size: 32,
+            channels: 3,
+            preset: TokenizerPreset::Resnet,
+            width: 16,
+            channel_multipliers: vec![1, 2],
+            residual_blocks: 1,
+            residual_width: 0,
+            halvings: 1,
+            attention: false,
+            codebook_size: 16,
+            code_dim: 4,
+            normalize_codes: false,
+        };
+        assert!(base.validate().is_ok());
+        let wide = TokenizerConfig { channel_multipliers: vec![1, usize::MAX], ..base.clone() };
+        let large = TokenizerConfig { image_size: usize::MAX - 1, ..base };
+        for (config, key) in [(wide, "vqvae.width 16 times"), (large, "data.image_size is")] {
+            let message = config.validate().err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(message.contains(key), "{message}");
+        }
     }
 }
