@@ -17,6 +17,9 @@ pub(super) struct Interval<const N: usize> {
 }
 
 impl<const N: usize> Interval<N> {
+    /// Numbers of a step.
+    pub(super) const LEN: usize = N;
+
     pub(super) fn new(device: &Device) -> Self {
         Self { sums: Tensor::zeros([N], device), steps: 0, begun: Instant::now(), timed_steps: 0 }
     }

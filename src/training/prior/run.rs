@@ -262,10 +262,14 @@ impl<'a> Run<'a> {
         check_codes(&path, &counters.codes, &self.fingerprint)?;
         let trainer = &mut self.trainer;
         trainer.gpt = state.take_module("model.", trainer.gpt.clone())?;
-        take_moments(&mut state, &mut trainer.optimizer, counters.adamw_steps, self.device)?;
-        let interval = state.take("extra.interval").pop();
+        let steps = counters.adamw_steps;
+        let optimizer = &mut trainer.optimizer;
+        take_moments(&mut state, optimizer, &trainer.gpt, steps, self.device, &path)?;
+        let mut extra = state.take("extra.");
+        let interval = extra.pop().filter(|one| extra.is_empty() && one.name == "interval");
         let interval =
             interval.ok_or_else(|| Error::file(&path, "has no extra.interval".to_owned()))?;
+        interval.expect_shape(&[Interval::<2>::LEN], &path)?;
         self.interval =
             Interval::restored(interval.to_tensor(self.device)?, counters.interval_steps);
         state.expect_empty()?;

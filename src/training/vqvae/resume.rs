@@ -77,24 +77,36 @@ impl Run<'_> {
         }
         let trainer = &mut self.trainer;
         trainer.tokenizer = state.take_module("model.", trainer.tokenizer.clone())?;
-        take_moments(&mut state, &mut trainer.optimizer, counters.adamw_steps, self.device)?;
-        let mut take = |name: &str| -> Result<NamedTensor> {
-            let mut found = state.take(&format!("extra.{name}"));
-            let tensor = found.pop().filter(|_| found.is_empty());
-            tensor.ok_or_else(|| Error::file(&path, format!("has no extra.{name}")))
+        let steps = counters.adamw_steps;
+        let optimizer = &mut trainer.optimizer;
+        take_moments(&mut state, optimizer, &trainer.tokenizer, steps, self.device, &path)?;
+        let mut extra = state.take("extra.");
+        let mut take = |name: &str, shape: &[usize]| -> Result<NamedTensor> {
+            let place = extra.iter().position(|tensor| tensor.name == name);
+            let place = place.ok_or_else(|| Error::file(&path, format!("has no extra.{name}")))?;
+            let tensor = extra.swap_remove(place);
+            tensor.expect_shape(shape, &path)?;
+            Ok(tensor)
         };
+        let config = trainer.tokenizer.config();
+        let (codes, dim) = (config.codebook_size, config.code_dim);
         if trainer.ema.is_some() {
             trainer.ema = Some(EmaCodebook::restored(
-                take("ema_counts")?.to_tensor(self.device)?,
-                take("ema_sums")?.to_tensor(self.device)?,
+                take("ema_counts", &[codes])?.to_tensor(self.device)?,
+                take("ema_sums", &[codes, dim])?.to_tensor(self.device)?,
                 counters.ema_updates,
                 self.recipe.vqvae.ema_decay,
             ));
         }
-        trainer.idle.steps = take("idle")?.to_tensor(self.device)?;
-        self.counts = take("counts")?.to_tensor(self.device)?;
-        let sums = take("interval")?.to_tensor(self.device)?;
+        trainer.idle.steps = take("idle", &[codes])?.to_tensor(self.device)?;
+        self.counts = take("counts", &[codes])?.to_tensor(self.device)?;
+        let sums = take("interval", &[Interval::<4>::LEN])?.to_tensor(self.device)?;
         self.interval = Interval::restored(sums, counters.interval_steps);
+        if let Some(tensor) = extra.first() {
+            let message =
+                format!("holds extra.{}, which this recipe has no place for", tensor.name);
+            return Err(Error::file(&path, message));
+        }
         state.expect_empty()?;
         self.step = counters.step;
         self.best = counters.best;
