@@ -61,6 +61,7 @@ impl Codes {
 
     /// The codes of one image in raster order. `image` must be below [`Self::n_images`].
     pub fn grid(&self, image: usize) -> &[u16] {
+        // `check` has compared the number of codes with that of images, on the way in and on the way out.
         let start = image * self.n_codes();
         &self.codes[start..start + self.n_codes()]
     }
@@ -78,6 +79,7 @@ impl Codes {
         let mut counts = vec![0; self.codebook_size];
         for image in images {
             for code in self.grid(*image) {
+                // `check` has refused codes that are not below the codebook's size.
                 counts[usize::from(*code)] += 1;
             }
         }

@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 const FORMAT: &str = "vqgen.resume.1";
 const STAGE: &str = "stage";
 const COUNTERS: &str = "state";
+/// Counters and settings are a kilobyte or two; JSON of any kind takes 32 bytes of memory a value.
+const MOST_COUNTER_BYTES: usize = 1 << 16;
 
 /// The state of a stage at a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,7 +141,12 @@ impl ResumeState {
             let wanted = stage.name();
             return Err(container.error(format!("is a state of {seen}, wanted is one of {wanted}")));
         }
-        let counters = serde_json::from_str(container.metadata(COUNTERS)?)
+        let counters = container.metadata(COUNTERS)?;
+        if counters.len() > MOST_COUNTER_BYTES {
+            let message = format!("has {} bytes, allowed are {MOST_COUNTER_BYTES}", counters.len());
+            return Err(container.error(format!("{COUNTERS} in the metadata {message}")));
+        }
+        let counters = serde_json::from_str(counters)
             .map_err(|e| container.error(format!("{COUNTERS} in the metadata: {e}")))?;
         let mut state =
             Self { stage, source: source.to_path_buf(), counters, tensors: BTreeMap::new() };

@@ -59,6 +59,26 @@ pub(super) fn take_moments<M: Module>(
     Ok(())
 }
 
+/// Refuses counters that contradict each other: every step makes one update, `counted` are numbers of steps.
+pub(super) fn check_counters(
+    step: u64,
+    updates: &[u64],
+    counted: &[u64],
+    source: &Path,
+) -> Result<()> {
+    if updates.iter().all(|n| *n == step) && counted.iter().all(|n| *n <= step) {
+        return Ok(());
+    }
+    let list = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let (updates, counted) = (list(updates), list(counted));
+    Err(Error::file(
+        source,
+        format!(
+            "state in the metadata: {updates} updates at step {step}, and {counted} of its steps counted"
+        ),
+    ))
+}
+
 /// Path and size of every trained parameter.
 fn trained_parameters<M: Module>(module: &M) -> Vec<(String, usize)> {
     #[derive(Default)]

@@ -21,7 +21,7 @@ use crate::recipe::{Recipe, Views};
 use crate::rng::{Purpose, stream};
 use crate::training::interval::Interval;
 use crate::training::job::{Job, Outcome, check_same_settings};
-use crate::training::state::{insert_moments, take_moments};
+use crate::training::state::{check_counters, insert_moments, take_moments};
 use crate::training::{Event, LearningRate};
 
 /// What resuming needs besides tensors.
@@ -260,6 +260,8 @@ impl<'a> Run<'a> {
         let counters: Counters = state.counters()?;
         check_same_settings("prior", &counters.settings, &settings(self.recipe)?)?;
         check_codes(&path, &counters.codes, &self.fingerprint)?;
+        let counted = [counters.interval_steps, counters.best_step];
+        check_counters(counters.step, &[counters.adamw_steps], &counted, &path)?;
         let trainer = &mut self.trainer;
         trainer.gpt = state.take_module("model.", trainer.gpt.clone())?;
         let steps = counters.adamw_steps;

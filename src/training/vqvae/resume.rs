@@ -10,7 +10,7 @@ use crate::tokenizer::EmaCodebook;
 use crate::training::Event;
 use crate::training::interval::Interval;
 use crate::training::job::{Job, check_same_settings};
-use crate::training::state::{insert_moments, take_moments};
+use crate::training::state::{check_counters, insert_moments, take_moments};
 
 /// What resuming needs besides tensors.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,6 +76,10 @@ impl Run<'_> {
             ));
         }
         let trainer = &mut self.trainer;
+        let mut updates = vec![counters.adamw_steps];
+        updates.extend(trainer.ema.as_ref().map(|_| counters.ema_updates));
+        let counted = [counters.interval_steps, counters.best_step];
+        check_counters(counters.step, &updates, &counted, &path)?;
         trainer.tokenizer = state.take_module("model.", trainer.tokenizer.clone())?;
         let steps = counters.adamw_steps;
         let optimizer = &mut trainer.optimizer;
