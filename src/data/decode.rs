@@ -26,6 +26,9 @@ const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Most pixels that a byte of a PNG, JPEG, BMP or GIF stands for. Deflate makes at most 1,032 bytes of one, of 8
 /// pixels each; a JPEG spends at least a bit on a unit of at most 32 x 32 pixels. TIFF and WebP have no such bound.
 const MAX_PIXELS_PER_BYTE: u64 = 8 * 1032;
+/// Most bytes, beside the size of the file, that the metadata of a PNG may unpack to. A larger colour profile is left
+/// out, which makes no difference: none is applied.
+const PNG_METADATA_BYTES: u64 = 1 << 20;
 /// A source this many times the target or more is first averaged over boxes, which is several times faster
 /// and leaves the last resize a factor of at least 3: Pillow's `reducing_gap`, whose documentation calls the
 /// result indistinguishable from a full resize in most cases at 3.
@@ -108,7 +111,11 @@ fn decode_rgb(bytes: &[u8], background: [u8; 3]) -> Result<RgbImage, String> {
 
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    limits.max_alloc = Some(match format {
+        // Not for the pixels, whose bound is below, but for colour profiles, which unpack to any size.
+        ImageFormat::Png => PNG_METADATA_BYTES + bytes.len() as u64,
+        _ => MAX_DECODED_BYTES,
+    });
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
