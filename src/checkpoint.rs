@@ -1,5 +1,6 @@
 //! The files of a run: model files, the code file, what resuming needs, the metrics log and the folder they
-//! live in. Models and their training are not known here beyond "a module with named parameters".
+//! live in. Models and their training are not known here beyond "a module with named parameters" and the shapes that
+//! files announce, which are compared with what the files hold.
 //!
 //! Rules that hold for every file: it appears whole or not at all ([`atomic`]; the metrics log alone grows in
 //! place); the same content gives the same bytes; everything read is checked before it is used, and an error

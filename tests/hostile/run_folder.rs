@@ -205,8 +205,10 @@ fn damaged_files_of_a_run_are_named() {
     assert!(shop.error("train-prior").contains("metrics.jsonl: line 1"));
 }
 
+type Change = fn(&mut Forged);
+
 /// Trains `stage`, and resumes it from its state with each of these lies in it.
-fn lies_about_the_state(stage: Stage, lies: &[(fn(&mut Forged), &str)]) {
+fn lies_about_the_state(stage: Stage, lies: &[(Change, &str)]) {
     let shop = Workshop::new();
     let name = stage.name();
     let model = format!("checkpoints/tiny/{name}.safetensors");
@@ -218,7 +220,7 @@ fn lies_about_the_state(stage: Stage, lies: &[(fn(&mut Forged), &str)]) {
     let model_bytes = std::fs::read(shop.path(&model)).unwrap();
     for (lie, expected) in lies {
         shop.write(&path, &whole);
-        shop.forge(&state, |file| lie(file));
+        shop.forge(&state, lie);
         let error = shop.error(&format!("train-{name} --resume --steps 4"));
         assert!(error.contains(&state) && error.contains(expected), "{error} lacks {expected}");
         assert_eq!(std::fs::read(shop.path(&model)).unwrap(), model_bytes);
