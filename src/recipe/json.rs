@@ -171,8 +171,8 @@ pub(super) fn unknown_key(path: &str, schema: &[(String, Value)], origin: &str) 
 /// The known key or section most like `path`, if any is like it. The same last part in another section counts
 /// as close, so that `steps` and `data.steps` find `vqvae.steps`.
 fn nearest<'a>(path: &str, schema: &'a [(String, Value)]) -> Option<&'a str> {
-    /// No known key is half as long. A comparison takes time and memory by the length, and a file may hold a key of
-    /// a million letters.
+    /// No known key is half as long. A comparison takes time by the length, and a file may hold a key of a million
+    /// letters.
     const LONGEST: usize = 80;
     if path.len() > LONGEST {
         return None;
