@@ -1,5 +1,6 @@
 //! The files of a run: model files, the code file, what resuming needs, the metrics log and the folder they
-//! live in. Models and their training are not known here beyond "a module with named parameters".
+//! live in. Models and their training are not known here beyond "a module with named parameters" and the shapes that
+//! files announce, which are compared with what the files hold.
 //!
 //! Rules that hold for every file: it appears whole or not at all ([`atomic`]; the metrics log alone grows in
 //! place); the same content gives the same bytes; everything read is checked before it is used, and an error
@@ -8,6 +9,7 @@
 
 pub mod atomic;
 mod binding;
+mod build;
 mod codes_file;
 mod container;
 mod digest;
@@ -21,7 +23,8 @@ mod place;
 mod resume_state;
 mod run_dir;
 
-pub use binding::{check_codes, check_prior, check_prior_codes};
+pub use binding::{check_classes, check_codes, check_prior, check_prior_codes};
+pub use build::ModelConfig;
 pub use codes_file::{Codes, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, VIEW_FLIPPED, VIEW_PLAIN};
 pub use container::read_foreign;
 pub use lock::RunLock;

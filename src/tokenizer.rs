@@ -2,6 +2,7 @@
 //! Learning"). Tensors in, tensors out; it knows no files, no images and no training loop.
 
 mod config;
+mod size;
 
 mod plain;
 

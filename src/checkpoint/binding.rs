@@ -6,11 +6,15 @@ use std::path::Path;
 use super::codes_file::Codes;
 use super::model_file::ModelFile;
 use crate::error::{Error, Result};
+use crate::prior::PriorConfig;
+use crate::tokenizer::TokenizerConfig;
 
 /// Metadata key of a prior: the fingerprint of the tokenizer.
 const TOKENIZER: &str = "tokenizer";
 /// Metadata key of a prior: the fingerprint of the code file.
 const CODES: &str = "codes";
+/// Metadata key of a prior: the names of its classes.
+const CLASSES: &str = "classes";
 
 /// Refuses codes of another tokenizer. `action` is what the user wanted: "train the prior".
 pub fn check_codes(
@@ -20,7 +24,7 @@ pub fn check_codes(
     tokenizer: &ModelFile,
 ) -> Result<()> {
     if codes.tokenizer == tokenizer.fingerprint() {
-        return Ok(());
+        return check_shape_of_codes(action, codes, codes_path, tokenizer);
     }
     Err(Error::invalid(format!(
         "cannot {action}: {} holds codes of tokenizer {}, {} is {} (run extract-codes again)",
@@ -31,11 +35,38 @@ pub fn check_codes(
     )))
 }
 
+/// Refuses codes that say they are of this tokenizer and cannot be.
+fn check_shape_of_codes(
+    action: &str,
+    codes: &Codes,
+    codes_path: &Path,
+    tokenizer: &ModelFile,
+) -> Result<()> {
+    let config: TokenizerConfig = tokenizer.checked_config()?;
+    let grid = config.grid_size();
+    for (what, seen, wanted) in [
+        ("rows", codes.height, grid),
+        ("columns", codes.width, grid),
+        ("codes in the codebook", codes.codebook_size, config.codebook_size),
+        ("pixels a side", codes.image_size, config.image_size),
+        ("channels", codes.channels, config.channels),
+    ] {
+        if seen != wanted {
+            return Err(Error::invalid(format!(
+                "cannot {action}: {} has {seen} {what}, {} has {wanted} (run extract-codes again)",
+                codes_path.display(),
+                tokenizer.source().display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a prior that was trained on codes of another tokenizer. `action` is what the user wanted: "sample".
 pub fn check_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Result<()> {
     let trained_on = prior.metadata(TOKENIZER)?;
     if trained_on == tokenizer.fingerprint() {
-        return Ok(());
+        return check_shape_of_prior(action, prior, tokenizer);
     }
     Err(Error::invalid(format!(
         "cannot {action}: {} was trained on codes of tokenizer {trained_on}, {} is {} \
@@ -43,6 +74,48 @@ pub fn check_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Re
         prior.source().display(),
         tokenizer.source().display(),
         tokenizer.fingerprint()
+    )))
+}
+
+/// Refuses a prior that says it continues codes of this tokenizer and cannot.
+fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Result<()> {
+    let model: PriorConfig = prior.checked_config()?;
+    let config: TokenizerConfig = tokenizer.checked_config()?;
+    let grid = config.grid_size();
+    for (what, seen, wanted) in [
+        ("rows of codes", model.grid_height, grid),
+        ("columns of codes", model.grid_width, grid),
+        ("codes in the codebook", model.codebook_size, config.codebook_size),
+    ] {
+        if seen != wanted {
+            return Err(Error::invalid(format!(
+                "cannot {action}: {} has {seen} {what}, {} has {wanted} (run train-prior again)",
+                prior.source().display(),
+                tokenizer.source().display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a prior that was trained on other classes than those of the codes, whose labels it would take for its
+/// own. `action` is what the user wanted: "evaluate the prior".
+pub fn check_classes(
+    action: &str,
+    prior: &ModelFile,
+    codes: &Codes,
+    codes_path: &Path,
+) -> Result<()> {
+    let known: Vec<String> = prior.json(CLASSES)?;
+    if known == codes.classes {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "cannot {action}: {} has {} classes, {} was trained on {} others (run train-prior again)",
+        codes_path.display(),
+        codes.classes.len(),
+        prior.source().display(),
+        known.len()
     )))
 }
 
@@ -76,7 +149,22 @@ mod tests {
 
     fn tokenizer(value: f32) -> ModelFile {
         let tensors = vec![NamedTensor::new("a", vec![1], vec![value]).unwrap()];
-        ModelFile::new(Kind::Tokenizer, &json!({}), tensors).unwrap()
+        let config = json!({
+            "image_size": 4, "channels": 1, "preset": "plain", "width": 2, "channel_multipliers": [],
+            "residual_blocks": 0, "residual_width": 1, "halvings": 2, "attention": false,
+            "codebook_size": 2, "code_dim": 1, "normalize_codes": false,
+        });
+        ModelFile::new(Kind::Tokenizer, &config, tensors).unwrap()
+    }
+
+    fn prior(of: &ModelFile, codebook_size: usize) -> ModelFile {
+        let config = json!({
+            "codebook_size": codebook_size, "n_classes": 0, "grid_height": 1, "grid_width": 1,
+            "layers": 1, "heads": 1, "width": 1, "dropout": 0.0, "positions": "learned",
+            "tie_weights": false,
+        });
+        let file = ModelFile::new(Kind::Prior, &config, Vec::new()).unwrap();
+        file.with("tokenizer", of.fingerprint()).with("classes", "[]")
     }
 
     fn codes(of: &ModelFile) -> Codes {
@@ -99,14 +187,43 @@ mod tests {
     fn pieces_of_one_run_belong_together() {
         let tokenizer = tokenizer(1.0);
         let codes = codes(&tokenizer);
-        let prior = ModelFile::new(Kind::Prior, &json!({}), Vec::new())
-            .unwrap()
-            .with("tokenizer", tokenizer.fingerprint())
-            .with("codes", codes.fingerprint());
+        let prior = prior(&tokenizer, 2).with("codes", codes.fingerprint());
         let path = Path::new("codes.safetensors");
         check_codes("train the prior", &codes, path, &tokenizer).unwrap();
         check_prior("sample", &prior, &tokenizer).unwrap();
         check_prior_codes("evaluate", &prior, &codes, path).unwrap();
+        check_classes("evaluate", &prior, &codes, path).unwrap();
+    }
+
+    #[test]
+    fn codes_and_a_prior_of_another_shape_than_the_tokenizer_they_name_are_refused() {
+        let tokenizer = tokenizer(1.0);
+        let path = Path::new("codes.safetensors");
+        type Change = fn(&mut Codes);
+        let changes: [(Change, &str); 4] = [
+            (|c| c.height = 2, "has 2 rows, new tokenizer has 1"),
+            (|c| c.codebook_size = 3, "has 3 codes in the codebook"),
+            (|c| c.image_size = 8, "has 8 pixels a side"),
+            (|c| c.channels = 3, "has 3 channels"),
+        ];
+        for (change, expected) in changes {
+            let mut codes = codes(&tokenizer);
+            change(&mut codes);
+            let error = check_codes("train a prior", &codes, path, &tokenizer).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let error = check_prior("sample", &prior(&tokenizer, 3), &tokenizer).unwrap_err();
+        assert!(error.to_string().contains("new prior has 3 codes in the codebook"), "{error}");
+    }
+
+    #[test]
+    fn a_prior_of_other_classes_than_the_codes_is_refused() {
+        let tokenizer = tokenizer(1.0);
+        let mut codes = codes(&tokenizer);
+        codes.classes = vec!["cats".to_owned()];
+        let path = Path::new("codes.safetensors");
+        let error = check_classes("evaluate", &prior(&tokenizer, 2), &codes, path).unwrap_err();
+        assert!(error.to_string().contains("codes.safetensors has 1 classes"), "{error}");
     }
 
     #[test]

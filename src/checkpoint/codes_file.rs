@@ -61,6 +61,7 @@ impl Codes {
 
     /// The codes of one image in raster order. `image` must be below [`Self::n_images`].
     pub fn grid(&self, image: usize) -> &[u16] {
+        // `check` has compared the number of codes with that of images, on the way in and on the way out.
         let start = image * self.n_codes();
         &self.codes[start..start + self.n_codes()]
     }
@@ -78,6 +79,7 @@ impl Codes {
         let mut counts = vec![0; self.codebook_size];
         for image in images {
             for code in self.grid(*image) {
+                // `check` has refused codes that are not below the codebook's size.
                 counts[usize::from(*code)] += 1;
             }
         }
@@ -111,7 +113,15 @@ impl Codes {
 
     /// Reads a file and checks all of it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let container = Container::read(path.as_ref(), FORMAT)?;
+        Self::from_container(Container::read(path.as_ref(), FORMAT)?)
+    }
+
+    /// The same of the content of a file; `source` is its name in messages.
+    pub fn from_bytes(source: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self> {
+        Self::from_container(Container::from_bytes(source.as_ref(), bytes, FORMAT)?)
+    }
+
+    fn from_container(container: Container) -> Result<Self> {
         container.expect_only(&["codes", "labels", "splits", "views"])?;
         let (shape, codes) = container.u16("codes")?;
         let [n_images, height, width] = shape[..] else {

@@ -2,22 +2,22 @@
 //! knows tensors, metadata and damage, not what either means.
 //!
 //! The header is written here and not by the `safetensors` crate, whose metadata is a hash map in random order:
-//! the same content has to give the same bytes. Reading goes through the crate, which checks the header against
-//! the length of the file before anything is allocated.
+//! the same content has to give the same bytes. Reading checks the header against the length of the file before
+//! anything is allocated.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-use safetensors::SafeTensors;
 
 use super::atomic;
 use super::digest::Digest;
 use super::named_tensor::NamedTensor;
 use crate::error::{Error, Result};
 
+mod header;
 mod writer;
 
+use header::Header;
 pub(super) use writer::{Entry, draft, write};
 
 /// Metadata key of the format's name and version.
@@ -33,6 +33,16 @@ fn digest_of(metadata: &BTreeMap<String, String>) -> Digest {
         digest.text(value);
     }
     digest
+}
+
+/// A text from a file as a message shows it: short, whatever its length, and on one line.
+fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[derive(Debug)]
@@ -54,10 +64,16 @@ pub(super) struct Container {
 impl Container {
     /// Reads a file of `format` and verifies its checksum.
     pub(super) fn read(path: &Path, format: &str) -> Result<Self> {
-        let container = Self::parse(path)?;
+        Self::from_bytes(path, atomic::read(path)?, format)
+    }
+
+    /// The same of the content of a file; `path` is for messages.
+    pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>, format: &str) -> Result<Self> {
+        let container = Self::parse(path, bytes)?;
         match container.metadata.get(FORMAT) {
             Some(seen) if seen == format => {}
             Some(seen) => {
+                let seen = shown(seen);
                 return Err(container.error(format!("is of format {seen}, wanted is {format}")));
             }
             None => {
@@ -70,33 +86,28 @@ impl Container {
         let computed = container.checksum();
         if stored != computed {
             return Err(container.error(format!(
-                "is damaged: its content has the checksum {computed}, written down is {stored}"
+                "is damaged: its content has the checksum {computed}, written down is {}",
+                shown(stored)
             )));
         }
         Ok(container)
     }
 
-    fn parse(path: &Path) -> Result<Self> {
-        let bytes = atomic::read(path)?;
-        let (header_len, header) = SafeTensors::read_metadata(&bytes).map_err(|e| {
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let Header { metadata, tensors, data_start } = Header::read(&bytes).map_err(|e| {
             Error::file(path, format!("is not a whole safetensors file: {e} (truncated, damaged?)"))
         })?;
-        let data_start = size_of::<u64>() + header_len;
-        let tensors = header.tensors().into_iter().map(|(name, info)| {
+        let tensors = tensors.into_iter().map(|(name, info)| {
             let (start, end) = info.data_offsets;
+            // Both ends are inside the file, as `Header::read` has checked; so no slice of `bytes` below can fail.
             let stored = Stored {
                 type_name: info.dtype.to_string(),
-                shape: info.shape.clone(),
+                shape: info.shape,
                 bytes: data_start + start..data_start + end,
             };
             (name, stored)
         });
-        Ok(Self {
-            path: path.to_path_buf(),
-            tensors: tensors.collect(),
-            metadata: header.metadata().clone().unwrap_or_default().into_iter().collect(),
-            bytes,
-        })
+        Ok(Self { path: path.to_path_buf(), tensors: tensors.collect(), metadata, bytes })
     }
 
     fn checksum(&self) -> String {
@@ -132,13 +143,16 @@ impl Container {
     /// A metadata value that must be there and a whole number.
     pub(super) fn number(&self, key: &str) -> Result<usize> {
         let text = self.metadata(key)?;
-        text.parse().map_err(|_| self.error(format!("{key} is {text:?}, wanted is a whole number")))
+        text.parse().map_err(|_| {
+            self.error(format!("{key} is {:?}, wanted is a whole number", shown(text)))
+        })
     }
 
     /// Refuses tensors other than `names`.
     pub(super) fn expect_only(&self, names: &[&str]) -> Result<()> {
         match self.tensors.keys().find(|name| !names.contains(&name.as_str())) {
             Some(name) => {
+                let name = shown(name);
                 Err(self.error(format!("holds a tensor {name} that has no meaning here")))
             }
             None => Ok(()),
@@ -188,7 +202,8 @@ impl Container {
 /// The F32 tensors of any safetensors file, sorted by name, whoever wrote it: no format and no checksum is asked
 /// for. Tensors of other types (PyTorch's counters) are left out.
 pub fn read_foreign(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>> {
-    let container = Container::parse(path.as_ref())?;
+    let path = path.as_ref();
+    let container = Container::parse(path, atomic::read(path)?)?;
     let floats = container.tensors.iter().filter(|(_, stored)| stored.type_name == "F32");
     floats.map(|(name, _)| container.float(name)).collect()
 }
@@ -197,6 +212,8 @@ pub fn read_foreign(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use std::fs;
+
+    use safetensors::SafeTensors;
 
     use super::super::digest::Values;
     use super::*;

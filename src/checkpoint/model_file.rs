@@ -117,7 +117,16 @@ impl ModelFile {
     /// Reads and verifies a file of `kind`: format, checksum, fingerprint and finite values.
     pub fn load(path: impl AsRef<Path>, kind: Kind) -> Result<Self> {
         let path = path.as_ref();
-        let container = Container::read(path, kind.format())?;
+        Self::from_container(path, Container::read(path, kind.format())?, kind)
+    }
+
+    /// The same of the content of a file; `source` is its name in messages.
+    pub fn from_bytes(source: impl AsRef<Path>, bytes: Vec<u8>, kind: Kind) -> Result<Self> {
+        let source = source.as_ref();
+        Self::from_container(source, Container::from_bytes(source, bytes, kind.format())?, kind)
+    }
+
+    fn from_container(source: &Path, container: Container, kind: Kind) -> Result<Self> {
         let config = container.metadata(CONFIG)?.to_owned();
         let stored = container.metadata(FINGERPRINT)?.to_owned();
         let tensors = container.floats()?;
@@ -138,7 +147,7 @@ impl ModelFile {
         let mut metadata = container.free_metadata();
         metadata.remove(CONFIG);
         metadata.remove(FINGERPRINT);
-        let source = path.to_path_buf();
+        let source = source.to_path_buf();
         Ok(Self { kind, source, config, fingerprint: stored, metadata, tensors })
     }
 

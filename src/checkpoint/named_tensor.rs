@@ -1,5 +1,7 @@
 //! A float tensor on the host under a name: what files hold and modules are loaded from.
 
+use std::path::Path;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
@@ -52,6 +54,15 @@ impl NamedTensor {
             )));
         }
         Ok(Tensor::from_data(TensorData::new(self.data.clone(), self.shape.clone()), device))
+    }
+
+    /// Refuses another shape than `wanted`; `source` is the file it came from.
+    pub fn expect_shape(&self, wanted: &[usize], source: &Path) -> Result<()> {
+        if self.shape == wanted {
+            return Ok(());
+        }
+        let Self { name, shape, .. } = self;
+        Err(Error::file(source, format!("{name} has shape {shape:?}, wanted is {wanted:?}")))
     }
 
     /// The first value that is not a finite number, if any.

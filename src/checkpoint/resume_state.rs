@@ -25,6 +25,8 @@ use crate::error::{Error, Result};
 const FORMAT: &str = "vqgen.resume.1";
 const STAGE: &str = "stage";
 const COUNTERS: &str = "state";
+/// Counters and settings are a kilobyte or two; JSON of any kind takes 32 bytes of memory a value.
+const MOST_COUNTER_BYTES: usize = 1 << 16;
 
 /// The state of a stage at a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,10 +115,13 @@ impl ResumeState {
         }
     }
 
-    /// Takes out the one tensor of this name.
-    pub fn take_one(&mut self, name: &str) -> Result<NamedTensor> {
+    /// Takes out the one tensor of this name, which must have this shape.
+    pub fn take_one(&mut self, name: &str, shape: &[usize]) -> Result<NamedTensor> {
         let tensor = self.tensors.remove(name);
-        tensor.ok_or_else(|| Error::file(&self.source, format!("has no tensor {name}")))
+        let tensor =
+            tensor.ok_or_else(|| Error::file(&self.source, format!("has no tensor {name}")))?;
+        tensor.expect_shape(shape, &self.source)?;
+        Ok(tensor)
     }
 
     /// The file it was read from.
@@ -183,16 +188,31 @@ impl ResumeState {
 
     /// Reads a state of `stage` and verifies its checksum and that every value is finite.
     pub fn load(path: impl AsRef<Path>, stage: Stage) -> Result<Self> {
-        let container = Container::read(path.as_ref(), FORMAT)?;
+        let path = path.as_ref();
+        Self::from_container(path, Container::read(path, FORMAT)?, stage)
+    }
+
+    /// The same of the content of a file; `source` is its name in messages.
+    pub fn from_bytes(source: impl AsRef<Path>, bytes: Vec<u8>, stage: Stage) -> Result<Self> {
+        let source = source.as_ref();
+        Self::from_container(source, Container::from_bytes(source, bytes, FORMAT)?, stage)
+    }
+
+    fn from_container(source: &Path, container: Container, stage: Stage) -> Result<Self> {
         let seen = container.metadata(STAGE)?;
         if seen != stage.name() {
             let wanted = stage.name();
             return Err(container.error(format!("is a state of {seen}, wanted is one of {wanted}")));
         }
-        let counters = serde_json::from_str(container.metadata(COUNTERS)?)
+        let counters = container.metadata(COUNTERS)?;
+        if counters.len() > MOST_COUNTER_BYTES {
+            let message = format!("has {} bytes, allowed are {MOST_COUNTER_BYTES}", counters.len());
+            return Err(container.error(format!("{COUNTERS} in the metadata {message}")));
+        }
+        let counters = serde_json::from_str(counters)
             .map_err(|e| container.error(format!("{COUNTERS} in the metadata: {e}")))?;
         let mut state =
-            Self { stage, source: path.as_ref().to_path_buf(), counters, tensors: BTreeMap::new() };
+            Self { stage, source: source.to_path_buf(), counters, tensors: BTreeMap::new() };
         state.insert("", container.floats()?).map_err(|e| container.error(e.to_string()))?;
         Ok(state)
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::stages::{ENCODE_BATCH, LoadedTokenizer};
 use super::{Context, Outcome};
-use crate::checkpoint::{Codes, Stage, check_codes, check_prior};
+use crate::checkpoint::{Codes, Stage, check_classes, check_codes, check_prior};
 use crate::data::{Dataset, Split};
 use crate::device::Device;
 use crate::evaluation::{TokenizerScores, bits_per_pixel, nats_per_code, psnr_db, score_tokenizer};
@@ -106,6 +106,7 @@ fn nats(
     let path = context.run.dir.codes_path();
     let codes = Codes::load(&path)?;
     check_codes("evaluate the prior", &codes, &path, &tokenizer.file)?;
+    check_classes("evaluate the prior", &prior.file, &codes, &path)?;
     let sequences = Sequences::new(&codes, split as u8, false)?;
     let config = prior.model.config();
     let batches = (0..sequences.len()).step_by(ENCODE_BATCH).map(|from| {

@@ -87,8 +87,14 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
     let prior = context.load_prior(device)?;
     check_prior("sample", &prior.file, &tokenizer.file)?;
     let section = &context.recipe.sample;
-    let config = sampling_config(section);
+    let config = sampling_config(section, args, &prior.classes);
     let classes = chosen_classes(&args.class, &prior.classes)?;
+    if config.guidance != 1.0 && context.recipe.prior.class_dropout == 0.0 {
+        context.session.warn(
+            "guidance compares with samples of no class, which prior.class_dropout 0 never trained (--guidance 1 \
+             leaves it out)",
+        );
+    }
     let prompt = match &args.complete {
         Some(image) => prompt(args, image, context, &tokenizer.model, device)?,
         None => Vec::new(),
@@ -127,7 +133,7 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
         "temperature": section.temperature,
         "top_k": section.top_k,
         "top_p": section.top_p,
-        "guidance": section.guidance,
+        "guidance": config.guidance,
         "images_a_pass": config.lanes,
         "classes": requests.iter().map(|one| one.class.map(|c| &prior.classes[c])).collect::<Vec<_>>(),
         "complete": args.complete,
@@ -137,12 +143,14 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
     context.session.result(path.display())
 }
 
-fn sampling_config(section: &SampleSection) -> SamplingConfig {
+fn sampling_config(section: &SampleSection, args: &Args, classes: &[String]) -> SamplingConfig {
+    // The recipe's guidance is for priors with classes; asked for by flag, it is refused without them.
+    let is_guided = !classes.is_empty() || args.guidance.is_some();
     SamplingConfig {
         temperature: section.temperature,
         top_k: (section.top_k > 0).then_some(section.top_k),
         top_p: (section.top_p < 1.0).then_some(section.top_p),
-        guidance: section.guidance,
+        guidance: if is_guided { section.guidance } else { 1.0 },
         ..SamplingConfig::default()
     }
 }
@@ -229,8 +237,17 @@ fn default_path(args: &Args, context: &Context) -> PathBuf {
     let seed = context.recipe.seed;
     let what = if args.complete.is_some() { "completions" } else { "samples" };
     let classes = args.class.iter().map(|class| format!("-{}", class.to_lowercase()));
-    let name = format!("{what}{}-seed-{seed}.png", classes.collect::<String>());
-    context.run.generations.join(name.replace(['/', '\\'], "_"))
+    let classes = file_name_part(&classes.collect::<String>());
+    context.run.generations.join(format!("{what}{classes}-seed-{seed}.png"))
+}
+
+/// `text` as a part of a file name: class names come from files, and may be of any length and hold anything.
+fn file_name_part(text: &str) -> String {
+    /// Most file systems allow 255 bytes a name, and the rest needs some.
+    const MOST_BYTES: usize = 120;
+    let plain = |c: char| if c.is_alphanumeric() || "-_. ".contains(c) { c } else { '_' };
+    let ends = |(at, c): (usize, char)| at + c.len_utf8() <= MOST_BYTES;
+    text.char_indices().take_while(|place| ends(*place)).map(|(_, c)| plain(c)).collect()
 }
 
 #[cfg(test)]
@@ -251,5 +268,13 @@ mod tests {
         assert!(chosen_classes(&["dogs".to_owned()], &known).is_ok_and(|found| found == [1]));
         let Err(error) = chosen_classes(&["birds".to_owned()], &known) else { panic!("accepted") };
         assert_eq!(error.to_string(), "cannot sample class birds: the classes are Cats, Dogs");
+    }
+
+    #[test]
+    fn class_names_of_any_kind_stay_inside_the_folder() {
+        assert_eq!(file_name_part("-../../etc\\x:\0\n"), "-.._.._etc_x___");
+        assert_eq!(file_name_part("-größer 2"), "-größer 2");
+        let long = file_name_part(&"ö".repeat(5_000));
+        assert!(long.len() <= 120 && long.chars().all(|c| c == 'ö'), "{long}");
     }
 }

@@ -53,10 +53,7 @@ impl Context {
     pub(super) fn load_tokenizer(&self, device: &Device) -> anyhow::Result<LoadedTokenizer> {
         let path = self.run.dir.model_path(Stage::Vqvae);
         let file = ModelFile::load(&path, Kind::Tokenizer).with_context(|| missing(&path))?;
-        let config: TokenizerConfig = file.config()?;
-        config.validate().with_context(|| format!("{} is damaged", path.display()))?;
-        let model = Tokenizer::new(&config, 0, device);
-        let model = file.clone().load_into(model)?;
+        let model = file.build(|config: &TokenizerConfig| Tokenizer::new(config, 0, device))?;
         Ok(LoadedTokenizer { model, file })
     }
 
@@ -64,10 +61,15 @@ impl Context {
     pub(super) fn load_prior(&self, device: &Device) -> anyhow::Result<LoadedPrior> {
         let path = self.run.dir.model_path(Stage::Prior);
         let file = ModelFile::load(&path, Kind::Prior).with_context(|| missing(&path))?;
-        let config: PriorConfig = file.config()?;
-        config.validate().with_context(|| format!("{} is damaged", path.display()))?;
+        let model = file.build(|config: &PriorConfig| Gpt::new(config, 0, device))?;
         let classes: Vec<String> = file.json("classes")?;
-        let model = file.clone().load_into(Gpt::new(&config, 0, device))?;
+        let n_classes = model.config().n_classes;
+        anyhow::ensure!(
+            classes.len() == n_classes,
+            "{}: classes in the metadata are {} names, the model was trained on {n_classes}",
+            path.display(),
+            classes.len()
+        );
         Ok(LoadedPrior { model, file, classes })
     }
 

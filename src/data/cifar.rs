@@ -62,6 +62,7 @@ fn read_batch(path: &Path, stem: &str, set: &mut PackedSet) -> Result<()> {
     }
     set.images.pixels.reserve(bytes.len());
     for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
+        // Every chunk has RECORD bytes: the label and three planes.
         let label = u16::from(record[0]);
         if usize::from(label) >= set.classes.len() {
             let n = set.classes.len();

@@ -23,6 +23,12 @@ pub const MAX_SIDE: u32 = 16_384;
 pub const MAX_DECODED_BYTES: u64 = 512 << 20;
 /// Most bytes of a compressed file that are read into memory.
 const MAX_FILE_BYTES: u64 = 512 << 20;
+/// Most pixels that a byte of a PNG, JPEG, BMP or GIF stands for. Deflate makes at most 1,032 bytes of one, of 8
+/// pixels each; a JPEG spends at least a bit on a unit of at most 32 x 32 pixels. TIFF and WebP have no such bound.
+const MAX_PIXELS_PER_BYTE: u64 = 8 * 1032;
+/// Most bytes, beside the size of the file, that the metadata of a PNG may unpack to. A larger colour profile is left
+/// out, which makes no difference: none is applied.
+const PNG_METADATA_BYTES: u64 = 1 << 20;
 /// A source this many times the target or more is first averaged over boxes, which is several times faster
 /// and leaves the last resize a factor of at least 3: Pillow's `reducing_gap`, whose documentation calls the
 /// result indistinguishable from a full resize in most cases at 3.
@@ -105,7 +111,11 @@ fn decode_rgb(bytes: &[u8], background: [u8; 3]) -> Result<RgbImage, String> {
 
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    limits.max_alloc = Some(match format {
+        // Not for the pixels, whose bound is below, but for colour profiles, which unpack to any size.
+        ImageFormat::Png => PNG_METADATA_BYTES + bytes.len() as u64,
+        _ => MAX_DECODED_BYTES,
+    });
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
@@ -115,10 +125,23 @@ fn decode_rgb(bytes: &[u8], background: [u8; 3]) -> Result<RgbImage, String> {
     if width > MAX_SIDE || height > MAX_SIDE {
         return Err(format!("is too large: {width} x {height} pixels, at most {MAX_SIDE} a side"));
     }
-    if decoder.total_bytes() > MAX_DECODED_BYTES {
-        let (needed, limit) = (decoder.total_bytes() >> 20, MAX_DECODED_BYTES >> 20);
+    let n_pixels = u64::from(width) * u64::from(height); // below 2^28
+    // Every image becomes RGB on its way.
+    let needed = decoder.total_bytes().max(3 * n_pixels);
+    if needed > MAX_DECODED_BYTES {
+        let (needed, limit) = (needed >> 20, MAX_DECODED_BYTES >> 20);
         return Err(format!(
             "is too large: {width} x {height} pixels take {needed} MiB, at most {limit} MiB"
+        ));
+    }
+    let packs = matches!(
+        format,
+        ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp | ImageFormat::Gif
+    );
+    if packs && n_pixels / MAX_PIXELS_PER_BYTE > bytes.len() as u64 {
+        return Err(format!(
+            "is damaged: {width} x {height} pixels cannot be in {} bytes of {format:?}",
+            bytes.len()
         ));
     }
     // Metadata that cannot be read leaves an image as it is stored, which is right for nearly all.
@@ -221,6 +244,7 @@ fn box_reduce(image: &RgbImage, left: u32, top: u32, side: u32, factor: u32) -> 
         sums.fill(0);
         let first = (top + box_row * factor) * stride + left * 3;
         for row in 0..factor {
+            // n * factor <= side pixels from `left`, in rows below `top + side`: inside the image.
             let start = first + row * stride;
             let source = &image.as_raw()[start..start + n * factor * 3];
             for (sum, pixels) in sums.chunks_exact_mut(3).zip(source.chunks_exact(factor * 3)) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::decode::MAX_SIDE;
 use super::packed::{
-    MAX_PACKED_BYTES, Packed, PackedItem, PackedSet, read_class_names, read_limited,
+    MAX_PACKED_BYTES, Packed, PackedItem, PackedSet, check_ratio, read_class_names, read_limited,
 };
 use crate::error::{Error, Result};
 
@@ -129,6 +129,7 @@ fn read_idx<const RANK: usize>(path: &Path, magic: u32) -> Result<([usize; RANK]
         let message = format!("announces {total} bytes of data, more than the {limit} MiB allowed");
         return Err(Error::file(path, message));
     }
+    check_ratio(path, total)?;
     let mut bytes = read_limited(path, header_size as u64 + total)?;
     bytes.drain(..header_size);
     if bytes.len() as u64 != total {

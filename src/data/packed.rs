@@ -16,6 +16,13 @@ use crate::error::{Error, Result};
 /// Most bytes of raw pixels one file may announce: forty times MNIST.
 pub(super) const MAX_PACKED_BYTES: u64 = 2 << 30;
 
+/// What a gzipped file may unpack to, as a multiple of its size (MNIST: 5) and a slack for small, very even files
+/// such as labels in order. Deflate reaches 1,032, which would make 2 GiB of a file of 2 MB.
+const MAX_GZIP_RATIO: u64 = 64;
+const GZIP_SLACK: u64 = 4 << 20;
+/// The labels of both formats are one byte.
+const MAX_CLASSES: usize = 256;
+
 /// Raw images of one size, one after the other, channels last.
 pub(super) struct Packed {
     pub(super) width: usize,
@@ -63,6 +70,26 @@ impl Packed {
     }
 }
 
+/// Refuses a gzipped file that announces far more data than images of its size hold.
+pub(super) fn check_ratio(path: &Path, announced: u64) -> Result<()> {
+    if !is_gzip(path) {
+        return Ok(());
+    }
+    let size = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
+    let most = size.saturating_mul(MAX_GZIP_RATIO).saturating_add(GZIP_SLACK);
+    if announced <= most {
+        return Ok(());
+    }
+    let message = format!(
+        "announces {announced} bytes of data in {size} bytes of gzip; at most {most} are unpacked (gunzip it)"
+    );
+    Err(Error::file(path, message))
+}
+
+fn is_gzip(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
+}
+
 /// The content of `path`, decompressed if its name ends in `.gz`, read to its end or to `limit + 1` bytes,
 /// whichever comes first. Memory grows with what is there, not with what a header says.
 pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
@@ -72,7 +99,7 @@ pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
         return Err(Error::file(path, "is not a regular file"));
     }
     let mut bytes = Vec::new();
-    if path.extension().is_some_and(|extension| extension == "gz") {
+    if is_gzip(path) {
         MultiGzDecoder::new(file).take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(
             |error| {
                 Error::file(path, format!("cannot be decompressed: {error} (truncated or damaged)"))
@@ -91,12 +118,23 @@ pub(super) fn read_class_names(path: &Path) -> Result<Option<Vec<String>>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = String::from_utf8(read_limited(path, MAX_BYTES)?)
+    let bytes = read_limited(path, MAX_BYTES)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::file(path, format!("is larger than {MAX_BYTES} bytes of class names")));
+    }
+    let text = String::from_utf8(bytes)
         .map_err(|_| Error::file(path, "is not UTF-8 text; write one class name a line"))?;
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect();
     if names.is_empty() {
         return Err(Error::file(path, "holds no class name; write one a line"));
+    }
+    if names.len() > MAX_CLASSES {
+        let message = format!(
+            "holds {} class names; labels are one byte, so at most {MAX_CLASSES}",
+            names.len()
+        );
+        return Err(Error::file(path, message));
     }
     Ok(Some(names))
 }

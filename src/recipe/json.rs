@@ -82,6 +82,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
+                let key = cut(&key);
                 return Err(A::Error::custom(format_args!("the key {key} is given twice")));
             }
             object.insert(key, entries.next_value_seed(Strict)?);
@@ -164,12 +165,18 @@ pub(super) fn unknown_key(path: &str, schema: &[(String, Value)], origin: &str) 
             }
         }
     };
-    Error::invalid(format!("unknown key {path} in {origin}, {hint}"))
+    Error::invalid(format!("unknown key {} in {origin}, {hint}", cut(path)))
 }
 
 /// The known key or section most like `path`, if any is like it. The same last part in another section counts
 /// as close, so that `steps` and `data.steps` find `vqvae.steps`.
 fn nearest<'a>(path: &str, schema: &'a [(String, Value)]) -> Option<&'a str> {
+    /// No known key is half as long. A comparison takes time by the length, and a file may hold a key of a million
+    /// letters.
+    const LONGEST: usize = 80;
+    if path.len() > LONGEST {
+        return None;
+    }
     let last = |path: &'a str| path.rsplit('.').next().unwrap_or(path);
     let wanted = path.rsplit('.').next().unwrap_or(path);
     let section_of = |path: &'a str| path.split_once('.').map(|(section, _)| section);
@@ -227,7 +234,8 @@ fn first_misfit(value: &Value) -> Option<(String, Value, String)> {
 
 /// serde's message (`invalid type: string "x", expected usize`) reduced to what is wanted, in the user's words.
 fn wanted(message: &str) -> String {
-    let expected = message.split_once("expected ").map_or(message, |(_, expected)| expected);
+    // The last one: the value seen, which comes first, may hold the word too.
+    let expected = message.rsplit_once("expected ").map_or(message, |(_, expected)| expected);
     match expected {
         "usize" | "u64" | "u32" | "u16" => "a whole number of at least 0".to_owned(),
         "u8" => "a whole number from 0 to 255".to_owned(),
@@ -241,12 +249,16 @@ fn wanted(message: &str) -> String {
 
 /// A value as a message shows it: short, whatever its size.
 pub(super) fn shown(value: &Value) -> String {
+    cut(&value.to_string())
+}
+
+/// The beginning of a text that may be of any length.
+fn cut(text: &str) -> String {
     const MOST: usize = 60;
-    let text = value.to_string();
-    if text.chars().count() <= MOST {
-        return text;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
-    text.chars().take(MOST).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -313,6 +325,21 @@ mod tests {
     fn a_long_value_is_cut_in_the_message() {
         let long = "x".repeat(5_000);
         assert!(message(&format!(r#"{{"seed": "{long}"}}"#)).len() < 200);
+    }
+
+    #[test]
+    fn a_long_key_is_cut_in_the_message_and_compared_with_no_other() {
+        let long = "x".repeat(500_000);
+        let text = message(&format!(r#"{{"{long}": 1}}"#));
+        assert!(text.len() < 300 && text.contains("allowed are name, seed"), "{text}");
+        let text = message(&format!(r#"{{"{long}": 1, "{long}": 1}}"#));
+        assert!(text.len() < 300 && text.contains("is given twice"), "{text}");
+    }
+
+    #[test]
+    fn a_value_that_holds_the_words_of_a_message_does_not_change_it() {
+        let text = message(r#"{"vqvae": {"loss": "expected y"}}"#);
+        assert!(text.ends_with(r#"wanted "mse" or "l1""#), "{text}");
     }
 
     #[test]

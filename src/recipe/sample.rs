@@ -19,7 +19,8 @@ pub struct SampleSection {
     pub top_k: usize,
     /// Only the likeliest codes that together have this probability; 1 keeps all.
     pub top_p: f64,
-    /// Classifier-free guidance: 1 samples the class as trained, above 1 exaggerates it, 0 ignores it.
+    /// Classifier-free guidance: 1 samples the class as trained, above 1 exaggerates it, 0 ignores it. Without
+    /// classes there is none.
     pub guidance: f64,
     /// Every pixel of a sample becomes a square of this many pixels.
     pub scale: usize,
@@ -32,8 +33,8 @@ impl Default for SampleSection {
             columns: 8,
             temperature: 1.0,
             top_k: 0,
-            top_p: 1.0,
-            guidance: 1.0,
+            top_p: 0.95,
+            guidance: 2.0,
             scale: 2,
         }
     }

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// Most pixels a side of an image. No tensor of a model depends on it, so only this keeps a file that lies about it
+/// from asking for any amount of memory.
+const MOST_PIXELS: usize = 1024;
+
 /// Which published architecture the encoder and decoder follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,36 +63,6 @@ impl TokenizerConfig {
         self.grid_size() * self.grid_size()
     }
 
-    /// Values that the layers put out for one image, in a forward pass of a training step: what a backward pass
-    /// has to keep. An estimate for the memory it takes.
-    pub fn activations(&self) -> usize {
-        let pixels = |halved: usize| (self.image_size >> halved).pow(2);
-        let coarse = pixels(self.halvings);
-        let per_side = match self.preset {
-            TokenizerPreset::Plain => {
-                let fine: usize =
-                    (1..self.halvings).map(|halved| pixels(halved) * self.width / 2 * 2).sum();
-                let block = 2 * self.width + 2 * self.residual_width;
-                fine + coarse * (self.width * 3 + self.residual_blocks * block)
-            }
-            TokenizerPreset::Resnet => {
-                let widths = self.level_widths();
-                let levels = widths.iter().enumerate().map(|(halved, width)| {
-                    // Norm, activation and convolution twice, and the sum.
-                    pixels(halved) * width * (self.residual_blocks * 7 + 2)
-                });
-                let deepest = widths.last().copied().unwrap_or_default();
-                levels.sum::<usize>() + coarse * deepest * 2 * 7
-            }
-            TokenizerPreset::Resnet34 => {
-                // Convolution, two steps of the frozen norm and the activation, at half the size, then three
-                // blocks of 64 channels at a quarter and four of 128 at an eighth.
-                pixels(1) * 64 * 5 + pixels(2) * 64 * 3 * 10 + pixels(3) * 128 * 4 * 10
-            }
-        };
-        2 * per_side + coarse * self.code_dim * 4 + pixels(0) * self.channels * 4
-    }
-
     /// Refuses shapes that cannot be built; the message names the key, the value seen and what is allowed.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::invalid(message));
@@ -100,6 +74,12 @@ impl TokenizerConfig {
         }
         if !(1..=5).contains(&self.halvings) {
             return fail(format!("vqvae.halvings is {}, allowed are 1 to 5", self.halvings));
+        }
+        if self.image_size > MOST_PIXELS {
+            return fail(format!(
+                "data.image_size is {}, allowed are up to {MOST_PIXELS}",
+                self.image_size
+            ));
         }
         if self.image_size == 0 || !self.image_size.is_multiple_of(1 << self.halvings) {
             return fail(format!(
@@ -192,7 +172,12 @@ impl TokenizerConfig {
         match self.preset {
             // Full-resolution feature maps are what costs: as many numbers at each level as at the coarsest.
             TokenizerPreset::Resnet34 => [8, 4, 2, 1].map(|part| self.width / part).to_vec(),
-            _ => self.channel_multipliers.iter().map(|factor| self.width * factor).collect(),
+            // Saturating, because validation asks before it has checked the factors.
+            _ => self
+                .channel_multipliers
+                .iter()
+                .map(|factor| self.width.saturating_mul(*factor))
+                .collect(),
         }
     }
 
@@ -200,5 +185,35 @@ impl TokenizerConfig {
     pub fn norm_groups(&self) -> usize {
         let narrowest = self.level_widths().into_iter().min().unwrap_or(self.width);
         [32, 16, 8, 4, 2].into_iter().find(|groups| narrowest.is_multiple_of(*groups)).unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_beyond_all_measure_are_refused_and_not_computed() {
+        let base = TokenizerConfig {
+            image_size: 32,
+            channels: 3,
+            preset: TokenizerPreset::Resnet,
+            width: 16,
+            channel_multipliers: vec![1, 2],
+            residual_blocks: 1,
+            residual_width: 0,
+            halvings: 1,
+            attention: false,
+            codebook_size: 16,
+            code_dim: 4,
+            normalize_codes: false,
+        };
+        assert!(base.validate().is_ok());
+        let wide = TokenizerConfig { channel_multipliers: vec![1, usize::MAX], ..base.clone() };
+        let large = TokenizerConfig { image_size: usize::MAX - 1, ..base };
+        for (config, key) in [(wide, "vqvae.width 16 times"), (large, "data.image_size is")] {
+            let message = config.validate().err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(message.contains(key), "{message}");
+        }
     }
 }

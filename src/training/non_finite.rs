@@ -46,20 +46,20 @@ impl NonFinite {
 /// How many steps may be passed over, and how many were.
 #[derive(Debug)]
 pub(super) struct SkipBudget {
-    most: usize,
-    used: usize,
+    most: u64,
+    used: u64,
 }
 
 impl SkipBudget {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, used: 0 }
+        Self { most: most as u64, used: 0 }
     }
 
-    pub(super) fn restore(&mut self, used: usize) {
+    pub(super) fn restore(&mut self, used: u64) {
         self.used = used;
     }
 
-    pub(super) fn used(&self) -> usize {
+    pub(super) fn used(&self) -> u64 {
         self.used
     }
 

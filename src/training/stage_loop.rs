@@ -4,6 +4,7 @@
 //! A checkpoint is ONE file and holds all that the loop changes, the best model so far included. So a run that
 //! goes on from it ends in the same bytes as one that never stopped, whatever was written in between.
 
+use std::path::Path;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
@@ -105,12 +106,13 @@ pub(super) trait StageRun {
         score: Option<f64>,
     ) -> Result<ModelFile>;
 
-    /// The counters that the stage's own state needs besides tensors.
-    fn counters(&self) -> Value;
+    /// Takes weights of this model out of a checkpoint: all of them, of the right shape.
+    fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>>;
+
     /// Adds the stage's tensors.
     fn save(&self, state: &mut ResumeState) -> Result<()>;
-    /// Takes them out again.
-    fn restore(&mut self, state: &mut ResumeState, counters: Value) -> Result<()>;
+    /// Takes them out again, as they were after `updates` of the optimizer.
+    fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()>;
 }
 
 /// The model that the run's file holds: the best by validation, the latest where there is no validation.
@@ -128,11 +130,28 @@ struct Counters {
     kept_step: Option<u64>,
     kept_score: Option<f64>,
     validations_without_better: usize,
-    skipped: usize,
+    skipped: u64,
     interval_steps: u64,
     input: String,
     settings: Value,
-    stage: Value,
+}
+
+impl Counters {
+    /// Refuses numbers of steps that contradict each other.
+    fn check(&self, source: &Path) -> Result<()> {
+        let Self { step, skipped, interval_steps, .. } = *self;
+        let kept_step = self.kept_step.unwrap_or(0);
+        if skipped.max(interval_steps).max(kept_step) <= step {
+            return Ok(());
+        }
+        Err(Error::file(
+            source,
+            format!(
+                "state in the metadata: at step {step}, {skipped} steps are passed over, {interval_steps} in the \
+                 interval, and the best one is {kept_step}"
+            ),
+        ))
+    }
 }
 
 /// A stage and how far it is.
@@ -375,7 +394,6 @@ impl<S: StageRun> StageLoop<S> {
             interval_steps: self.interval.steps,
             input: self.stage.input().fingerprint,
             settings: self.stage.settings()?,
-            stage: self.stage.counters(),
         };
         let mut state = ResumeState::new(S::STAGE, &counters)?;
         self.stage.save(&mut state)?;
@@ -409,19 +427,15 @@ impl<S: StageRun> StageLoop<S> {
                 ),
             ));
         }
-        let interval = state.take_one("loop.interval")?.to_tensor(self.stage.device())?;
-        let [n_terms] = interval.dims();
-        if n_terms != S::TERMS.len() {
-            let wanted = S::TERMS.len();
-            let message = format!("loop.interval has {n_terms} values, wanted are {wanted}");
-            return Err(Error::file(state.source(), message));
-        }
+        counters.check(state.source())?;
+        let interval = state.take_one("loop.interval", &[S::TERMS.len()])?;
+        let interval = interval.to_tensor(self.stage.device())?;
         self.interval = Interval::restored(interval, counters.interval_steps);
         if let Some(step) = counters.kept_step {
-            let weights = state.take("kept.");
+            let weights = self.stage.take_weights(&mut state, "kept.")?;
             self.kept = Some(Kept { step, score: counters.kept_score, weights });
         }
-        self.stage.restore(&mut state, counters.stage)?;
+        self.stage.restore(&mut state, counters.step - counters.skipped)?;
         state.expect_empty()?;
         self.step = counters.step;
         self.validations_without_better = counters.validations_without_better;

@@ -2,7 +2,6 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::sequences::{SequenceBatch, Sequences};
@@ -21,12 +20,6 @@ use crate::training::job::{Job, Outcome};
 use crate::training::stage_loop::{Cadence, Input, StageRun, Validation, train};
 use crate::training::state::{insert_moments, take_moments};
 use crate::training::{Event, LearningRate, NonFinite};
-
-/// What a checkpoint needs besides tensors.
-#[derive(Debug, Serialize, Deserialize)]
-struct Counters {
-    adamw_steps: u64,
-}
 
 /// Trains the prior of `recipe` on `codes`, as `job` says.
 ///
@@ -208,6 +201,10 @@ impl StageRun for Run<'_> {
         parameters::named(&self.trainer.gpt)
     }
 
+    fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>> {
+        parameters::named(&state.take_module(prefix, self.trainer.gpt.clone())?)
+    }
+
     fn model_file(
         &self,
         weights: Vec<NamedTensor>,
@@ -228,20 +225,14 @@ impl StageRun for Run<'_> {
             .with_json("provenance", &provenance)
     }
 
-    fn counters(&self) -> Value {
-        json!(Counters { adamw_steps: self.trainer.optimizer.steps() })
-    }
-
     fn save(&self, state: &mut ResumeState) -> Result<()> {
         state.insert_module("model.", &self.trainer.gpt)?;
         insert_moments(state, &self.trainer.optimizer)
     }
 
-    fn restore(&mut self, state: &mut ResumeState, counters: Value) -> Result<()> {
-        let counters: Counters = serde_json::from_value(counters)
-            .map_err(|e| Error::file(state.source(), format!("stage in the counters: {e}")))?;
+    fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()> {
         let trainer = &mut self.trainer;
         trainer.gpt = state.take_module("model.", trainer.gpt.clone())?;
-        take_moments(state, &mut trainer.optimizer, counters.adamw_steps, self.device)
+        take_moments(state, &mut trainer.optimizer, &trainer.gpt, updates, self.device)
     }
 }

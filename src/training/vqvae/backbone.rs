@@ -8,6 +8,9 @@ use crate::checkpoint::{NamedTensor, parameters, read_foreign};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
+/// What the names of variances end in; the square root of a negative one would only show as a loss that is NaN.
+const VARIANCE: &str = ".running_var";
+
 /// `tokenizer` with its backbone from the file at `path`.
 ///
 /// # Errors
@@ -23,6 +26,14 @@ pub fn load_backbone(tokenizer: Tokenizer, path: &Path) -> Result<Tokenizer> {
                 format!("has no {name} (wanted are the weights of torchvision's resnet34)"),
             )
         })?;
+        if name.ends_with(VARIANCE)
+            && let Some(value) = found.data.iter().find(|value| **value < 0.0)
+        {
+            return Err(Error::file(
+                path,
+                format!("{name} holds {value}, allowed are 0 and above"),
+            ));
+        }
         NamedTensor::new(own.name, found.shape.clone(), found.data.clone())
     };
     let tensors = parameters::named(&tokenizer)?.into_iter().map(take).collect::<Result<_>>()?;
@@ -87,7 +98,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("resnet34.safetensors");
-        ModelFile::new(Kind::Tokenizer, &(), renamed).unwrap().save(&path).unwrap();
+        ModelFile::new(Kind::Tokenizer, &(), renamed.clone()).unwrap().save(&path).unwrap();
 
         let fresh = Tokenizer::new(&config, 2, &device);
         let before = parameters::named(&fresh).unwrap();
@@ -96,6 +107,14 @@ mod tests {
             let wanted = if torchvision_name(&after.name).is_some() { other } else { before };
             assert_eq!(after.data, wanted.data, "{}", after.name);
         }
+
+        let mut negative = renamed.clone();
+        let variance = negative.iter_mut().find(|tensor| tensor.name == "bn1.running_var");
+        variance.unwrap().data[3] = -1.0;
+        ModelFile::new(Kind::Tokenizer, &(), negative).unwrap().save(&path).unwrap();
+        let fresh = Tokenizer::new(&config, 2, &device);
+        let error = load_backbone(fresh, &path).unwrap_err().to_string();
+        assert!(error.ends_with("bn1.running_var holds -1, allowed are 0 and above"), "{error}");
 
         ModelFile::new(Kind::Tokenizer, &(), vec![]).unwrap().save(&path).unwrap();
         let fresh = Tokenizer::new(&config, 2, &device);

@@ -1,7 +1,6 @@
 //! What a checkpoint of stage 1 holds besides the loop's own: model, optimizer, codebook statistics.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::run::Run;
 use crate::checkpoint::{NamedTensor, ResumeState};
@@ -10,22 +9,7 @@ use crate::recipe::Recipe;
 use crate::tokenizer::EmaCodebook;
 use crate::training::state::{insert_moments, take_moments};
 
-/// What it needs besides tensors.
-#[derive(Debug, Serialize, Deserialize)]
-struct Counters {
-    adamw_steps: u64,
-    ema_updates: u64,
-}
-
 impl Run<'_> {
-    pub(super) fn own_counters(&self) -> Value {
-        let ema = self.trainer.ema.as_ref();
-        json!(Counters {
-            adamw_steps: self.trainer.optimizer.steps(),
-            ema_updates: ema.map_or(0, |ema| ema.updates),
-        })
-    }
-
     pub(super) fn save_tensors(&self, state: &mut ResumeState) -> Result<()> {
         state.insert_module("model.", &self.trainer.tokenizer)?;
         insert_moments(state, &self.trainer.optimizer)?;
@@ -40,22 +24,22 @@ impl Run<'_> {
         state.insert("extra.", extra)
     }
 
-    pub(super) fn restore_from(&mut self, state: &mut ResumeState, counters: Value) -> Result<()> {
-        let counters: Counters = serde_json::from_value(counters)
-            .map_err(|e| Error::file(state.source(), format!("stage in the counters: {e}")))?;
+    pub(super) fn take_tensors(&mut self, state: &mut ResumeState, updates: u64) -> Result<()> {
         let trainer = &mut self.trainer;
         trainer.tokenizer = state.take_module("model.", trainer.tokenizer.clone())?;
-        take_moments(state, &mut trainer.optimizer, counters.adamw_steps, self.device)?;
+        take_moments(state, &mut trainer.optimizer, &trainer.tokenizer, updates, self.device)?;
+        let config = trainer.tokenizer.config();
+        let (codes, dim) = (config.codebook_size, config.code_dim);
         if trainer.ema.is_some() {
             trainer.ema = Some(EmaCodebook::restored(
-                state.take_one("extra.ema_counts")?.to_tensor(self.device)?,
-                state.take_one("extra.ema_sums")?.to_tensor(self.device)?,
-                counters.ema_updates,
+                state.take_one("extra.ema_counts", &[codes])?.to_tensor(self.device)?,
+                state.take_one("extra.ema_sums", &[codes, dim])?.to_tensor(self.device)?,
+                updates,
                 self.recipe.vqvae.ema_decay,
             ));
         }
-        trainer.idle.steps = state.take_one("extra.idle")?.to_tensor(self.device)?;
-        self.counts = state.take_one("extra.counts")?.to_tensor(self.device)?;
+        trainer.idle.steps = state.take_one("extra.idle", &[codes])?.to_tensor(self.device)?;
+        self.counts = state.take_one("extra.counts", &[codes])?.to_tensor(self.device)?;
         Ok(())
     }
 }

@@ -270,6 +270,10 @@ impl StageRun for Run<'_> {
         parameters::named(&self.trainer.tokenizer)
     }
 
+    fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>> {
+        parameters::named(&state.take_module(prefix, self.trainer.tokenizer.clone())?)
+    }
+
     fn model_file(
         &self,
         weights: Vec<NamedTensor>,
@@ -289,16 +293,12 @@ impl StageRun for Run<'_> {
         ModelFile::new(Kind::Tokenizer, config, weights)?.with_json("provenance", &provenance)
     }
 
-    fn counters(&self) -> Value {
-        self.own_counters()
-    }
-
     fn save(&self, state: &mut ResumeState) -> Result<()> {
         self.save_tensors(state)
     }
 
-    fn restore(&mut self, state: &mut ResumeState, counters: Value) -> Result<()> {
-        self.restore_from(state, counters)
+    fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()> {
+        self.take_tensors(state, updates)
     }
 }
 

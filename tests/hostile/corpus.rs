@@ -1,0 +1,35 @@
+//! The seeds of the fuzz targets: what the tests damage, one file each.
+
+use vqgen::recipe::BUILT_IN;
+
+use super::{packed, samples};
+
+#[test]
+#[ignore = "writes fuzz/corpus; run it after a change of a format"]
+fn write_the_corpus_of_the_fuzz_targets() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        std::fs::create_dir_all(corpus.join(target)).unwrap();
+        std::fs::write(corpus.join(target).join(name), bytes).unwrap();
+    };
+    for (name, text) in BUILT_IN {
+        write("recipe", name, text.as_bytes());
+    }
+    write(
+        "recipe",
+        "overridden",
+        br#"{"name": "x", "vqvae": {"preset": "resnet", "halvings": 3}}"#,
+    );
+    write("codes_file", "codes", &samples::codes_bytes());
+    write("model_file", "tokenizer", &samples::tokenizer_bytes());
+    write("model_file", "prior", &samples::prior_bytes());
+    write("resume_state", "prior", &samples::resume_bytes());
+    // The length of the images, big-endian, then images and labels.
+    let pair = |images: Vec<u8>, labels: Vec<u8>| {
+        [&(images.len() as u16).to_be_bytes()[..], &images, &labels].concat()
+    };
+    write("idx", "digits", &pair(packed::idx(&[3, 4, 4]), packed::idx(&[3])));
+    write("idx", "wide", &pair(packed::idx(&[1, 2, 9]), packed::idx(&[1])));
+    write("cifar", "one", &packed::cifar_record());
+    write("cifar", "two", &packed::cifar_record().repeat(2));
+}
