@@ -181,21 +181,3 @@ fn a_folder_that_may_not_be_written_is_an_error_before_the_work() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("error: cannot create r/resume"), "{text}");
 }
-
-#[test]
-fn the_number_of_threads_changes_no_bit() {
-    let dir = tempfile::tempdir().unwrap();
-    let results: Vec<Vec<u8>> = [1, 2, 3, 7]
-        .iter()
-        .map(|threads| {
-            let _ = fs::remove_dir_all(run_dir(&dir).path());
-            let mut args = training(12);
-            args.extend(["--threads".into(), threads.to_string()]);
-            args.extend(["--set".into(), "vqvae.kmeans_init=true".into()]);
-            let (code, text) = failure(vqgen(&dir, &args));
-            assert_eq!(code, Some(0), "{text}");
-            fs::read(run_dir(&dir).resume_path(Stage::Vqvae)).unwrap()
-        })
-        .collect();
-    assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
-}

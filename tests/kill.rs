@@ -1,6 +1,8 @@
 //! `kill -9` at random moments over both stages, and on to the end each time: the same bytes as a run that was
 //! never disturbed, and no file that cannot be read at any moment.
 //!
+//! The number of threads changes no byte either.
+//!
 //! A few kills by default; `VQGEN_KILLS=200 cargo test --release --test kill -- --nocapture` makes as many as
 //! asked for and prints what it saw.
 #![cfg(unix)]
@@ -162,4 +164,22 @@ fn killed_at_random_moments_a_run_ends_in_the_same_bytes() {
         "{first} kills before the codes were there and {second} after, over {runs} runs of {whole:?}: all ended \
          in the same bytes"
     );
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    draw_pictures(dir.path());
+    let with_threads = |threads: &str| {
+        let name = format!("{threads}/run");
+        let output = run(dir.path(), &name).args(["--threads", threads]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        results(&RunDir::new(dir.path().join(&name)))
+    };
+    let one = with_threads("1");
+    for threads in ["2", "3", "7"] {
+        for ((file, one), (_, more)) in one.iter().zip(&with_threads(threads)) {
+            assert!(one == more, "{file} differs with {threads} threads");
+        }
+    }
 }

@@ -161,6 +161,11 @@ impl Dataset {
         self.target.channels
     }
 
+    /// Bytes of pixels that are kept in memory; 0 beyond the budget.
+    pub fn bytes_in_memory(&self) -> usize {
+        self.pixels.as_ref().map_or(0, Vec::len)
+    }
+
     /// What was read and what was not.
     pub fn report(&self) -> &Report {
         &self.report

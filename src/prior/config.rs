@@ -60,9 +60,9 @@ impl PriorConfig {
     /// pass has to keep. An estimate for the memory it takes.
     pub fn activations(&self) -> usize {
         let (length, width) = (self.n_codes(), self.width);
-        // Two norms, queries, keys and values, the heads, two projections and their dropout, the two sides
-        // of the activation in between at four times the width, two sums.
-        let block = length * width * (2 + 3 + 1 + 4 + 8 + 2) + self.heads * length * length;
+        // Two norms, queries, keys and values, the heads, two sums, and both sides of the activation at four
+        // times the width. The CPU device keeps no attention weights.
+        let block = length * width * (2 + 3 + 1 + 2 + 8);
         self.layers * block + length * (2 * width + 2 * self.codebook_size)
     }
 

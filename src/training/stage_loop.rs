@@ -26,12 +26,14 @@ const SPIKE: f64 = 2.0;
 /// The pace is told once so many seconds have shown it, the first step (caches, tuning) left out.
 const PACE_SECONDS: f64 = 5.0;
 
-/// What the process takes before it trains.
-const BYTES_OF_PROCESS: u64 = 60 << 20;
-/// Weight, gradient, two moments, the best weight so far, and the copy of all of them that a checkpoint is.
-const BYTES_PER_PARAMETER: u64 = 4 * (5 + 5);
-/// A value is kept for the backward pass, and its gradient is there at the same time.
-const BYTES_PER_ACTIVATION: u64 = 8;
+/// What the process takes before it trains, in bytes. This and the next two are measured on the CPU device, see
+/// `docs/reliability.md`.
+const PROCESS: u64 = 110_000_000;
+/// Bytes a parameter: weight, gradient, two moments, and the best weight so far.
+const PER_PARAMETER: u64 = 20;
+/// Bytes a value that a layer puts out, doubled: most are kept for the backward pass, and some of their gradients
+/// are there at the same time.
+const PER_TWO_ACTIVATIONS: u64 = 9;
 
 /// How often things happen, in steps.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +75,8 @@ pub(super) trait StageRun {
     fn n_parameters(&self) -> usize;
     /// Values that the layers put out for one batch, in a forward pass.
     fn activations(&self) -> usize;
+    /// Bytes of images or codes that stay in memory.
+    fn input_bytes(&self) -> u64;
     /// Steps that see every training image once.
     fn steps_per_epoch(&self) -> f64;
     fn cadence(&self) -> Cadence;
@@ -276,6 +280,13 @@ impl<S: StageRun> StageLoop<S> {
             }),
         });
         if self.step as usize >= steps {
+            if self.step as usize > steps {
+                let section = S::STAGE.name();
+                (job.emit)(Event::Warning(format!(
+                    "the run is at step {} already and {section}.steps is {steps}: nothing is trained",
+                    self.step
+                )));
+            }
             return;
         }
         let (needed, on_cpu) = (self.memory_estimate(), is_cpu(self.stage.device()));
@@ -291,11 +302,14 @@ impl<S: StageRun> StageLoop<S> {
         }
     }
 
-    /// Bytes that training takes at its peak. The factors are measured, see `docs/reliability.md`.
+    /// Bytes that training takes at its peak, roughly.
     fn memory_estimate(&self) -> u64 {
         let parameters = self.stage.n_parameters() as u64;
         let activations = self.stage.activations() as u64;
-        BYTES_OF_PROCESS + BYTES_PER_PARAMETER * parameters + BYTES_PER_ACTIVATION * activations
+        PROCESS
+            + self.stage.input_bytes()
+            + PER_PARAMETER * parameters
+            + PER_TWO_ACTIVATIONS * activations / 2
     }
 
     fn is_patient(&self, cadence: &Cadence) -> bool {

@@ -111,6 +111,10 @@ impl StageRun for Run<'_> {
         self.config.activations() * self.recipe.prior.batch_size
     }
 
+    fn input_bytes(&self) -> u64 {
+        2 * self.codes.codes.len() as u64
+    }
+
     fn steps_per_epoch(&self) -> f64 {
         self.train.len() as f64 / self.sequences_per_step() as f64
     }

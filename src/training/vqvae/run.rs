@@ -143,6 +143,10 @@ impl StageRun for Run<'_> {
         self.trainer.tokenizer.config().activations() * self.recipe.vqvae.batch_size
     }
 
+    fn input_bytes(&self) -> u64 {
+        self.dataset.bytes_in_memory() as u64
+    }
+
     fn steps_per_epoch(&self) -> f64 {
         self.dataset.len(Split::Train) as f64 / self.recipe.vqvae.batch_size as f64
     }
