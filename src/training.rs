@@ -9,7 +9,9 @@ pub mod event;
 mod interval;
 mod job;
 mod non_finite;
+mod pace;
 mod stage_loop;
+mod stage_run;
 mod state;
 
 pub mod prior;

@@ -7,24 +7,21 @@
 use std::path::Path;
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::event::Event;
+use super::event::{Event, Preflight};
 use super::interval::Interval;
 use super::job::{Job, Outcome, check_same_settings};
 use super::non_finite::{NonFinite, SkipBudget};
-use super::schedule::LearningRate;
-use crate::checkpoint::{MetricsLog, ModelFile, NamedTensor, ResumeState, Stage};
-use crate::device::is_cpu;
+use super::pace::Pace;
+use super::stage_run::{Cadence, Input, StageRun, Validation};
+use crate::checkpoint::{MetricsLog, ModelFile, NamedTensor, ResumeState};
+use crate::device::{available_memory, is_cpu};
 use crate::error::{Error, Result};
-use crate::recipe::Recipe;
 
 /// A loss of this many times the lowest one logged so far is worth a warning.
 const SPIKE: f64 = 2.0;
-/// The pace is told once so many seconds have shown it, the first step (caches, tuning) left out.
-const PACE_SECONDS: f64 = 5.0;
 
 /// What the process takes before it trains, in bytes. This and the next two are measured on the CPU device, see
 /// `docs/reliability.md`.
@@ -34,90 +31,6 @@ const PER_PARAMETER: u64 = 20;
 /// Bytes a value that a layer puts out, doubled: most are kept for the backward pass, and some of their gradients
 /// are there at the same time.
 const PER_TWO_ACTIVATIONS: u64 = 9;
-
-/// How often things happen, in steps.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cadence {
-    pub(super) steps: usize,
-    pub(super) log_every: usize,
-    pub(super) validate_every: usize,
-    pub(super) checkpoint_every: usize,
-    /// Validations without a better score before the end; 0 never ends early.
-    pub(super) patience: usize,
-    /// Steps with a loss or gradient that is not finite that are passed over.
-    pub(super) skip_non_finite: usize,
-}
-
-/// What a stage is trained on, which a resumed run must find unchanged.
-#[derive(Debug, Clone)]
-pub(super) struct Input {
-    /// "data", "codes".
-    pub(super) noun: &'static str,
-    pub(super) fingerprint: String,
-}
-
-/// The numbers of a validation.
-#[derive(Debug)]
-pub(super) struct Validation {
-    /// Lower is better.
-    pub(super) score: f64,
-    pub(super) values: Vec<(&'static str, f64)>,
-}
-
-/// What a stage brings to the loop.
-pub(super) trait StageRun {
-    const STAGE: Stage;
-    /// Names of the numbers a step gives, in their order.
-    const TERMS: &'static [&'static str];
-
-    fn device(&self) -> &Device;
-    fn recipe(&self) -> &Recipe;
-    fn n_parameters(&self) -> usize;
-    /// Values that the layers put out for one batch, in a forward pass.
-    fn activations(&self) -> usize;
-    /// Bytes of images or codes that stay in memory.
-    fn input_bytes(&self) -> u64;
-    /// Steps that see every training image once.
-    fn steps_per_epoch(&self) -> f64;
-    fn cadence(&self) -> Cadence;
-    fn learning_rate(&self) -> LearningRate;
-    fn input(&self) -> Input;
-    /// The part of the recipe that the training depends on.
-    fn settings(&self) -> Result<Value>;
-
-    /// Makes everything ready for `step`; before step 0 also what comes before all training.
-    fn prepare(&mut self, step: u64) -> Result<()>;
-    /// One optimizer step; `step` counts from 0. Its numbers are `[TERMS]`. With `guard` they are read, and
-    /// if one is not finite the step changes nothing.
-    fn step(&mut self, step: u64, rate: f64, guard: bool) -> Result<Result<Tensor<1>, NonFinite>>;
-    /// The values of a log line from the means of `TERMS` over the interval; the loss comes first.
-    fn logged(
-        &mut self,
-        means: &[f64],
-        rate: f64,
-        steps_per_second: f64,
-    ) -> Vec<(&'static str, f64)>;
-    /// Scores the model on the validation split; `None` where that is empty.
-    fn validate(&mut self, step: u64, emit: &mut dyn FnMut(Event)) -> Result<Option<Validation>>;
-
-    /// The trained weights, in file layout.
-    fn weights(&self) -> Result<Vec<NamedTensor>>;
-    /// The model file of these weights, which step `step` gave with this validation score.
-    fn model_file(
-        &self,
-        weights: Vec<NamedTensor>,
-        step: u64,
-        score: Option<f64>,
-    ) -> Result<ModelFile>;
-
-    /// Takes weights of this model out of a checkpoint: all of them, of the right shape.
-    fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>>;
-
-    /// Adds the stage's tensors.
-    fn save(&self, state: &mut ResumeState) -> Result<()>;
-    /// Takes them out again, as they were after `updates` of the optimizer.
-    fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()>;
-}
 
 /// The model that the run's file holds: the best by validation, the latest where there is no validation.
 #[derive(Debug)]
@@ -228,10 +141,11 @@ impl<S: StageRun> StageLoop<S> {
             let due = |every: usize| self.step == steps || self.step.is_multiple_of(every as u64);
             let (logs, validates) = (due(cadence.log_every), due(cadence.validate_every));
             let saves = due(cadence.checkpoint_every);
+            if !self.guard && (logs || validates || saves) {
+                self.check_interval(rate.at(self.step - 1))?;
+            }
             if logs {
                 self.log(&mut log, job, rate.at(self.step - 1))?;
-            } else if !self.guard && (validates || saves) {
-                self.check_interval(rate.at(self.step - 1))?;
             }
             let pause = Instant::now();
             if validates {
@@ -241,9 +155,6 @@ impl<S: StageRun> StageLoop<S> {
             let last = self.step == steps || !patient;
             let stop = job.stop_requested();
             if last || stop || saves {
-                if !self.guard {
-                    self.check_interval(rate.at(self.step - 1))?;
-                }
                 log.sync()?;
                 self.save(job)?;
             }
@@ -273,7 +184,7 @@ impl<S: StageRun> StageLoop<S> {
             name: self.stage.recipe().name.clone(),
             step: self.step as usize,
             steps,
-            training: Some(super::event::Preflight {
+            training: Some(Preflight {
                 parameters: self.stage.n_parameters(),
                 memory: self.memory_estimate(),
                 steps_per_epoch: self.stage.steps_per_epoch(),
@@ -290,9 +201,7 @@ impl<S: StageRun> StageLoop<S> {
             return;
         }
         let (needed, on_cpu) = (self.memory_estimate(), is_cpu(self.stage.device()));
-        if let Some(free) =
-            crate::device::available_memory().filter(|free| on_cpu && needed > *free)
-        {
+        if let Some(free) = available_memory().filter(|free| on_cpu && needed > *free) {
             let (needed, free) = (needed >> 20, free >> 20);
             let section = S::STAGE.name();
             (job.emit)(Event::Warning(format!(
@@ -342,9 +251,6 @@ impl<S: StageRun> StageLoop<S> {
     }
 
     fn log(&mut self, log: &mut MetricsLog, job: &mut Job, rate: f64) -> Result<()> {
-        if !self.guard {
-            self.check_interval(rate)?;
-        }
         if self.interval.steps == 0 {
             return Ok(()); // every step of it was passed over
         }
@@ -464,44 +370,6 @@ impl<S: StageRun> StageLoop<S> {
         match ModelFile::load(job.run.model_path(S::STAGE), wanted.kind()) {
             Ok(found) if found.same_as(&wanted) => Ok(()),
             _ => self.write_model(job),
-        }
-    }
-}
-
-/// When the end is to be expected, told once.
-struct Pace {
-    /// When the second step began, and how many steps since.
-    begun: Option<Instant>,
-    steps: u64,
-    told: bool,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { begun: None, steps: 0, told: false }
-    }
-
-    /// To be asked after each step.
-    fn seconds_left(&mut self, steps_left: u64) -> Option<f64> {
-        if self.told {
-            return None;
-        }
-        let Some(begun) = self.begun else {
-            self.begun = Some(Instant::now());
-            return None;
-        };
-        self.steps += 1;
-        let seconds = begun.elapsed().as_secs_f64();
-        if seconds < PACE_SECONDS {
-            return None;
-        }
-        self.told = true;
-        Some(seconds / self.steps as f64 * steps_left as f64)
-    }
-
-    fn pause(&mut self, since: Instant) {
-        if let Some(begun) = &mut self.begun {
-            *begun += since.elapsed();
         }
     }
 }

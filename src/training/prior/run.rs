@@ -17,7 +17,8 @@ use crate::prior::PriorConfig;
 use crate::recipe::{Recipe, Views};
 use crate::rng::{Purpose, stream};
 use crate::training::job::{Job, Outcome};
-use crate::training::stage_loop::{Cadence, Input, StageRun, Validation, train};
+use crate::training::stage_loop::train;
+use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
 use crate::training::state::{insert_moments, take_moments};
 use crate::training::{Event, LearningRate, NonFinite};
 

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::evaluation::{TokenizerScores, images_on, perplexity, score_tokenizer, usage};
 use crate::recipe::{Recipe, Schedule};
 use crate::training::job::{Job, Outcome};
-use crate::training::stage_loop::{Cadence, Input, StageRun, Validation, train};
+use crate::training::stage_loop::train;
+use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
 use crate::training::{Event, LearningRate, NonFinite};
 
 /// Latents that start the codebook, times its size: enough for every centre to have company.
