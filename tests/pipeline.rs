@@ -164,6 +164,10 @@ fn image_i_of_a_seed_does_not_depend_on_how_many_are_sampled() {
             .code(1)
             .stderr(contains(message));
     }
+    shop.vqgen("sample --run checkpoints/tiny -n 900000 --set sample.columns=1")
+        .assert()
+        .code(1)
+        .stderr(contains("is larger than 32768 pixels a side"));
     shop.vqgen(
         "reconstruct pictures/red pictures/blue/01.png --run checkpoints/tiny -n 5 -o r.png",
     )

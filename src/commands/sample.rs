@@ -108,13 +108,14 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
         .collect();
     let path = args.output.clone().unwrap_or_else(|| default_path(args, context));
     create_parent(&path)?;
+    let shape = tokenizer.model.config();
+    let (size, channels) = (shape.image_size, shape.channels);
+    let layout = Layout { columns: section.columns, scale: section.scale, ..Layout::default() };
+    layout.size(section.count, [size, size])?;
 
     let codes = draw(&prior.model, &requests, &config, context)?;
     let pixels = decode(&tokenizer.model, &codes, device);
-    let shape = tokenizer.model.config();
-    let (size, channels) = (shape.image_size, shape.channels);
     let tiles = |pixels| Tiles { pixels, height: size, width: size, channels };
-    let layout = Layout { columns: section.columns, scale: section.scale, ..Layout::default() };
     write_picture(&path, &grid(&tiles(&pixels), &layout)?)?;
     if args.separate {
         for (index, image) in pixels.chunks_exact(size * size * channels).enumerate() {

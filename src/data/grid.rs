@@ -29,6 +29,38 @@ impl Default for Layout {
     }
 }
 
+impl Layout {
+    /// Height and width in pixels of a picture of `n` tiles of this height and width. To be asked before the
+    /// tiles are made.
+    ///
+    /// # Errors
+    /// As [`grid`].
+    pub fn size(&self, n: usize, tile: [usize; 2]) -> Result<[usize; 2]> {
+        let Self { columns, padding, scale, .. } = *self;
+        if n == 0 || columns == 0 || scale == 0 {
+            return Err(Error::invalid(format!(
+                "a grid needs at least 1 image, column and scale; got {n}, {columns} and {scale}"
+            )));
+        }
+        let columns = columns.min(n);
+        let rows = n.div_ceil(columns);
+        let extent = |tile: usize, n_tiles: usize| {
+            let cell = tile.checked_mul(scale)?.checked_add(padding)?;
+            let extent = cell.checked_mul(n_tiles)?.checked_add(padding)?;
+            (extent <= MAX_SIDE).then_some(extent)
+        };
+        let [height, width] = tile;
+        match (extent(height, rows), extent(width, columns)) {
+            (Some(height), Some(width)) => Ok([height, width]),
+            _ => Err(Error::invalid(format!(
+                "a grid of {columns} x {rows} images of {width} x {height} pixels, scale {scale}, padding \
+                 {padding}, is larger than {MAX_SIDE} pixels a side; ask for fewer images, another number of \
+                 columns or a smaller scale"
+            ))),
+        }
+    }
+}
+
 /// Images of one size: `pixels` is u8 `[n, height, width, channels]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Tiles<'a> {
@@ -111,30 +143,8 @@ impl Picture {
 /// No tile, a layout with 0 columns or scale 0, or a picture of more than 32,768 pixels a side.
 pub fn grid(tiles: &Tiles<'_>, layout: &Layout) -> Result<Picture> {
     let n = tiles.count()?;
-    if n == 0 || layout.columns == 0 || layout.scale == 0 {
-        let Layout { columns, scale, .. } = layout;
-        return Err(Error::invalid(format!(
-            "a grid needs at least 1 image, column and scale; got {n}, {columns} and {scale}"
-        )));
-    }
+    let [height, width] = layout.size(n, [tiles.height, tiles.width])?;
     let columns = layout.columns.min(n);
-    let rows = n.div_ceil(columns);
-    let extent = |tile: usize, n_tiles: usize| {
-        let cell = tile.checked_mul(layout.scale)?.checked_add(layout.padding)?;
-        let extent = cell.checked_mul(n_tiles)?.checked_add(layout.padding)?;
-        (extent <= MAX_SIDE).then_some(extent)
-    };
-    let (Some(width), Some(height)) = (extent(tiles.width, columns), extent(tiles.height, rows))
-    else {
-        let Layout { padding, scale, .. } = layout;
-        return Err(Error::invalid(format!(
-            "a grid of {columns} x {rows} images of {} x {} pixels, scale {scale}, padding {padding}, is \
-             larger than {MAX_SIDE} pixels a side; ask for fewer images, another number of columns or a \
-             smaller scale",
-            tiles.width, tiles.height
-        )));
-    };
-
     let channels = tiles.channels;
     let mut pixels = layout.background[..channels].repeat(width * height);
     let length = tiles.height * tiles.width * channels;
