@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, GlobalArgs, Outcome, Session, devices, eval, extract_codes, reconstruct, run, sample,
-    train_prior, train_vqvae,
+    Context, GlobalArgs, Outcome, Session, bench, devices, eval, extract_codes, reconstruct, run,
+    sample, train_prior, train_vqvae,
 };
 
 const RECIPES_HELP: &str = "\
@@ -84,6 +84,12 @@ Image i of a seed is the same however many are sampled with it.")]
 
     /// What this build can run on here, and what --device auto takes
     Devices,
+
+    /// The speed of this machine on named shapes, as JSON lines
+    #[command(after_help = "Examples:
+  vqgen bench
+  vqgen bench --case gpt --repeats 5 --threads 2")]
+    Bench(bench::Args),
 }
 
 impl Cli {
@@ -118,6 +124,7 @@ impl Cli {
             }
             Command::Eval(args) => eval::run(args, &Context::new(global, &[], session)?),
             Command::Devices => devices::run(&session),
+            Command::Bench(args) => bench::run(args, &session),
         }
     }
 }

@@ -25,6 +25,8 @@ pub mod run;
 
 pub mod devices;
 
+pub mod bench;
+
 pub use context::{Context, GlobalArgs};
 pub use dirs::RunDirs;
 pub use session::Session;

@@ -17,7 +17,7 @@ mod threads;
 pub use burn::tensor::Device;
 pub use memory::available_memory;
 pub use spec::DeviceSpec;
-pub use threads::{MOST_THREADS, in_pool};
+pub use threads::{MOST_THREADS, in_pool, thread_count};
 
 use crate::error::{Error, Result};
 

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | 0 | [`ops`], [`tokenizer`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
 //! | 1 | [`data`], [`device`], [`recipe`] | files to pixels, the choice of a device, what to do |
-//! | 2 | [`checkpoint`], [`training`], [`evaluation`], [`generation`] | runs: their files, loops and numbers |
+//! | 2 | [`checkpoint`], [`training`], [`evaluation`], [`generation`], [`bench`] | runs: their files, loops and numbers |
 //! | 3 | [`commands`], [`progress`] | one file a subcommand, and what the user sees meanwhile |
 //! | 4 | [`cli`], `main` | arguments |
 //!
@@ -49,6 +49,8 @@ pub mod checkpoint;
 pub mod evaluation;
 
 pub mod training;
+
+pub mod bench;
 
 pub mod progress;
 

@@ -14,6 +14,7 @@ const SUBCOMMANDS: [&str; 8] = [
     "reconstruct",
     "eval",
     "devices",
+    "bench",
 ];
 
 fn vqgen(args: &[&str]) -> Command {

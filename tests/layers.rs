@@ -17,7 +17,7 @@ const CONFIGS: [&str; 4] = [
 
 const LAYER_0: [&str; 4] = ["ops", "tokenizer", "prior", "sampling"];
 const LAYER_1: [&str; 3] = ["data", "device", "recipe"];
-const LAYER_2: [&str; 4] = ["training", "checkpoint", "evaluation", "generation"];
+const LAYER_2: [&str; 5] = ["training", "checkpoint", "evaluation", "generation", "bench"];
 const LAYER_3: [&str; 2] = ["commands", "progress"];
 /// Any module may use these.
 const EVERYWHERE: [&str; 2] = ["error", "rng"];
@@ -31,7 +31,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "generation" => vec!["prior", "sampling"],
         "data" => CONFIGS.to_vec(),
         "recipe" => [&CONFIGS[..], &["data"]].concat(),
-        "training" | "checkpoint" | "evaluation" => {
+        "training" | "checkpoint" | "evaluation" | "bench" => {
             [&LAYER_0[..], &LAYER_1[..], &LAYER_2[..]].concat()
         }
         "commands" | "progress" => {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 
 use super::interrupt;
-use crate::device::{self, Device, DeviceSpec};
+use crate::device::{self, Device, DeviceSpec, Opened};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -60,12 +60,17 @@ impl Session {
 
     /// Starts the device and says which one it is.
     pub fn open_device(&self) -> Result<Device> {
+        Ok(self.open()?.device)
+    }
+
+    /// The same, with what is known of the device.
+    pub fn open(&self) -> Result<Opened> {
         let opened = device::open(self.device)?;
         self.note(format_args!("device {}: {}", opened.spec, opened.description));
-        if let Some(note) = opened.note {
+        if let Some(note) = &opened.note {
             self.warn(note);
         }
-        Ok(opened.device)
+        Ok(opened)
     }
 
     /// A view of long work on stderr.

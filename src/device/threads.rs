@@ -13,6 +13,11 @@ pub(super) fn available() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// How many threads compute.
+pub fn thread_count() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Sizes the pool of compute threads, `threads` of them or one a core, and runs `program` inside it.
 ///
 /// A parallel region entered from a thread outside the pool costs a wake-up and a sleep; training has thousands

@@ -1,0 +1,83 @@
+//! The cases by name. Those without `other` are the shapes of `benches/peers/pytorch_peer.py`, so that the two can
+//! be compared line by line.
+
+use burn::tensor::Device;
+
+use super::shapes::{Images, Sequences, Work};
+use crate::error::Result;
+
+/// A named shape.
+pub struct Case {
+    /// What is done: `vqvae-train`, `gpt-sample`.
+    pub name: &'static str,
+    /// On which shape, or in which batch.
+    pub variant: &'static str,
+    /// Images or codes a run.
+    pub units: usize,
+    /// What a rate counts: `images/s`, `tokens/s`.
+    pub unit: &'static str,
+    setup: Box<dyn Fn(&Device) -> Result<Work>>,
+}
+
+impl Case {
+    /// The work, with everything made ready.
+    ///
+    /// # Errors
+    /// A shape that the device has no memory for, or another refusal of it.
+    pub fn work(&self, device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
+        (self.setup)(device)
+    }
+}
+
+/// van den Oord's net for CIFAR-10: 128 channels, two residual blocks of 32, 512 codes of 64.
+const CIFAR: Images = Images { batch: 64, channels: 3, size: 32, keys: &["preset=plain"] };
+const FASHION: Images = Images { batch: 96, channels: 1, size: 28, keys: &["preset=plain"] };
+const RESNET: Images = Images { batch: 16, channels: 3, size: 64, keys: &["preset=resnet"] };
+
+/// 6 layers of 256 with 8 heads on 64 codes.
+const GPT: Sequences = Sequences { batch: 32, grid: [8, 8], layers: 6, width: 256, heads: 8 };
+
+/// Every case, in the order of the pipeline.
+pub fn cases() -> Vec<Case> {
+    let mut all = vec![
+        images("vqvae-train", "f32", CIFAR, Images::train),
+        images("vqvae-encode", "f32", CIFAR, Images::encode),
+        images("vqvae-decode", "f32", CIFAR, Images::decode),
+        sequences("gpt-train", "f32", GPT, Sequences::train),
+    ];
+    for (variant, batch) in [("batch 1", 1), ("batch 16", 16), ("batch 64", 64)] {
+        let shape = Sequences { batch, ..GPT };
+        all.push(sequences("gpt-sample", variant, shape, Sequences::sample));
+    }
+    for (variant, shape) in [("96x1x28x28", FASHION), ("resnet 16x3x64x64", RESNET)] {
+        all.push(images("vqvae-train-other", variant, shape, Images::train));
+    }
+    let gpt = |batch, grid, layers, width, heads| Sequences { batch, grid, layers, width, heads };
+    for (variant, shape) in [
+        ("4x128 on 49", gpt(64, [7, 7], 4, 128, 4)),
+        ("8x384 on 256", gpt(8, [16, 16], 8, 384, 6)),
+        ("head size 24", gpt(32, [8, 8], 6, 192, 8)),
+        ("head size 40", gpt(32, [8, 8], 6, 320, 8)),
+    ] {
+        all.push(sequences("gpt-train-other", variant, shape, Sequences::train));
+    }
+    all
+}
+
+type OnImages = fn(&Images, &Device) -> Result<Work>;
+type OnSequences = fn(&Sequences, &Device) -> Result<Work>;
+
+fn images(name: &'static str, variant: &'static str, shape: Images, work: OnImages) -> Case {
+    let setup = Box::new(move |device: &Device| work(&shape, device));
+    Case { name, variant, units: shape.batch, unit: "images/s", setup }
+}
+
+fn sequences(
+    name: &'static str,
+    variant: &'static str,
+    shape: Sequences,
+    work: OnSequences,
+) -> Case {
+    let setup = Box::new(move |device: &Device| work(&shape, device));
+    Case { name, variant, units: shape.batch * shape.length(), unit: "tokens/s", setup }
+}

@@ -1,0 +1,188 @@
+//! The shapes that are measured, each a piece of work that repeats itself: a training step, a batch of images
+//! through one half of the tokenizer, a batch of sequences sampled.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::error::{Error, Result};
+use crate::generation::PriorCodes;
+use crate::prior::{Gpt, Positions, PriorConfig};
+use crate::recipe::{Recipe, VqvaeSection};
+use crate::rng::{Purpose, Stream, stream};
+use crate::sampling::{Request, SamplingConfig, generate};
+use crate::tokenizer::Tokenizer;
+use crate::training::prior::{PriorTrainer, SequenceBatch};
+use crate::training::vqvae::VqvaeTrainer;
+
+/// Work that can be repeated. It returns when the device has finished.
+pub(super) type Work = Box<dyn FnMut() -> Result<()>>;
+
+const SEED: u64 = 0;
+const LEARNING_RATE: f64 = 3e-4;
+/// The variance of uniform pixels in a range of 1.
+const VARIANCE: f64 = 1.0 / 12.0;
+/// Codes that sampling chooses among.
+const TOP_K: usize = 100;
+
+/// Images and the tokenizer they are for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Images {
+    pub(super) batch: usize,
+    pub(super) channels: usize,
+    pub(super) size: usize,
+    /// Keys of the recipe's section `vqvae`.
+    pub(super) keys: &'static [&'static str],
+}
+
+/// Sequences and the GPT they are for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sequences {
+    pub(super) batch: usize,
+    /// Rows and columns of the code grid.
+    pub(super) grid: [usize; 2],
+    pub(super) layers: usize,
+    pub(super) width: usize,
+    pub(super) heads: usize,
+}
+
+/// Codes in the codebook of every case.
+const CODES: usize = 512;
+
+impl Images {
+    /// The recipe as its keys have it: the codebook by gradient, nothing that a plain step would not do.
+    fn recipe(&self) -> Result<Recipe> {
+        let data = [
+            format!("data.channels={}", self.channels),
+            format!("data.image_size={}", self.size),
+            format!("vqvae.codebook_size={CODES}"),
+            "vqvae.codebook=gradient".to_owned(),
+            "vqvae.gradient_clip=0".to_owned(),
+            "vqvae.restart_after=0".to_owned(),
+        ];
+        let keys = self.keys.iter().map(|key| format!("vqvae.{key}"));
+        let overrides: Result<Vec<_>> =
+            data.into_iter().chain(keys).map(|key| key.parse()).collect();
+        Recipe::parse("{}", "the bench", &overrides?)
+    }
+
+    fn pixels(&self, device: &Device) -> Tensor<4> {
+        let shape = [self.batch, self.size, self.size, self.channels];
+        let mut rng = rng();
+        let pixels = (0..shape.iter().product()).map(|_| rng.uniform() - 0.5).collect();
+        Tensor::from_data(TensorData::new::<f32, _>(pixels, shape), device)
+    }
+
+    fn tokenizer(&self, device: &Device) -> Result<Tokenizer> {
+        let Recipe { vqvae, data, .. } = self.recipe()?;
+        Ok(Tokenizer::new(&vqvae.tokenizer_config(&data), SEED, device))
+    }
+
+    /// Forward, backward and update.
+    pub(super) fn train(&self, device: &Device) -> Result<Work> {
+        let recipe = self.recipe()?;
+        let section: &VqvaeSection = &recipe.vqvae;
+        let config = section.tokenizer_config(&recipe.data);
+        let tracking = device.clone().autodiff();
+        let mut trainer = VqvaeTrainer::new(&config, section, VARIANCE, SEED, &tracking);
+        let images: Tensor<4> = Tensor::from_inner(self.pixels(device));
+        let mut step = 0;
+        Ok(Box::new(move || {
+            let done = trainer.step(step, images.clone(), LEARNING_RATE, true);
+            step += 1;
+            done.map(|_| ()).map_err(|found| Error::invalid(format!("{found:?}")))
+        }))
+    }
+
+    /// Images to code ids.
+    pub(super) fn encode(&self, device: &Device) -> Result<Work> {
+        let tokenizer = self.tokenizer(device)?;
+        let images = self.pixels(device);
+        Ok(Box::new(move || {
+            let _ = tokenizer.encode(images.clone()).into_data(); // sync
+            Ok(())
+        }))
+    }
+
+    /// Code ids to images.
+    pub(super) fn decode(&self, device: &Device) -> Result<Work> {
+        let tokenizer = self.tokenizer(device)?;
+        let grid = tokenizer.config().grid_size();
+        let mut rng = rng();
+        let codes = random_codes(self.batch * grid * grid, &mut rng);
+        let codes = TensorData::new(codes, [self.batch, grid, grid]);
+        let codes = Tensor::<3, Int>::from_data(codes, device);
+        Ok(Box::new(move || {
+            let _ = tokenizer.decode(codes.clone()).into_data(); // sync
+            Ok(())
+        }))
+    }
+}
+
+impl Sequences {
+    /// Codes a sequence.
+    pub(super) fn length(&self) -> usize {
+        self.grid[0] * self.grid[1]
+    }
+
+    fn config(&self) -> PriorConfig {
+        PriorConfig {
+            codebook_size: CODES,
+            n_classes: 0,
+            grid_height: self.grid[0],
+            grid_width: self.grid[1],
+            layers: self.layers,
+            heads: self.heads,
+            width: self.width,
+            dropout: 0.0,
+            positions: Positions::Learned,
+            tie_weights: false,
+        }
+    }
+
+    /// Forward, backward and update.
+    pub(super) fn train(&self, device: &Device) -> Result<Work> {
+        let keys = ["prior.dropout=0", "prior.gradient_clip=0"].map(str::parse);
+        let keys: Result<Vec<_>> = keys.into_iter().collect();
+        let recipe = Recipe::parse("{}", "the bench", &keys?)?;
+        let config = self.config();
+        config.validate()?;
+        let tracking = device.clone().autodiff();
+        let mut trainer = PriorTrainer::new(&config, &recipe.prior, SEED, &tracking);
+        let mut rng = rng();
+        let codes = random_codes(self.batch * self.length(), &mut rng);
+        let codes = TensorData::new(codes, [self.batch, self.length()]);
+        let classes = vec![config.class_token(None) as i32; self.batch];
+        let batch = SequenceBatch {
+            classes: Tensor::from_data(classes.as_slice(), device),
+            codes: Tensor::from_data(codes, device),
+        };
+        let mut step = 0;
+        Ok(Box::new(move || {
+            let one = std::iter::once(batch.clone());
+            let done = trainer.step(step, one, LEARNING_RATE, true);
+            step += 1;
+            done.map(|_| ()).map_err(|found| Error::invalid(format!("{found:?}")))
+        }))
+    }
+
+    /// Whole sequences, code by code, in one batch.
+    pub(super) fn sample(&self, device: &Device) -> Result<Work> {
+        let gpt = Gpt::new(&self.config(), SEED, device).valid();
+        let request = |index| Request { index, ..Request::default() };
+        let requests: Vec<Request> = (0..self.batch as u64).map(request).collect();
+        let lanes = self.batch;
+        let config = SamplingConfig { top_k: Some(TOP_K), lanes, ..SamplingConfig::default() };
+        Ok(Box::new(move || {
+            generate(&mut PriorCodes::new(&gpt), &requests, &config, SEED, &mut |_, _| {})?;
+            Ok(())
+        }))
+    }
+}
+
+fn rng() -> Stream {
+    stream(SEED, Purpose::Augment, 0, 0)
+}
+
+fn random_codes(n: usize, rng: &mut Stream) -> Vec<i32> {
+    (0..n).map(|_| (rng.bits() % CODES as u64) as i32).collect()
+}

@@ -1,0 +1,58 @@
+//! `vqgen bench`: the speed of this machine on named shapes, as JSON lines.
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::{Outcome, Session};
+use crate::bench::{cases, measure};
+use crate::device::thread_count;
+
+/// The flags of `bench`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Args {
+    /// Only the cases of this name, or whose name begins with it
+    #[arg(long, value_name = "NAME")]
+    pub case: Option<String>,
+
+    /// Timed runs a case; the median counts
+    #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeats: u32,
+}
+
+/// Measures each case and prints a line for it.
+pub fn run(args: &Args, session: &Session) -> Outcome {
+    let all = cases();
+    let is_wanted = |name: &str| args.case.as_ref().is_none_or(|wanted| name.starts_with(wanted));
+    if !all.iter().any(|case| is_wanted(case.name)) {
+        let mut names: Vec<_> = all.iter().map(|case| case.name).collect();
+        names.dedup();
+        anyhow::bail!(
+            "there is no case {} (there are {})",
+            args.case.as_deref().unwrap_or_default(),
+            names.join(", ")
+        );
+    }
+    let opened = session.open()?;
+    for case in all.iter().filter(|case| is_wanted(case.name)) {
+        let mut work = case.work(&opened.device)?;
+        let timing = measure(&mut *work, args.repeats as usize)?;
+        session.result(json!({
+            "case": case.name,
+            "variant": case.variant,
+            "median_ms": rounded(timing.median_ms),
+            "least_ms": rounded(timing.least_ms),
+            "rate": (case.units as f64 / timing.median_ms * 1e4).round() / 10.0,
+            "unit": case.unit,
+            "device": format!("{}: {}", opened.spec, opened.description),
+            "threads": thread_count(),
+            "precision": "f32",
+            "version": env!("CARGO_PKG_VERSION"),
+        }))?;
+    }
+    Ok(())
+}
+
+/// To hundredths: beyond that it is noise.
+fn rounded(milliseconds: f64) -> f64 {
+    (milliseconds * 100.0).round() / 100.0
+}

@@ -1,0 +1,40 @@
+//! `vqgen bench` works and says what it measured. How long it takes is no test's business.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use serde_json::Value;
+
+fn bench(args: &[&str]) -> Command {
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
+    command.args(["bench", "--device", "cpu", "--quiet", "--repeats", "1"]).args(args);
+    command
+}
+
+#[test]
+fn each_case_is_one_line_of_json() {
+    for (case, unit, n_lines) in [("vqvae-encode", "images/s", 1), ("gpt-sample", "tokens/s", 3)] {
+        let output = bench(&["--case", case]).assert().success().get_output().stdout.clone();
+        let text = String::from_utf8(output).unwrap();
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), n_lines);
+        for line in lines {
+            assert_eq!((&line["case"], &line["unit"]), (&case.into(), &unit.into()));
+            assert!(
+                line["median_ms"].as_f64().unwrap() > 0.0 && line["rate"].as_f64().unwrap() > 0.0
+            );
+            assert!(line["variant"].is_string() && line["threads"].as_u64().unwrap() > 0);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_case_lists_those_there_are() {
+    bench(&["--case", "gtp"])
+        .assert()
+        .code(1)
+        .stderr(contains("there is no case gtp (there are vqvae-train, vqvae-encode, "));
+    let mut none = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
+    none.args(["bench", "--repeats", "0"]).assert().code(2);
+}
