@@ -23,7 +23,7 @@ mod place;
 mod resume_state;
 mod run_dir;
 
-pub use binding::{check_classes, check_codes, check_prior, check_prior_codes};
+pub use binding::{check_classes, check_codes, check_prior};
 pub use build::ModelConfig;
 pub use codes_file::{Codes, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, VIEW_FLIPPED, VIEW_PLAIN};
 pub use container::read_foreign;

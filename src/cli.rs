@@ -14,7 +14,8 @@ One experiment is one recipe, one run is one folder. Start with:
   vqgen sample --run checkpoints/mine -n 16
 
 Results go to stdout, everything else to stderr.
-Exit codes: 0 done, 1 failed, 2 usage error, 130 or 143 stopped by Ctrl-C or a polite kill.";
+Exit codes: 0 done, 1 failed, 2 usage error, 130, 143 or 129 stopped by Ctrl-C, a
+polite kill or a closed terminal.";
 
 /// `vqgen`: its flags and its subcommand.
 #[derive(Debug, Parser)]

@@ -36,7 +36,8 @@ use crate::error::Error;
 /// What a command's `run` returns.
 pub type Outcome = anyhow::Result<()>;
 
-/// The exit code of a failure: 128 and the signal that asked it to stop (130 for Ctrl-C, 143 for a polite kill),
+/// The exit code of a failure: 128 and the signal that asked it to stop (130 for Ctrl-C, 143 for a polite kill,
+/// 129 for a closed terminal),
 /// 1 otherwise.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {

@@ -83,6 +83,21 @@ fn a_polite_kill_saves_and_exits_with_143() {
 }
 
 #[test]
+fn under_nohup_a_closed_terminal_does_not_stop_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("nohup");
+    command.current_dir(&dir).arg(assert_cmd::cargo::cargo_bin!("vqgen")).args(training(1_000_000));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    wait_for(&mut stderr, "saved r/resume/vqvae.safetensors");
+    signal(&child, "-HUP");
+    wait_for(&mut stderr, "saved r/resume/vqvae.safetensors");
+    wait_for(&mut stderr, "saved r/resume/vqvae.safetensors");
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once_and_harms_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (mut child, _stderr) = started(&dir);

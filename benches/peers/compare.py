@@ -9,6 +9,7 @@ the rounds of each round's median. A ratio below 1 means that vqgen is faster.
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -27,11 +28,10 @@ def main():
     parser.add_argument("--vqgen", default="target/release/vqgen")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--case", default="")
     args = parser.parse_args()
-    flags = ["--repeats", str(args.repeats)]
-    flags += ["--threads", str(args.threads)] if args.threads else []
+    flags = ["--repeats", str(args.repeats), "--threads", str(args.threads)]
     flags += ["--case", args.case] if args.case else []
     ours, theirs = {}, {}
     for _ in range(args.rounds):
@@ -39,6 +39,7 @@ def main():
             ours.setdefault((line["case"], line["variant"]), []).append(line["median_ms"])
         for line in lines([sys.executable, HERE / "pytorch_peer.py", *flags]):
             theirs.setdefault((line["case"], line["variant"]), []).append(line["median_ms"])
+    print(f"{args.threads} threads, {args.rounds} rounds of {args.repeats} repeats")
     print(f"{'case':20} {'vqgen':20} {'PyTorch':20} {'vqgen ms':>10} {'PyTorch ms':>10} {'ratio':>6}")
     for (case, variant), times in ours.items():
         mine = statistics.median(times)

@@ -1,5 +1,5 @@
-//! The cases by name. Those without `other` are the shapes of `benches/peers/pytorch_peer.py`, so that the two can
-//! be compared line by line.
+//! The cases by name, the same as those of `benches/peers/pytorch_peer.py`, so that the two can be compared line by
+//! line.
 
 use burn::tensor::Device;
 

@@ -11,6 +11,7 @@ use crate::recipe::{Recipe, VqvaeSection};
 use crate::rng::{Purpose, Stream, stream};
 use crate::sampling::{Request, SamplingConfig, generate};
 use crate::tokenizer::Tokenizer;
+use crate::training::NonFinite;
 use crate::training::prior::{PriorTrainer, SequenceBatch};
 use crate::training::vqvae::VqvaeTrainer;
 
@@ -85,11 +86,11 @@ impl Images {
         let tracking = device.clone().autodiff();
         let mut trainer = VqvaeTrainer::new(&config, section, VARIANCE, SEED, &tracking);
         let images: Tensor<4> = Tensor::from_inner(self.pixels(device));
-        let mut step = 0;
+        let (mut step, device) = (0, device.clone());
         Ok(Box::new(move || {
-            let done = trainer.step(step, images.clone(), LEARNING_RATE, true);
+            let done = trainer.step(step, images.clone(), LEARNING_RATE, false);
             step += 1;
-            done.map(|_| ()).map_err(|found| Error::invalid(format!("{found:?}")))
+            finished(&device, done.map(|_| ()))
         }))
     }
 
@@ -156,12 +157,12 @@ impl Sequences {
             classes: Tensor::from_data(classes.as_slice(), device),
             codes: Tensor::from_data(codes, device),
         };
-        let mut step = 0;
+        let (mut step, device) = (0, device.clone());
         Ok(Box::new(move || {
             let one = std::iter::once(batch.clone());
-            let done = trainer.step(step, one, LEARNING_RATE, true);
+            let done = trainer.step(step, one, LEARNING_RATE, false);
             step += 1;
-            done.map(|_| ()).map_err(|found| Error::invalid(format!("{found:?}")))
+            finished(&device, done.map(|_| ()))
         }))
     }
 
@@ -177,6 +178,12 @@ impl Sequences {
             Ok(())
         }))
     }
+}
+
+/// Waits until the device has done the step.
+fn finished(device: &Device, done: Result<(), NonFinite>) -> Result<()> {
+    device.sync().map_err(|e| Error::invalid(format!("the device failed: {e}")))?;
+    done.map_err(|found| Error::invalid(format!("the {} became {}", found.term, found.value)))
 }
 
 fn rng() -> Stream {

@@ -40,12 +40,12 @@ pub fn write_with(
     sync_folder(&folder).map_err(cannot)
 }
 
-/// Replaces the file `path` by what `fill` writes and keeps the one before as `before`, in the same folder. The
-/// new file must pass `check` first; otherwise both stay as they were. After a crash at any moment, `path` or
-/// `before` is a whole file that passed its check, if there was one.
+/// Replaces the file `path` by what `fill` writes and keeps the one before as `before`, in the same folder, if that
+/// is wanted. The new file must pass `check` first; otherwise both stay as they were. After a crash at any moment,
+/// `path` or `before` is a whole file that passed its check, if there was one.
 pub fn write_keeping(
     path: impl AsRef<Path>,
-    before: impl AsRef<Path>,
+    before: Option<&Path>,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     check: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
@@ -54,8 +54,8 @@ pub fn write_keeping(
     let folder = folder_of(path)?;
     let temporary = fill_temporary(&folder, fill).map_err(cannot)?;
     check(temporary.path())?;
-    if path.exists() {
-        keep_as(path, before.as_ref(), &folder).map_err(cannot)?;
+    if let Some(before) = before.filter(|_| path.exists()) {
+        keep_as(path, before, &folder).map_err(cannot)?;
     }
     temporary.persist(path).map_err(|e| cannot(e.error))?;
     sync_folder(&folder).map_err(cannot)
@@ -182,10 +182,11 @@ mod tests {
                 assert_eq!(fs::read_to_string(path).unwrap(), text, "it is checked as it will be");
                 Ok(())
             };
-            write_keeping(&path, &before, |file| file.write_all(text.as_bytes()), check).unwrap();
+            write_keeping(&path, Some(&before), |file| file.write_all(text.as_bytes()), check)
+                .unwrap();
         }
         let refuse = |_: &Path| Err(Error::invalid("it is unreadable"));
-        assert!(write_keeping(&path, &before, |file| file.write_all(b"4"), refuse).is_err());
+        assert!(write_keeping(&path, Some(&before), |file| file.write_all(b"4"), refuse).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "3");
         assert_eq!(fs::read_to_string(&before).unwrap(), "2");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -193,7 +194,7 @@ mod tests {
         // A crash after the second name was given leaves both names on one file.
         fs::remove_file(&before).unwrap();
         fs::hard_link(&path, &before).unwrap();
-        write_keeping(&path, &before, |file| file.write_all(b"4"), |_| Ok(())).unwrap();
+        write_keeping(&path, Some(&before), |file| file.write_all(b"4"), |_| Ok(())).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "4");
         assert_eq!(fs::read_to_string(&before).unwrap(), "3");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);

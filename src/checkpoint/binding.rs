@@ -12,7 +12,6 @@ use crate::tokenizer::TokenizerConfig;
 /// Metadata key of a prior: the fingerprint of the tokenizer.
 const TOKENIZER: &str = "tokenizer";
 /// Metadata key of a prior: the fingerprint of the code file.
-const CODES: &str = "codes";
 /// Metadata key of a prior: the names of its classes.
 const CLASSES: &str = "classes";
 
@@ -119,26 +118,6 @@ pub fn check_classes(
     )))
 }
 
-/// Refuses a prior that was trained on another code file. `action` is what the user wanted: "evaluate the prior".
-pub fn check_prior_codes(
-    action: &str,
-    prior: &ModelFile,
-    codes: &Codes,
-    codes_path: &Path,
-) -> Result<()> {
-    let trained_on = prior.metadata(CODES)?;
-    let fingerprint = codes.fingerprint();
-    if trained_on == fingerprint {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "cannot {action}: {} was trained on code file {trained_on}, {} is {fingerprint} \
-         (run train-prior again)",
-        prior.source().display(),
-        codes_path.display()
-    )))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
@@ -191,7 +170,6 @@ mod tests {
         let path = Path::new("codes.safetensors");
         check_codes("train the prior", &codes, path, &tokenizer).unwrap();
         check_prior("sample", &prior, &tokenizer).unwrap();
-        check_prior_codes("evaluate", &prior, &codes, path).unwrap();
         check_classes("evaluate", &prior, &codes, path).unwrap();
     }
 
@@ -249,9 +227,6 @@ mod tests {
                  new tokenizer is {b} (run extract-codes and train-prior again)"
             )
         );
-        let prior = prior.with("codes", "0000");
-        let error = check_prior_codes("evaluate", &prior, &codes(&old), path).unwrap_err();
-        assert!(error.to_string().contains("was trained on code file 0000"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! ends with its process, however that ends; the file it is on stays and blocks nobody.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::process;
 
 use super::atomic;
@@ -45,6 +45,8 @@ impl RunLock {
                     run.path().display()
                 )));
             }
+            // Some network file systems have no locks: better to train there without than not at all.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, e)),
         }
         let text = format!("process {} (vqgen {command})\n", process::id());

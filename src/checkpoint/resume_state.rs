@@ -7,8 +7,8 @@
 //! not there yet is an `Option`.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use burn::module::Module;
 use serde::Serialize;
@@ -129,18 +129,20 @@ impl ResumeState {
         &self.source
     }
 
-    /// Makes it the newest checkpoint of the run and returns its path. The one that was the newest is kept as
-    /// the one before, and stays the newest until the new file was read back and found whole.
-    pub fn publish(&self, run: &RunDir) -> Result<PathBuf> {
-        let (path, before) = (run.resume_path(self.stage), run.previous_resume_path(self.stage));
+    /// Makes it the newest checkpoint of the run and returns its path. The one that was the newest stays so until
+    /// the new file was read back and found whole, and is then kept as the one before; unless it is known to be
+    /// damaged, when the one before is the better one to keep.
+    pub fn publish(&self, run: &RunDir, newest_is_good: bool) -> Result<PathBuf> {
+        let path = run.resume_path(self.stage);
+        let before = newest_is_good.then(|| run.previous_resume_path(self.stage));
         let draft = container::draft(&path, FORMAT, self.metadata(), self.entries())?;
         let check = |written: &Path| Container::read(written, FORMAT).map(|_| ());
-        atomic::write_keeping(&path, before, |file| draft.write_to(file), check)?;
+        atomic::write_keeping(&path, before.as_deref(), |file| draft.write_to(file), check)?;
         Ok(path)
     }
 
-    /// The newest checkpoint of the run that is whole. A damaged newest one is set aside and the one before
-    /// taken, which the second value tells.
+    /// The newest checkpoint of the run that is whole. Where the newest is damaged it is the one before, and the
+    /// second value tells why.
     ///
     /// # Errors
     /// None of the two can be used.
@@ -149,7 +151,7 @@ impl ResumeState {
         let found = Self::load(&path, stage);
         let reason = match found {
             Ok(state) => return Ok((state, None)),
-            // The system refuses what may be whole: nothing may be set aside.
+            // The system refuses what may be whole: the user should see to that first.
             Err(Error::Io { ref source, .. }) if source.kind() != io::ErrorKind::NotFound => {
                 return found.map(|state| (state, None));
             }
@@ -158,15 +160,10 @@ impl ResumeState {
         if !before.exists() {
             return Err(reason);
         }
-        let state = Self::load(&before, stage)?;
-        let mut told =
-            format!("{reason}; going on from the checkpoint before, {}", before.display());
-        if path.exists() {
-            // Under its own name it would take the place of the good one at the next checkpoint.
-            let aside = path.with_extension("damaged");
-            fs::rename(&path, &aside).map_err(|e| Error::io("rename", &path, e))?;
-            told.push_str(&format!("; the damaged one is now {}", aside.display()));
-        }
+        let state = Self::load(&before, stage).map_err(|also| {
+            Error::invalid(format!("{reason}; and the checkpoint before it: {also}"))
+        })?;
+        let told = format!("{reason}; going on from the checkpoint before, {}", before.display());
         Ok((state, Some(told)))
     }
 
@@ -221,6 +218,8 @@ impl ResumeState {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::fs;
+
     use serde::Deserialize;
 
     use super::*;
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_newest_checkpoint_is_set_aside_for_the_one_before() {
+    fn the_checkpoint_before_is_taken_where_the_newest_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::new(folder.path().join("run"));
         run.create().unwrap();
@@ -304,7 +303,7 @@ mod tests {
             (state.counters::<u64>().unwrap(), told)
         };
         for n in 1..=3 {
-            numbered(n).publish(&run).unwrap();
+            numbered(n).publish(&run, true).unwrap();
             assert_eq!(latest(), (n, None));
         }
         let path = run.resume_path(Stage::Vqvae);
@@ -314,13 +313,13 @@ mod tests {
         let told = told.unwrap();
         assert_eq!(n, 2);
         assert!(told.contains("going on from the checkpoint before"), "{told}");
-        assert!(!path.exists() && path.with_extension("damaged").exists());
 
-        // A crash between the two renames leaves no newest one.
-        assert_eq!(latest().0, 2);
-        numbered(4).publish(&run).unwrap();
+        numbered(4).publish(&run, false).unwrap();
+        assert_eq!(latest(), (4, None));
         fs::write(&path, "x").unwrap();
         assert_eq!(latest().0, 2, "the good one before was not replaced by the damaged one");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(latest().0, 2, "as after a crash between two renames");
 
         fs::write(run.previous_resume_path(Stage::Vqvae), "x").unwrap();
         assert!(ResumeState::latest(&run, Stage::Vqvae).is_err());

@@ -93,6 +93,12 @@ impl RunDir {
         self.resume_dir().join(format!("{}.previous.safetensors", stage.name()))
     }
 
+    /// The files of a stage, for a message about removing them.
+    pub fn files_of(&self, stage: Stage) -> String {
+        let (model, name) = (self.model_path(stage), stage.name());
+        format!("{} and {}/{name}.*", model.display(), self.resume_dir().display())
+    }
+
     /// Whether there is a checkpoint to go on from.
     pub fn has_checkpoint(&self, stage: Stage) -> bool {
         self.resume_path(stage).exists() || self.previous_resume_path(stage).exists()

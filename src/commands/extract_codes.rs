@@ -2,7 +2,9 @@
 
 use clap::Args as ClapArgs;
 
+use super::stages::require;
 use super::{Context, Outcome};
+use crate::checkpoint::Stage;
 use crate::recipe::Override;
 
 /// The flags of `extract-codes`.
@@ -23,6 +25,7 @@ impl Args {
 
 /// Encodes the data set of the run.
 pub fn run(_args: &Args, context: &Context) -> Outcome {
+    require(&context.run.dir.model_path(Stage::Vqvae))?;
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
     let _lock = context.lock("extract-codes")?;

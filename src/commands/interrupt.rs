@@ -19,17 +19,17 @@ static EXIT_CODE: AtomicU8 = AtomicU8::new(OF_CTRL_C);
 
 /// The exit code of a process that was asked to stop and did.
 pub(super) fn exit_code() -> u8 {
-    EXIT_CODE.load(Ordering::Relaxed)
+    EXIT_CODE.load(Ordering::SeqCst)
 }
 
 /// Sets `stop` at the first request to stop that comes while `saves` is set. Once a process, before any other
 /// thread is started.
 pub(super) fn catch(stop: Arc<AtomicBool>, saves: Arc<AtomicBool>) -> anyhow::Result<()> {
     listen(move |code| {
+        EXIT_CODE.store(code, Ordering::SeqCst);
         if !saves.load(Ordering::SeqCst) || stop.swap(true, Ordering::SeqCst) {
             process::exit(i32::from(code));
         }
-        EXIT_CODE.store(code, Ordering::Relaxed);
         // On a terminal the cursor stands at the end of a bar, or behind the echoed ^C.
         let fresh_line = if io::stderr().is_terminal() { "\n" } else { "" };
         let message = "stopping after this step; again to stop at once";
@@ -42,8 +42,10 @@ pub(super) fn catch(stop: Arc<AtomicBool>, saves: Arc<AtomicBool>) -> anyhow::Re
 fn listen(mut asked: impl FnMut(u8) + Send + 'static) -> anyhow::Result<()> {
     use nix::sys::signal::{SigSet, Signal};
 
-    let waited_for: SigSet =
-        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    let mut waited_for: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    if !ignores_hangup() {
+        waited_for.add(Signal::SIGHUP);
+    }
     let mut blocked = waited_for;
     // A file beyond the limit of its size (`ulimit -f`) would end the process; blocked, it is an error of the
     // write like a full disk.
@@ -56,6 +58,17 @@ fn listen(mut asked: impl FnMut(u8) + Send + 'static) -> anyhow::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Whether this process was started to ignore SIGHUP, as `nohup` does: waiting for it would undo that. `false` where
+/// the system does not say it in `/proc`.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // A bit a signal; SIGHUP is the first.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(not(unix))]

@@ -107,11 +107,16 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
         })
         .collect();
     let path = args.output.clone().unwrap_or_else(|| default_path(args, context));
-    create_parent(&path)?;
+    anyhow::ensure!(
+        path.extension().is_none_or(|extension| extension != "json"),
+        "-o is {}, but what made the picture is written to a .json beside it: name a .png",
+        path.display()
+    );
     let shape = tokenizer.model.config();
     let (size, channels) = (shape.image_size, shape.channels);
     let layout = Layout { columns: section.columns, scale: section.scale, ..Layout::default() };
     layout.size(section.count, [size, size])?;
+    create_parent(&path)?;
 
     let codes = draw(&prior.model, &requests, &config, context)?;
     let pixels = decode(&tokenizer.model, &codes, device);

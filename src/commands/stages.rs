@@ -163,6 +163,12 @@ impl Context {
     }
 }
 
+/// Refuses to begin without a file of an earlier stage.
+pub(super) fn require(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(path.exists(), missing(path));
+    Ok(())
+}
+
 /// What to say when a file of an earlier stage cannot be loaded.
 fn missing(path: &Path) -> String {
     if path.exists() {

@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 
+use super::stages::require;
 use super::{Context, Outcome};
 use crate::checkpoint::Stage;
 use crate::recipe::Override;
@@ -30,6 +31,8 @@ impl Args {
 pub fn run(args: &Args, context: &Context) -> Outcome {
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
     begin.resumes(&context.run.dir, Stage::Prior)?;
+    require(&context.run.dir.model_path(Stage::Vqvae))?;
+    require(&context.run.dir.codes_path())?;
     let device = context.session.open_device()?;
     let _lock = context.lock("train-prior")?;
     context.train_prior(&device, begin)

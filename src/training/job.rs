@@ -52,9 +52,10 @@ impl Begin {
         let has_checkpoint = run.has_checkpoint(stage);
         match self {
             Self::Fresh if run.has_stage(stage) => Err(Error::invalid(format!(
-                "{} already holds a {} stage: go on with --resume, or name another run with --run",
+                "{} already holds a {} stage: go on with --resume, name another run with --run, or remove {}",
                 run.path().display(),
-                stage.name()
+                stage.name(),
+                run.files_of(stage)
             ))),
             Self::Fresh => Ok(false),
             Self::Resume if !has_checkpoint => Err(Error::invalid(format!(
@@ -62,6 +63,13 @@ impl Begin {
                 run.resume_path(stage).display()
             ))),
             Self::Resume => Ok(true),
+            Self::Either if !has_checkpoint && run.has_stage(stage) => {
+                Err(Error::invalid(format!(
+                    "{} exists and there is no checkpoint to go on from: use it with the other commands, name \
+                 another run with --run, or remove it to train it anew",
+                    run.model_path(stage).display()
+                )))
+            }
             Self::Either => Ok(has_checkpoint),
         }
     }
@@ -111,17 +119,20 @@ pub(super) fn check_same_settings(
         if before == value || CADENCE_KEYS.contains(&key.as_str()) {
             continue;
         }
+        // Keys from outside the section have their full names.
+        let name =
+            if key == "seed" || key.contains('.') { key } else { &format!("{section}.{key}") };
         if TRAINING_KEYS.contains(&key.as_str()) {
-            told.push(format!("going on with {section}.{key} {value}; it was {before}"));
+            told.push(format!("going on with {name} {value}; it was {before}"));
         } else {
-            refused.push(format!("{section}.{key} was {before} and is now {value}"));
+            refused.push(format!("{name} was {before} and is now {value}"));
         }
     }
     if refused.is_empty() {
         return Ok(told);
     }
     Err(Error::invalid(format!(
-        "cannot resume under another recipe: {} (use the recipe of the run folder, or another --run)",
+        "cannot resume under another recipe: {} (set it back with --set, or name another run with --run)",
         refused.join(", ")
     )))
 }

@@ -34,9 +34,9 @@ impl NonFinite {
             format!("at step {step}")
         };
         Error::invalid(format!(
-            "the {} became {} {at} (learning rate {rate:.2e}); the last checkpoint is intact: go on from it with \
-             --resume and a lower {section}.learning_rate or {section}.gradient_clip, or with \
-             {section}.skip_non_finite to pass over up to so many such steps",
+            "the {} became {} {at} (learning rate {rate:.2e}): lower {section}.learning_rate or \
+             {section}.gradient_clip, or set {section}.skip_non_finite to pass over up to so many such steps, and \
+             go on from the last checkpoint with --resume (or start again, if there was none)",
             self.term.replace('_', " "),
             self.value
         ))

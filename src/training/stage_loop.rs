@@ -82,6 +82,8 @@ pub(super) struct StageLoop<S> {
     skips: SkipBudget,
     interval: Interval,
     guard: bool,
+    /// Whether the newest checkpoint on the disk may become the one before.
+    newest_is_good: bool,
 }
 
 /// Trains `stage` as `job` says.
@@ -112,6 +114,7 @@ impl<S: StageRun> StageLoop<S> {
             lowest_loss: None,
             skips: SkipBudget::new(skip_non_finite),
             guard,
+            newest_is_good: true,
         }
     }
 
@@ -126,15 +129,17 @@ impl<S: StageRun> StageLoop<S> {
         let last_step = (self.step > 0).then_some(self.step);
         let mut log = MetricsLog::open(job.run.metrics_path(), S::STAGE, last_step)?;
         self.announce(job, cadence.steps);
-        if self.step < steps {
+        let mut patient = self.is_patient(&cadence);
+        if self.step < steps && patient {
             self.stage.prepare(self.step)?;
         }
         let mut pace = Pace::new();
-        let mut patient = self.is_patient(&cadence);
         while self.step < steps && patient {
             self.one_step(rate.at(self.step), job)?;
             (job.emit)(Event::Stepped { step: self.step as usize });
-            if let Some(seconds) = pace.seconds_left(steps - self.step) {
+            if let Some(seconds) =
+                pace.seconds_left(steps - self.step).filter(|_| self.step < steps)
+            {
                 (job.emit)(Event::Paced { seconds });
             }
 
@@ -148,15 +153,20 @@ impl<S: StageRun> StageLoop<S> {
                 self.log(&mut log, job, rate.at(self.step - 1))?;
             }
             let pause = Instant::now();
+            let mut is_best = false;
             if validates {
-                self.validate(&mut log, job)?;
+                is_best = self.validate(&mut log, job, rate.at(self.step - 1))?;
                 patient = self.is_patient(&cadence);
             }
             let last = self.step == steps || !patient;
             let stop = job.stop_requested();
-            if last || stop || saves {
+            if last || stop || saves || is_best {
                 log.sync()?;
                 self.save(job)?;
+            }
+            if is_best {
+                // After the checkpoint, so that there is no model without one.
+                self.write_model(job)?;
             }
             self.interval.pause(pause);
             pace.pause(pause);
@@ -200,12 +210,14 @@ impl<S: StageRun> StageLoop<S> {
             }
             return;
         }
-        let (needed, on_cpu) = (self.memory_estimate(), is_cpu(self.stage.device()));
+        // What is there already is not to come.
+        let needed = self.memory_estimate() - PROCESS - self.stage.input_bytes();
+        let on_cpu = is_cpu(self.stage.device());
         if let Some(free) = available_memory().filter(|free| on_cpu && needed > *free) {
             let (needed, free) = (needed >> 20, free >> 20);
             let section = S::STAGE.name();
             (job.emit)(Event::Warning(format!(
-                "this will take about {needed} MiB of memory and {free} MiB are free: lower \
+                "this will take about {needed} MiB more memory and {free} MiB are free: lower \
                  {section}.batch_size, or the system may end it"
             )));
         }
@@ -272,27 +284,34 @@ impl<S: StageRun> StageLoop<S> {
         Ok(())
     }
 
-    fn validate(&mut self, log: &mut MetricsLog, job: &mut Job) -> Result<()> {
+    /// Whether the model of now is the best, and kept.
+    fn validate(&mut self, log: &mut MetricsLog, job: &mut Job, rate: f64) -> Result<bool> {
         let Some(Validation { score, values }) = self.stage.validate(self.step, job.emit)? else {
-            return self.keep(None, job);
+            self.keep(None)?;
+            return Ok(true);
         };
+        if !score.is_finite() {
+            let found = NonFinite { term: "validation_score", value: score };
+            return Err(found.error(S::STAGE.name(), self.step, rate, 1));
+        }
         let lowest = self.kept.as_ref().and_then(|kept| kept.score);
         let best = lowest.is_none_or(|lowest| score < lowest);
         log.append(self.step, "validation", &values)?;
         (job.emit)(Event::Validated { step: self.step as usize, values, best });
         if best {
             self.validations_without_better = 0;
-            return self.keep(Some(score), job);
+            self.keep(Some(score))?;
+        } else {
+            self.validations_without_better += 1;
         }
-        self.validations_without_better += 1;
-        Ok(())
+        Ok(best)
     }
 
-    /// Makes the model of now the run's.
-    fn keep(&mut self, score: Option<f64>, job: &mut Job) -> Result<()> {
+    /// Makes the model of now the one to use.
+    fn keep(&mut self, score: Option<f64>) -> Result<()> {
         let weights = self.stage.weights()?;
         self.kept = Some(Kept { step: self.step, score, weights });
-        self.write_model(job)
+        Ok(())
     }
 
     fn write_model(&self, job: &mut Job) -> Result<()> {
@@ -303,7 +322,7 @@ impl<S: StageRun> StageLoop<S> {
         Ok(())
     }
 
-    fn save(&self, job: &mut Job) -> Result<()> {
+    fn save(&mut self, job: &mut Job) -> Result<()> {
         let kept = self.kept.as_ref();
         let counters = Counters {
             step: self.step,
@@ -321,7 +340,8 @@ impl<S: StageRun> StageLoop<S> {
         if let Some(kept) = kept {
             state.insert("kept.", kept.weights.clone())?;
         }
-        let path = state.publish(job.run)?;
+        let path = state.publish(job.run, self.newest_is_good)?;
+        self.newest_is_good = true;
         (job.emit)(Event::Saved { path, step: self.step as usize });
         Ok(())
     }
@@ -329,6 +349,7 @@ impl<S: StageRun> StageLoop<S> {
     fn restore(&mut self, job: &mut Job) -> Result<()> {
         let (mut state, told) = ResumeState::latest(job.run, S::STAGE)?;
         if let Some(told) = told {
+            self.newest_is_good = false;
             (job.emit)(Event::Warning(told));
         }
         let counters: Counters = state.counters()?;
@@ -341,9 +362,10 @@ impl<S: StageRun> StageLoop<S> {
             return Err(Error::file(
                 state.source(),
                 format!(
-                    "was trained on {noun} {}, which are now {fingerprint} (something in them was added, removed \
-                     or changed; train anew in another --run)",
-                    counters.input
+                    "was trained on {noun} {}, which are now {fingerprint}: something in them was added, removed \
+                     or changed (name another run with --run, or remove {} to train it anew)",
+                    counters.input,
+                    job.run.files_of(S::STAGE)
                 ),
             ));
         }

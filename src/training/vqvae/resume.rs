@@ -50,8 +50,8 @@ pub(super) fn settings(recipe: &Recipe) -> Result<Value> {
         .map_err(|error| Error::invalid(format!("the recipe cannot be written: {error}")))?;
     if let Value::Object(section) = &mut value {
         section.insert("seed".to_owned(), recipe.seed.into());
-        section.insert("flip".to_owned(), recipe.data.flip.into());
-        section.insert("crop".to_owned(), recipe.data.crop.into());
+        section.insert("data.flip".to_owned(), recipe.data.flip.into());
+        section.insert("data.crop".to_owned(), recipe.data.crop.into());
     }
     Ok(value)
 }

@@ -199,15 +199,9 @@ impl StageRun for Run<'_> {
     }
 
     fn step(&mut self, step: u64, rate: f64, guard: bool) -> Result<Result<Tensor<1>, NonFinite>> {
-        let batches = match &mut self.batches {
-            Some(batches) => batches,
-            none => none.insert(BatchStream::new(
-                Arc::clone(self.dataset),
-                self.recipe.seed,
-                self.recipe.vqvae.batch_size,
-                step,
-            )?),
-        };
+        let batches = self.batches.as_mut();
+        let batches =
+            batches.ok_or_else(|| Error::invalid("a step before its batches are ready"))?;
         let batch = batches.next_batch()?;
         let images = self.images(batch);
         Ok(self.trainer.step(step, images, rate, guard).map(|done| {
