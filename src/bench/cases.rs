@@ -6,6 +6,9 @@ use burn::tensor::Device;
 use super::shapes::{Images, Sequences, Work};
 use crate::error::Result;
 
+/// Makes the work of a case ready on a device.
+type Setup = Box<dyn Fn(&Device) -> Result<Work>>;
+
 /// A named shape.
 pub struct Case {
     /// What is done: `vqvae-train`, `gpt-sample`.
@@ -16,7 +19,7 @@ pub struct Case {
     pub units: usize,
     /// What a rate counts: `images/s`, `tokens/s`.
     pub unit: &'static str,
-    setup: Box<dyn Fn(&Device) -> Result<Work>>,
+    setup: Setup,
 }
 
 impl Case {
