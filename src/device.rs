@@ -118,11 +118,6 @@ pub fn open(spec: DeviceSpec) -> Result<Opened> {
     Ok(Opened { device, spec: listed.spec, description, note })
 }
 
-/// Whether `device` is the CPU device, where reading a value back waits for nothing.
-pub fn is_cpu(device: &Device) -> bool {
-    *device == Device::flex()
-}
-
 /// The device of [`list`] that `spec` means.
 fn choose(spec: DeviceSpec) -> Result<Listed> {
     if let Some((name, feature)) = spec.missing_feature() {

@@ -17,8 +17,9 @@ use super::non_finite::{NonFinite, SkipBudget};
 use super::pace::Pace;
 use super::stage_run::{Cadence, Input, StageRun, Validation};
 use crate::checkpoint::{MetricsLog, ModelFile, NamedTensor, ResumeState};
-use crate::device::{available_memory, is_cpu};
+use crate::device::available_memory;
 use crate::error::{Error, Result};
+use crate::ops::runs_on_host;
 
 /// A loss of this many times the lowest one logged so far is worth a warning.
 const SPIKE: f64 = 2.0;
@@ -104,7 +105,7 @@ impl<S: StageRun> StageLoop<S> {
     fn new(stage: S) -> Self {
         let skip_non_finite = stage.cadence().skip_non_finite;
         // Reading a number back is free on the CPU and stalls a GPU, which is checked less often.
-        let guard = is_cpu(stage.device()) || skip_non_finite > 0;
+        let guard = runs_on_host(stage.device()) || skip_non_finite > 0;
         Self {
             interval: Interval::new(S::TERMS.len(), stage.device()),
             stage,
@@ -212,8 +213,8 @@ impl<S: StageRun> StageLoop<S> {
         }
         // What is there already is not to come.
         let needed = self.memory_estimate() - PROCESS - self.stage.input_bytes();
-        let on_cpu = is_cpu(self.stage.device());
-        if let Some(free) = available_memory().filter(|free| on_cpu && needed > *free) {
+        let on_host = runs_on_host(self.stage.device());
+        if let Some(free) = available_memory().filter(|free| on_host && needed > *free) {
             let (needed, free) = (needed >> 20, free >> 20);
             let section = S::STAGE.name();
             (job.emit)(Event::Warning(format!(
