@@ -82,16 +82,17 @@ impl Recipe {
 
 /// A name becomes the last part of a folder, so it must be one.
 fn validate_name(name: &str) -> Result<()> {
-    let forbidden = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
-    if name.trim().is_empty() || name.starts_with('.') || name.chars().any(forbidden) {
-        return Err(Error::invalid(format!(
-            "name is {name:?}, but it names folders: it needs at least one character, no dot in front and none of / \\ : * ? \" < > |"
-        )));
-    }
+    // First, so that no message below repeats a long one.
     if name.len() > 128 {
         return Err(Error::invalid(format!(
             "name has {} bytes, at most 128 are allowed",
             name.len()
+        )));
+    }
+    let forbidden = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
+    if name.trim().is_empty() || name.starts_with('.') || name.chars().any(forbidden) {
+        return Err(Error::invalid(format!(
+            "name is {name:?}, but it names folders: it needs at least one character, no dot in front and none of / \\ : * ? \" < > |"
         )));
     }
     Ok(())
@@ -124,6 +125,8 @@ mod tests {
             assert!(recipe.validate().unwrap_err().to_string().contains("name is"), "{name:?}");
         }
         assert!(validate_name("birds 2, größer").is_ok());
+        let long = validate_name(&"a:".repeat(2_000)).unwrap_err().to_string();
+        assert_eq!(long, "name has 4000 bytes, at most 128 are allowed");
     }
 
     #[test]
