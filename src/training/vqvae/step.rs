@@ -149,7 +149,12 @@ impl VqvaeTrainer {
         let counts = match &mut self.ema {
             Some(ema) => {
                 let (vectors, counts) = ema.update(latents.clone(), codes);
-                self.set_codebook(vectors);
+                // A code that no latent ever chose has no average: sonnet's formula would put all of them on 0.
+                let never_used = ema.counts.clone().equal_scalar(0.0);
+                let [n_codes, dim] = vectors.dims();
+                let kept = never_used.reshape([n_codes, 1]).expand([n_codes, dim]);
+                let first = self.tokenizer.codebook.weight.val().inner();
+                self.set_codebook(vectors.mask_where(kept, first));
                 counts
             }
             None => {
