@@ -5,5 +5,5 @@ mod cases;
 mod shapes;
 mod timing;
 
-pub use cases::{Case, cases};
+pub use cases::{Case, PRECISION, cases};
 pub use timing::{Timing, measure};

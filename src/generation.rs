@@ -1,21 +1,36 @@
 //! A prior as sampling sees it: the one place where the two meet, since neither may know the other.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::prior::{Gpt, KvCache};
+use crate::prior::{Decoder, Gpt, KvCache};
 use crate::sampling::NextCode;
 
 /// A trained network and the keys and values of the sequences it is continuing.
 #[derive(Debug)]
 pub struct PriorCodes<'a> {
     gpt: &'a Gpt,
-    cache: Option<KvCache>,
+    decoding: Option<Decoding>,
+}
+
+/// How the network is asked for the next code.
+#[derive(Debug)]
+enum Decoding {
+    /// On the CPU device.
+    Host(Box<Decoder>),
+    /// On any other.
+    Device(KvCache),
 }
 
 impl<'a> PriorCodes<'a> {
     /// The network must not be tracking gradients (`.valid()`).
     pub fn new(gpt: &'a Gpt) -> Self {
-        Self { gpt, cache: None }
+        Self { gpt, decoding: None }
+    }
+
+    /// The logits of the codes that follow those of `tokens`, a sequence a row.
+    fn step_on_host(&self, decoder: &mut Decoder, tokens: &[usize]) -> Tensor<2> {
+        let logits = TensorData::new(decoder.step(tokens), [tokens.len(), self.codebook_size()]);
+        Tensor::from_data(logits, &self.device())
     }
 }
 
@@ -40,17 +55,52 @@ impl NextCode for PriorCodes<'_> {
         self.gpt.device()
     }
 
+    fn has_independent_rows(&self) -> bool {
+        self.gpt.is_on_host()
+    }
+
     fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
         let [batch, _] = tokens.dims();
-        let cache = self.cache.insert(self.gpt.cache(batch));
-        self.gpt.prefill(tokens, cache)
+        if !self.gpt.is_on_host() {
+            let mut cache = self.gpt.cache(batch);
+            let logits = self.gpt.prefill(tokens, &mut cache);
+            self.decoding = Some(Decoding::Device(cache));
+            return logits;
+        }
+        let mut decoder = match self.decoding.take() {
+            Some(Decoding::Host(decoder)) => decoder,
+            _ => Box::new(Decoder::new(self.gpt)),
+        };
+        decoder.start(batch);
+        let tokens = host_tokens(tokens.transpose()); // [length, batch]
+        let (before, last) = tokens.split_at(tokens.len() - batch);
+        for tokens in before.chunks_exact(batch) {
+            decoder.step(tokens);
+        }
+        let logits = self.step_on_host(&mut decoder, last);
+        self.decoding = Some(Decoding::Host(decoder));
+        logits
     }
 
     fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
-        let [batch] = codes.dims();
-        let cache = self.cache.get_or_insert_with(|| self.gpt.cache(batch));
-        self.gpt.step(codes, cache)
+        match self.decoding.take() {
+            Some(Decoding::Host(mut decoder)) => {
+                let logits = self.step_on_host(&mut decoder, &host_tokens(codes));
+                self.decoding = Some(Decoding::Host(decoder));
+                logits
+            }
+            Some(Decoding::Device(mut cache)) => {
+                let logits = self.gpt.step(codes, &mut cache);
+                self.decoding = Some(Decoding::Device(cache));
+                logits
+            }
+            None => self.start(codes.unsqueeze_dim(1)),
+        }
     }
+}
+
+fn host_tokens<const D: usize>(tokens: Tensor<D, Int>) -> Vec<usize> {
+    tokens.into_data().iter::<i64>().map(|token| token as usize).collect()
 }
 
 #[cfg(test)]

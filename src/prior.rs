@@ -12,6 +12,7 @@ mod block;
 mod cache;
 mod config;
 mod decay;
+mod decoder;
 mod gpt;
 mod seeds;
 
@@ -19,5 +20,6 @@ pub use block::{Attention, Block, Mlp};
 pub use cache::KvCache;
 pub use config::{Positions, PriorConfig};
 pub use decay::decays;
+pub use decoder::Decoder;
 pub use gpt::Gpt;
 pub use seeds::DropoutSeeds;

@@ -3,8 +3,8 @@
 //!
 //! Image `i` of a seed is the same whatever is sampled with it. Its randomness comes from a stream of its
 //! own, and every pass over the model has the same number of rows ([`SamplingConfig::lanes`], the last pass
-//! filled up), because the last bits of a matrix product may depend on how many rows it has, and a last
-//! bit decides about a code once in a while.
+//! filled up) unless the model says that rows do not depend on their number: the last bits of a matrix product
+//! may, and a last bit decides about a code once in a while.
 
 mod config;
 mod device;
@@ -32,6 +32,11 @@ pub trait NextCode {
 
     /// Where its tensors are.
     fn device(&self) -> Device;
+
+    /// Whether a row of a pass is the same, to the last bit, whatever the number of rows.
+    fn has_independent_rows(&self) -> bool {
+        false
+    }
 
     /// Forgets what it has seen and reads the start of every sequence; returns the logits of the next code.
     ///

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use assert_cmd::Command;
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
@@ -37,4 +38,23 @@ fn an_unknown_case_lists_those_there_are() {
         .stderr(contains("there is no case gtp (there are vqvae-train, vqvae-encode, "));
     let mut none = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
     none.args(["bench", "--repeats", "0"]).assert().code(2);
+}
+
+#[test]
+fn instructions_and_precision_can_be_chosen_and_what_is_impossible_is_refused() {
+    // The tests of the kernels compare the sets; here the switches are what is tested.
+    for set in ["plain", "avx2", "avx512", "avx512-bf16", "amx"] {
+        bench(&["--case", "vqvae-encode"]).env("VQGEN_INSTRUCTIONS", set).assert().success();
+    }
+    bench(&["--case", "vqvae-encode"])
+        .env("VQGEN_INSTRUCTIONS", "sse9")
+        .assert()
+        .code(1)
+        .stderr(contains("VQGEN_INSTRUCTIONS is \"sse9\", allowed are plain, avx2, avx512"));
+    bench(&["--case", "vqvae-encode", "--precision", "bf16"])
+        .env("VQGEN_INSTRUCTIONS", "avx2")
+        .assert()
+        .code(1)
+        .stderr(contains("bf16 is not possible on this CPU").and(contains("--precision")));
+    bench(&["--precision", "f16"]).assert().code(2).stderr(contains("allowed are f32 and bf16"));
 }

@@ -30,24 +30,28 @@ def main():
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--case", default="")
+    parser.add_argument("--precision", nargs="+", default=["f32", "bf16"], help="of vqgen; PyTorch's are cases")
     args = parser.parse_args()
     flags = ["--repeats", str(args.repeats), "--threads", str(args.threads)]
     flags += ["--case", args.case] if args.case else []
     ours, theirs = {}, {}
     for _ in range(args.rounds):
-        for line in lines([args.vqgen, "bench", "--device", "cpu", "--quiet", *flags]):
-            ours.setdefault((line["case"], line["variant"]), []).append(line["median_ms"])
+        for precision in args.precision:
+            for line in lines([args.vqgen, "bench", "--device", "cpu", "--quiet", "--precision", precision, *flags]):
+                key = (line["case"], line["variant"], precision)
+                ours.setdefault(key, []).append(line["median_ms"])
         for line in lines([sys.executable, HERE / "pytorch_peer.py", *flags]):
             theirs.setdefault((line["case"], line["variant"]), []).append(line["median_ms"])
     print(f"{args.threads} threads, {args.rounds} rounds of {args.repeats} repeats")
-    print(f"{'case':20} {'vqgen':20} {'PyTorch':20} {'vqgen ms':>10} {'PyTorch ms':>10} {'ratio':>6}")
-    for (case, variant), times in ours.items():
+    print(f"{'case':20} {'vqgen':26} {'PyTorch':20} {'vqgen ms':>10} {'PyTorch ms':>10} {'ratio':>6}")
+    for (case, variant, precision), times in ours.items():
         mine = statistics.median(times)
+        name = variant if variant == precision else f"{variant}, {precision}"
         for (peer_case, peer_variant), peer_times in theirs.items():
-            # A shape is compared with itself; a precision with every way that PyTorch has to compute the case.
-            if peer_case == case and (variant == peer_variant or variant == "f32"):
+            # A shape is compared with itself, a precision with every way that PyTorch has to compute the case.
+            if peer_case == case and (variant == peer_variant or variant == precision):
                 peer = statistics.median(peer_times)
-                print(f"{case:20} {variant:20} {peer_variant:20} {mine:10.2f} {peer:10.2f} {mine / peer:6.2f}")
+                print(f"{case:20} {name:26} {peer_variant:20} {mine:10.2f} {peer:10.2f} {mine / peer:6.2f}")
 
 
 if __name__ == "__main__":

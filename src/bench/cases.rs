@@ -32,6 +32,9 @@ impl Case {
     }
 }
 
+/// The variant of a case whose shape is the case's own: what varies is the precision.
+pub const PRECISION: &str = "precision";
+
 /// van den Oord's net for CIFAR-10: 128 channels, two residual blocks of 32, 512 codes of 64.
 const CIFAR: Images = Images { batch: 64, channels: 3, size: 32, keys: &["preset=plain"] };
 const FASHION: Images = Images { batch: 96, channels: 1, size: 28, keys: &["preset=plain"] };
@@ -43,10 +46,10 @@ const GPT: Sequences = Sequences { batch: 32, grid: [8, 8], layers: 6, width: 25
 /// Every case, in the order of the pipeline.
 pub fn cases() -> Vec<Case> {
     let mut all = vec![
-        images("vqvae-train", "f32", CIFAR, Images::train),
-        images("vqvae-encode", "f32", CIFAR, Images::encode),
-        images("vqvae-decode", "f32", CIFAR, Images::decode),
-        sequences("gpt-train", "f32", GPT, Sequences::train),
+        images("vqvae-train", PRECISION, CIFAR, Images::train),
+        images("vqvae-encode", PRECISION, CIFAR, Images::encode),
+        images("vqvae-decode", PRECISION, CIFAR, Images::decode),
+        sequences("gpt-train", PRECISION, GPT, Sequences::train),
     ];
     for (variant, batch) in [("batch 1", 1), ("batch 16", 16), ("batch 64", 64)] {
         let shape = Sequences { batch, ..GPT };

@@ -4,13 +4,13 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::{Outcome, Session};
-use crate::bench::{cases, measure};
+use crate::bench::{PRECISION, cases, measure};
 use crate::device::thread_count;
 
 /// The flags of `bench`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
-    /// Only the cases of this name, or whose name begins with it
+    /// Only the case of this name, or if there is none the cases whose names begin with it
     #[arg(long, value_name = "NAME")]
     pub case: Option<String>,
 
@@ -22,7 +22,12 @@ pub struct Args {
 /// Measures each case and prints a line for it.
 pub fn run(args: &Args, session: &Session) -> Outcome {
     let all = cases();
-    let is_wanted = |name: &str| args.case.as_ref().is_none_or(|wanted| name.starts_with(wanted));
+    let is_wanted = |name: &str| {
+        args.case.as_ref().is_none_or(|wanted| match all.iter().any(|case| case.name == wanted) {
+            true => name == wanted,
+            false => name.starts_with(wanted.as_str()),
+        })
+    };
     if !all.iter().any(|case| is_wanted(case.name)) {
         let mut names: Vec<_> = all.iter().map(|case| case.name).collect();
         names.dedup();
@@ -38,14 +43,14 @@ pub fn run(args: &Args, session: &Session) -> Outcome {
         let timing = measure(&mut *work, args.repeats as usize)?;
         session.result(json!({
             "case": case.name,
-            "variant": case.variant,
+            "variant": if case.variant == PRECISION { session.precision.name() } else { case.variant },
             "median_ms": rounded(timing.median_ms),
             "least_ms": rounded(timing.least_ms),
             "rate": (case.units as f64 / timing.median_ms * 1e4).round() / 10.0,
             "unit": case.unit,
             "device": format!("{}: {}", opened.spec, opened.description),
             "threads": thread_count(),
-            "precision": "f32",
+            "precision": session.precision.name(),
             "version": env!("CARGO_PKG_VERSION"),
         }))?;
     }

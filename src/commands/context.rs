@@ -8,6 +8,7 @@ use clap::Args;
 use super::{RunDirs, Session};
 use crate::device::{DeviceSpec, MOST_THREADS};
 use crate::error::Result;
+use crate::ops::Precision;
 use crate::recipe::{Override, Recipe};
 
 /// The recipe when neither `--config` nor the run names one.
@@ -54,6 +55,11 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
 
+    /// What matrix products on the CPU round their operands to: f32, or bf16, which is faster on processors with
+    /// AVX512-BF16 or AMX; sums and weights are f32 in either
+    #[arg(long, global = true, value_name = "PRECISION", default_value = "f32")]
+    pub precision: Precision,
+
     /// Show warnings and errors only
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -75,6 +81,7 @@ impl GlobalArgs {
     pub fn session(&self) -> Session {
         Session {
             device: self.device,
+            precision: self.precision,
             quiet: self.quiet,
             strict: self.strict,
             ..Session::default()

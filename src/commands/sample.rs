@@ -12,6 +12,7 @@ use crate::data::{Layout, Target, Tiles, decode_file, grid, pixel_size};
 use crate::device::Device;
 use crate::evaluation::images_on;
 use crate::generation::PriorCodes;
+use crate::ops::runs_on_host;
 use crate::prior::Gpt;
 use crate::recipe::{Override, SampleSection};
 use crate::sampling::{Request, SamplingConfig, generate};
@@ -75,6 +76,10 @@ impl Args {
     }
 }
 
+/// Images a pass on the CPU device, which computes as many rows as there are images: enough to read the weights from
+/// memory less often than to multiply them.
+const HOST_LANES: usize = 64;
+
 /// Samples from the prior of the run.
 pub fn run(args: &Args, context: &Context) -> Outcome {
     let device = context.session.open_device()?;
@@ -87,7 +92,8 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
     let prior = context.load_prior(device)?;
     check_prior("sample", &prior.file, &tokenizer.file)?;
     let section = &context.recipe.sample;
-    let config = sampling_config(section, args, &prior.classes);
+    let lanes = if runs_on_host(device) { HOST_LANES } else { SamplingConfig::default().lanes };
+    let config = SamplingConfig { lanes, ..sampling_config(section, args, &prior.classes) };
     let classes = chosen_classes(&args.class, &prior.classes)?;
     if config.guidance != 1.0 && context.recipe.prior.class_dropout == 0.0 {
         context.session.warn(

@@ -10,6 +10,9 @@ use anyhow::Context as _;
 use super::interrupt;
 use crate::device::{self, Device, DeviceSpec, Opened};
 use crate::error::{Error, Result};
+use crate::ops::{
+    Precision, check_instruction_limit, keep_freed_memory, runs_on_host, set_precision,
+};
 use crate::progress::Progress;
 
 /// What holds for the whole process, whatever the recipe.
@@ -17,6 +20,8 @@ use crate::progress::Progress;
 pub struct Session {
     /// The device asked for; [`Session::open_device`] starts it.
     pub device: DeviceSpec,
+    /// Of the CPU's matrix products.
+    pub precision: Precision,
     /// Whether only warnings and errors are shown.
     pub quiet: bool,
     /// Whether one unreadable image is an error.
@@ -55,6 +60,8 @@ impl Session {
         threads: Option<usize>,
         program: impl FnOnce() -> anyhow::Result<T> + Send,
     ) -> anyhow::Result<T> {
+        check_instruction_limit()?;
+        keep_freed_memory();
         device::in_pool(threads, program)?
     }
 
@@ -66,6 +73,14 @@ impl Session {
     /// The same, with what is known of the device.
     pub fn open(&self) -> Result<Opened> {
         let opened = device::open(self.device)?;
+        if self.precision != Precision::F32 && !runs_on_host(&opened.device) {
+            return Err(Error::invalid(format!(
+                "--precision {} is for the CPU, and the device is {} (add --device cpu, or leave --precision at f32)",
+                self.precision.name(),
+                opened.spec
+            )));
+        }
+        set_precision(self.precision)?;
         self.note(format_args!("device {}: {}", opened.spec, opened.description));
         if let Some(note) = &opened.note {
             self.warn(note);

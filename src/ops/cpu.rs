@@ -6,9 +6,12 @@
 //! result does not depend on the number of threads.
 
 mod extension;
-mod matmul;
+mod instructions;
+mod memory;
+mod product;
 mod scratch;
 mod slices;
+mod sums;
 
 mod conv;
 mod window;
@@ -28,17 +31,26 @@ mod cross_entropy;
 mod group_norm;
 mod layer_norm;
 mod math;
+mod nearest;
+mod quantize;
 mod weight_mask;
 
 mod adamw;
+mod decode;
 
 pub(super) use activation::{Activation, activation};
 pub(super) use adamw::{adamw, scaled_by, square_sum};
 pub(super) use attention::causal_attention;
 pub(super) use cross_entropy::token_losses;
+pub use decode::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, values};
 pub(super) use dropout::{Mask, dropout};
 pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
 pub(super) use group_norm::group_norm;
+pub(super) use instructions::check_limit;
 pub(super) use layer_norm::layer_norm;
 pub(super) use linear::{After, LINEAR_ROWS, linear};
+pub(super) use memory::keep_freed;
+pub(super) use nearest::{nearest_code, sums_by_code};
+pub(super) use product::set_precision;
+pub(super) use quantize::{mean_squared_error, straight_through};
 pub(super) use window::Window;

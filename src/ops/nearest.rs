@@ -2,6 +2,8 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::cpu;
+
 /// Rows whose distances are held at once: bounds the distance matrix to 64 MB at 512 codes.
 const ROWS_AT_ONCE: usize = 32_768;
 
@@ -12,6 +14,14 @@ const ROWS_AT_ONCE: usize = 32_768;
 /// - `codebook`: `[codes, dim]`
 /// - output: `[n]`
 pub fn nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int> {
+    if cpu::runs_here(&latents) {
+        return cpu::nearest_code(latents, codebook);
+    }
+    plain_nearest_code(latents, codebook)
+}
+
+/// What [`nearest_code`] computes, in Burn's own operations.
+fn plain_nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int> {
     let [n, dim] = latents.dims();
     let transposed = codebook.clone().transpose(); // [dim, codes]
     let norms = codebook.square().sum_dim(1).transpose(); // [1, codes]
@@ -46,6 +56,14 @@ pub struct CodeSums {
 /// - `latents`: `[n, dim]`
 /// - `codes`: `[n]`, each below `n_codes`
 pub fn sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -> CodeSums {
+    if cpu::runs_here(&latents) {
+        return cpu::sums_by_code(latents, codes, n_codes);
+    }
+    plain_sums_by_code(latents, codes, n_codes)
+}
+
+/// What [`sums_by_code`] computes, in Burn's own operations.
+fn plain_sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -> CodeSums {
     let [n, _] = latents.dims();
     let device = latents.device();
     let ids = Tensor::<1, Int>::arange(0..n_codes as i64, &device).reshape([n_codes, 1]);
@@ -56,9 +74,10 @@ pub fn sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::{Device, TensorData, Tolerance};
 
     use super::*;
+    use crate::rng::{Purpose, stream};
 
     #[test]
     fn the_nearest_code_is_the_one_at_the_smallest_distance() {
@@ -75,6 +94,30 @@ mod tests {
         let codebook = Tensor::<2>::from_floats([[1.0], [-1.0], [1.0]], &device);
         let codes = nearest_code(Tensor::from_floats([[0.0], [2.0]], &device), codebook);
         codes.into_data().assert_eq(&TensorData::from([0, 0]), false);
+    }
+
+    fn random(item: u64, shape: [usize; 2], device: &Device) -> Tensor<2> {
+        let mut rng = stream(5, Purpose::Weights, 0, item);
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal()).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    #[test]
+    fn the_cpu_kernels_agree_with_the_compositions() {
+        let device = Device::flex();
+        for (n, dim, codes) in [(1, 1, 1), (300, 3, 17), (129, 64, 512), (5, 33, 40)] {
+            let (latents, codebook) =
+                (random(0, [n, dim], &device), random(1, [codes, dim], &device));
+            let nearest = nearest_code(latents.clone(), codebook.clone());
+            let wanted = plain_nearest_code(latents.clone(), codebook);
+            nearest.clone().into_data().assert_eq(&wanted.into_data(), false);
+            let actual = sums_by_code(latents.clone(), nearest.clone(), codes);
+            let wanted = plain_sums_by_code(latents, nearest, codes);
+            actual.counts.into_data().assert_eq(&wanted.counts.into_data(), true);
+            let tolerance = Tolerance::rel_abs(1e-5, 1e-5);
+            let wanted = wanted.sums.into_data();
+            actual.sums.into_data().assert_approx_eq::<f32>(&wanted, tolerance);
+        }
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl RotaryTables {
         self.turn(x, &self.key_cos, &self.key_sin, position)
     }
 
+    /// Cosines and sines of the queries, then of the keys.
+    pub(super) fn angles(&self) -> [[Tensor<2>; 2]; 2] {
+        let query = [self.query_cos.clone(), self.query_sin.clone()];
+        [query, [self.key_cos.clone(), self.key_sin.clone()]]
+    }
+
     fn turn(&self, x: Tensor<4>, cos: &Tensor<2>, sin: &Tensor<2>, position: usize) -> Tensor<4> {
         let [batch, sequence, heads, head_dim] = x.dims();
         let rows = |table: &Tensor<2>| {

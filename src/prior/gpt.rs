@@ -4,7 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::ops::init::WeightInit;
-use crate::ops::{CausalMask, Embedding, LayerNorm, Linear, RotaryTables, token_losses};
+use crate::ops::{
+    CausalMask, Embedding, LayerNorm, Linear, RotaryTables, runs_on_host, token_losses,
+};
 use crate::prior::block::{Block, DEVIATION, Pass};
 use crate::prior::{DropoutSeeds, Positions, PriorConfig};
 
@@ -63,6 +65,11 @@ impl Gpt {
     /// Where its weights are.
     pub fn device(&self) -> Device {
         self.norm.weight.val().device()
+    }
+
+    /// Whether its weights are on the CPU device, where a [`super::Decoder`] samples from it.
+    pub fn is_on_host(&self) -> bool {
+        runs_on_host(&self.device())
     }
 
     /// Logits of the code that follows each token. `dropout` is for training; `None` drops nothing.

@@ -46,11 +46,9 @@ pub fn generate(
     let mut images = Vec::with_capacity(requests.len());
     for wanted in requests.chunks(config.lanes) {
         // Rows beyond the wanted ones repeat the last request and are thrown away.
-        let rows: Vec<&Request> = wanted
-            .iter()
-            .chain(std::iter::repeat(&wanted[wanted.len() - 1]))
-            .take(config.lanes)
-            .collect();
+        let n = if model.has_independent_rows() { wanted.len() } else { config.lanes };
+        let rows: Vec<&Request> =
+            wanted.iter().chain(std::iter::repeat(&wanted[wanted.len() - 1])).take(n).collect();
         let done = images.len() * (n_codes - given);
         let mut told = |drawn: usize| progress(done + wanted.len() * drawn, total);
         let mut codes = sample_rows(model, &rows, config, seed, on_host, &mut told)?;

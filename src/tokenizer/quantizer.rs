@@ -7,6 +7,7 @@ use burn::tensor::{Int, Tensor};
 use super::TokenizerConfig;
 use crate::ops::init::WeightInit;
 use crate::ops::nearest::nearest_code;
+use crate::ops::{mean_squared_error, straight_through};
 
 /// Keeps the norm of an all-zero vector away from 0.
 const NORM_FLOOR: f64 = 1e-12;
@@ -84,10 +85,9 @@ impl Codebook {
         let codes = nearest_code(fixed_latents.clone(), vectors.clone().detach());
         let chosen = vectors.select(0, codes.clone());
         let fixed = chosen.clone().detach();
-        let codebook_loss = (fixed_latents.clone() - chosen).square().mean();
-        let commitment_loss = (latents.clone() - fixed.clone()).square().mean();
-        // z + sg[e - z] has the value of e and the gradient of z.
-        let straight_through = latents + (fixed - fixed_latents.clone());
+        let codebook_loss = mean_squared_error(fixed_latents.clone(), chosen);
+        let commitment_loss = mean_squared_error(latents.clone(), fixed.clone());
+        let straight_through = straight_through(latents, fixed);
         Quantized {
             codes,
             latents: fixed_latents,

@@ -89,9 +89,15 @@ pub(super) fn gelu(x: f32) -> f32 {
 
 /// Φ(x) + x φ(x).
 #[inline(always)]
-pub(super) fn gelu_slope(x: f32) -> f32 {
+fn gelu_slope(x: f32) -> f32 {
+    gelu_and_slope(x).1
+}
+
+/// [`gelu`] and [`gelu_slope`].
+#[inline(always)]
+pub(super) fn gelu_and_slope(x: f32) -> (f32, f32) {
     let (share, bell) = normal(x);
-    share + x * (bell * DENSITY)
+    (x * share, share + x * (bell * DENSITY))
 }
 
 #[inline(always)]

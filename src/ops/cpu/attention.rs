@@ -9,9 +9,9 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use super::attention_head::{Columns, Head};
+use super::fresh::in_blocks;
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
 use super::weight_mask::WeightMask;
@@ -84,10 +84,9 @@ impl Attention {
     fn forward(&self, qkv: &Values) -> FlexTensor {
         let [rows, width] = self.dims(qkv);
         let Self { sequence, heads, .. } = *self;
-        let mut out = vec![0.0; rows * width];
-        let images = qkv.slice().par_chunks_exact(sequence * 3 * width);
-        let outs = out.par_chunks_exact_mut(sequence * width);
-        images.zip(outs).enumerate().for_each(|(image, (qkv, out))| {
+        let qkv_len = sequence * 3 * width;
+        let out = in_blocks(rows * width, sequence * width, |image, out| {
+            let qkv = &qkv.slice()[image * qkv_len..][..qkv_len];
             for index in 0..heads {
                 let head = self.head(image, index, width);
                 let from = |part| Columns::new(3 * width, part * width + index * head.head_dim);
@@ -108,11 +107,10 @@ impl Attention {
     fn backward(&self, qkv: &Values, gradient: &Values) -> FlexTensor {
         let [rows, width] = self.dims(qkv);
         let Self { sequence, heads, .. } = *self;
-        let mut out = vec![0.0; rows * 3 * width];
-        let images = qkv.slice().par_chunks_exact(sequence * 3 * width);
-        let gradients = gradient.slice().par_chunks_exact(sequence * width);
-        let outs = out.par_chunks_exact_mut(sequence * 3 * width);
-        images.zip(gradients).zip(outs).enumerate().for_each(|(image, ((qkv, gradient), out))| {
+        let (qkv_len, out_len) = (sequence * 3 * width, sequence * width);
+        let out = in_blocks(rows * 3 * width, qkv_len, |image, out| {
+            let qkv = &qkv.slice()[image * qkv_len..][..qkv_len];
+            let gradient = &gradient.slice()[image * out_len..][..out_len];
             for index in 0..heads {
                 let head = self.head(image, index, width);
                 let at = |part| Columns::new(3 * width, part * width + index * head.head_dim);

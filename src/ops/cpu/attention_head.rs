@@ -2,7 +2,7 @@
 //! that the weights at hand stay in the cache and no table of all of them exists.
 
 use super::math::{exp, max, sum, sum_pairs, vectorised};
-use super::matmul::{Matrix, matmul};
+use super::product::{Matrix, matmul};
 use super::scratch::with_scratch;
 use super::weight_mask::{RowMask, WeightMask};
 

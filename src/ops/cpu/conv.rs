@@ -9,8 +9,11 @@ use std::slice::ChunksExact;
 
 use rayon::prelude::*;
 
-use super::matmul::{Matrix, matmul};
+use super::fresh::{Pieces, in_blocks, in_blocks_with, set_in_blocks};
+use super::product::{Left, Matrix, MatrixMut, Right, add_product, multiply, product_in};
 use super::scratch::with_scratch;
+use super::sums::sum_of;
+use super::wide::wide;
 use super::window::Geometry;
 
 /// Into how many parts the images of a batch are split for sums over the batch. A constant, so that the
@@ -41,26 +44,30 @@ pub(super) fn gather_product(
     geometry: &Geometry,
 ) -> Vec<f32> {
     let (patch_len, columns) = (geometry.patch_len(), geometry.columns);
-    let weight = Matrix::new(weight, patch_len, c_out);
+    let weight = Right::shared(Matrix::new(weight, patch_len, c_out));
     let batch = large.len() / geometry.image_len();
-    let mut out = vec![0.0; batch * geometry.n_patches() * c_out];
     let rows_at_once = geometry.rows_at_once();
-    let images = large.par_chunks_exact(geometry.image_len());
-    let outs = out.par_chunks_exact_mut(geometry.n_patches() * c_out);
-    images.zip(outs).for_each(|(image, out)| {
-        let blocks = out.chunks_mut(rows_at_once * columns * c_out);
-        for (first, out) in (0..geometry.rows).step_by(rows_at_once).zip(blocks) {
-            let n = out.len() / c_out;
-            let rows = first..first + n / columns;
+    let image_len = geometry.image_len();
+    let out_len = geometry.n_patches() * c_out;
+    set_in_blocks(batch * out_len, out_len, |index, out| {
+        let image = &large[index * image_len..(index + 1) * image_len];
+        let mut pieces = Pieces::of(out);
+        for first in (0..geometry.rows).step_by(rows_at_once) {
+            let rows = first..(first + rows_at_once).min(geometry.rows);
+            let n = rows.len() * columns;
             with_patches(geometry, image, rows, |patches| {
-                matmul(out, Matrix::new(patches, n, patch_len), weight, false);
+                let patches = Left::new(Matrix::new(patches, n, patch_len));
+                pieces.set_next(n * c_out, |out| {
+                    let out = product_in(out, &patches, &weight);
+                    if let Some(bias) = bias {
+                        add_to_rows(out, bias);
+                    }
+                    out
+                });
             });
-            if let Some(bias) = bias {
-                add_to_rows(out, bias);
-            }
         }
-    });
-    out
+        pieces.finish()
+    })
 }
 
 /// Gradients of [`gather_product`] for `gradient` of the shape of its output.
@@ -73,11 +80,11 @@ pub(super) fn gather_product_gradients(
     wants_input: bool,
 ) -> ConvGradients {
     let patch_len = geometry.patch_len();
-    let matrix = Matrix::new(weight, patch_len, c_out);
+    let transposed = Right::shared(Matrix::new(weight, patch_len, c_out).transposed());
     let (image_len, out_len) = (geometry.image_len(), geometry.n_patches() * c_out);
     let rows_at_once = geometry.rows_at_once();
-    in_parts(large, gradient, image_len, out_len, wants_input.then_some(image_len), |part| {
-        let mut weights = vec![0.0; weight.len()];
+    in_parts(large, gradient, image_len, out_len, wants_input.then_some(image_len), |mut part| {
+        let mut weights = Vec::new();
         let mut biases = vec![0.0; c_out];
         for (index, (image, gradient)) in part.images.zip(part.gradients).enumerate() {
             sum_rows(gradient, &mut biases);
@@ -88,18 +95,24 @@ pub(super) fn gather_product_gradients(
                 let gradient = Matrix::new(&gradient[from..from + n * c_out], n, c_out);
                 with_patches(geometry, image, rows.clone(), |patches| {
                     let patches = Matrix::new(patches, n, patch_len);
-                    matmul(&mut weights, patches.transposed(), gradient, true);
+                    add_product(
+                        &mut weights,
+                        &Left::new(patches.transposed()),
+                        &Right::new(gradient),
+                    );
                 });
                 if let Some(input) = part.input.as_deref_mut() {
                     let image = &mut input[index * image_len..(index + 1) * image_len];
                     if geometry.is_image() {
                         let from = first * geometry.columns * patch_len;
                         let out = &mut image[from..from + n * patch_len];
-                        matmul(out, gradient, matrix.transposed(), false);
+                        let out = MatrixMut::new(out, n, patch_len);
+                        multiply(out, &Left::new(gradient), &transposed, false);
                         continue;
                     }
                     with_scratch(n * patch_len, |patches| {
-                        matmul(patches, gradient, matrix.transposed(), false);
+                        let out = MatrixMut::new(patches, n, patch_len);
+                        multiply(out, &Left::new(gradient), &transposed, false);
                         geometry.scatter(patches, rows, image);
                     });
                 }
@@ -123,12 +136,12 @@ pub(super) fn scatter_product(
     geometry: &Geometry,
 ) -> Vec<f32> {
     let (patch_len, columns) = (geometry.patch_len(), geometry.columns);
-    let weight = Matrix::new(weight, c_in, patch_len);
+    let weight = Right::shared(Matrix::new(weight, c_in, patch_len));
     let batch = small.len() / (geometry.n_patches() * c_in);
-    let mut out = vec![0.0; batch * geometry.image_len()];
     let rows_at_once = geometry.rows_at_once();
-    let images = small.par_chunks_exact(geometry.n_patches() * c_in);
-    images.zip(out.par_chunks_exact_mut(geometry.image_len())).for_each(|(image, out)| {
+    let small_len = geometry.n_patches() * c_in;
+    in_blocks(batch * geometry.image_len(), geometry.image_len(), |index, out| {
+        let image = &small[index * small_len..][..small_len];
         if let Some(bias) = bias {
             out.chunks_exact_mut(bias.len()).for_each(|pixel| pixel.copy_from_slice(bias));
         }
@@ -136,12 +149,12 @@ pub(super) fn scatter_product(
         for (first, block) in (0..geometry.rows).step_by(rows_at_once).zip(blocks) {
             let n = block.len() / c_in;
             with_scratch(n * patch_len, |patches| {
-                matmul(patches, Matrix::new(block, n, c_in), weight, false);
+                let block = Left::new(Matrix::new(block, n, c_in));
+                multiply(MatrixMut::new(patches, n, patch_len), &block, &weight, false);
                 geometry.scatter(patches, first..first + n / columns, out);
             });
         }
-    });
-    out
+    })
 }
 
 /// Gradients of [`scatter_product`] for `gradient` of the shape of its output.
@@ -154,12 +167,12 @@ pub(super) fn scatter_product_gradients(
     wants_input: bool,
 ) -> ConvGradients {
     let patch_len = geometry.patch_len();
-    let matrix = Matrix::new(weight, c_in, patch_len);
+    let transposed = Right::shared(Matrix::new(weight, c_in, patch_len).transposed());
     let small_len = geometry.n_patches() * c_in;
     let rows_at_once = geometry.rows_at_once();
     let input_len = wants_input.then_some(small_len);
-    in_parts(small, gradient, small_len, geometry.image_len(), input_len, |part| {
-        let mut weights = vec![0.0; weight.len()];
+    in_parts(small, gradient, small_len, geometry.image_len(), input_len, |mut part| {
+        let mut weights = Vec::new();
         let mut biases = vec![0.0; geometry.channels];
         for (index, (image, gradient)) in part.images.zip(part.gradients).enumerate() {
             sum_rows(gradient, &mut biases);
@@ -170,11 +183,12 @@ pub(super) fn scatter_product_gradients(
                 let block = Matrix::new(&image[from..from + n * c_in], n, c_in);
                 with_patches(geometry, gradient, rows, |patches| {
                     let patches = Matrix::new(patches, n, patch_len);
-                    matmul(&mut weights, block.transposed(), patches, true);
+                    add_product(&mut weights, &Left::new(block.transposed()), &Right::new(patches));
                     if let Some(input) = part.input.as_deref_mut() {
                         let from = index * small_len + from;
                         let out = &mut input[from..from + n * c_in];
-                        matmul(out, patches, matrix.transposed(), false);
+                        let out = MatrixMut::new(out, n, c_in);
+                        multiply(out, &Left::new(patches), &transposed, false);
                     }
                 });
             }
@@ -184,11 +198,11 @@ pub(super) fn scatter_product_gradients(
 }
 
 /// The images of one part of a batch.
-struct Part<'a, 'b, 'c> {
+struct Part<'a, 'b> {
     images: ChunksExact<'a, f32>,
     gradients: ChunksExact<'a, f32>,
-    /// Where the gradient by these images goes.
-    input: &'b mut Option<&'c mut [f32]>,
+    /// Where the gradient by these images goes: zeros.
+    input: Option<&'b mut [f32]>,
 }
 
 /// Splits a batch into [`PARTS`], lets `work` give the sums of each, and adds them up in order.
@@ -202,28 +216,27 @@ fn in_parts(
 ) -> ConvGradients {
     let batch = images.len() / image_len;
     let per_part = batch.div_ceil(PARTS).max(1);
-    let mut input = input_len.map(|len| vec![0.0; batch * len]);
-    let mut inputs: Vec<Option<&mut [f32]>> = match (&mut input, input_len) {
-        (Some(input), Some(len)) => input.chunks_mut(per_part * len).map(Some).collect(),
-        _ => (0..batch.div_ceil(per_part)).map(|_| None).collect(),
+    let part = |index: usize, input: Option<&mut [f32]>| {
+        let images = images.chunks(per_part * image_len).nth(index).unwrap_or_default();
+        let gradients = gradients.chunks(per_part * gradient_len).nth(index).unwrap_or_default();
+        let images = images.chunks_exact(image_len);
+        work(Part { images, gradients: gradients.chunks_exact(gradient_len), input })
     };
-    let sums: Vec<(Vec<f32>, Vec<f32>)> = inputs
-        .par_iter_mut()
-        .zip(images.par_chunks(per_part * image_len))
-        .zip(gradients.par_chunks(per_part * gradient_len))
-        .map(|((input, images), gradients)| {
-            let images = images.chunks_exact(image_len);
-            let gradients = gradients.chunks_exact(gradient_len);
-            work(Part { images, gradients, input })
-        })
-        .collect();
-    let mut sums = sums.into_iter();
-    let (mut weight, mut bias) = sums.next().unwrap_or_default();
-    for (weights, biases) in sums {
-        add_slices(&mut weight, &weights);
-        add_slices(&mut bias, &biases);
-    }
-    ConvGradients { input, weight, bias }
+    let (input, sums): (_, Vec<_>) = match input_len {
+        Some(len) => {
+            let work = |index, input: &mut [f32]| part(index, Some(input));
+            let (input, sums) = in_blocks_with(batch * len, per_part * len, work);
+            (Some(input), sums)
+        }
+        None => {
+            let parts = (0..batch.div_ceil(per_part)).into_par_iter();
+            (None, parts.map(|index| part(index, None)).collect())
+        }
+    };
+    let (weights, biases): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
+    let len = |sums: &[Vec<f32>]| sums.first().map_or(0, Vec::len);
+    let (weight_len, bias_len) = (len(&weights), len(&biases));
+    ConvGradients { input, weight: sum_of(weights, weight_len), bias: sum_of(biases, bias_len) }
 }
 
 /// The matrix of patches of `rows`: the image itself where that is the same.
@@ -244,13 +257,13 @@ fn with_patches(
 }
 
 fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
-    rows.chunks_exact_mut(bias.len()).for_each(|row| add_slices(row, bias));
+    wide(|| {
+        for row in rows.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+        }
+    });
 }
 
 fn sum_rows(rows: &[f32], sums: &mut [f32]) {
-    rows.chunks_exact(sums.len()).for_each(|row| add_slices(sums, row));
-}
-
-fn add_slices(sums: &mut [f32], values: &[f32]) {
-    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    Matrix::new(rows, rows.len() / sums.len(), sums.len()).sum_rows(sums);
 }

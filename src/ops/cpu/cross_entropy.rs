@@ -12,6 +12,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
+use super::fresh::in_blocks;
 use super::math::{exp, max, sum, vectorised};
 use super::slices::{Values, indices, tensor};
 
@@ -110,10 +111,8 @@ impl Backward<Flex, 1> for CrossEntropyBackward {
             return;
         };
         let [n_rows, classes] = logits.dims();
-        let mut out = vec![0.0; n_rows * classes];
-        let tasks =
-            out.par_chunks_mut(ROWS * classes).zip(logits.slice().par_chunks(ROWS * classes));
-        tasks.enumerate().for_each(|(task, (out, logits))| {
+        let out = in_blocks(n_rows * classes, ROWS * classes, |task, out| {
+            let logits = &logits.slice()[task * ROWS * classes..];
             let outs = out.chunks_exact_mut(classes);
             for (index, (out, logits)) in outs.zip(logits.chunks_exact(classes)).enumerate() {
                 let index = task * ROWS + index;

@@ -1,6 +1,7 @@
 //! New buffers that are written block by block, by all threads.
 
 use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -14,7 +15,11 @@ pub(super) fn in_blocks(
     block_len: usize,
     work: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    in_blocks_with(len, block_len, work).0
+    set_in_blocks(len, block_len, |index, block| {
+        let block = zeroed(block);
+        work(index, block);
+        block
+    })
 }
 
 /// The same with what `work` returns for each block, in order.
@@ -23,44 +28,97 @@ pub(super) fn in_blocks_with<R: Send>(
     block_len: usize,
     work: impl Fn(usize, &mut [f32]) -> R + Sync,
 ) -> (Vec<f32>, Vec<R>) {
+    let mut results: Vec<Mutex<Option<R>>> = Vec::new();
+    results.resize_with(len.div_ceil(block_len.max(1)), Mutex::default);
+    let buffer = in_blocks(len, block_len, |index, block| {
+        *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(work(index, block));
+    });
+    let taken = |one: Mutex<Option<R>>| one.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (buffer, results.into_iter().filter_map(taken).collect())
+}
+
+/// A buffer of `len` values, each block of `block_len` of them set by `work` without being zeroed first. `work`
+/// proves that it has set its block by handing it back as values.
+pub(super) fn set_in_blocks(
+    len: usize,
+    block_len: usize,
+    work: impl for<'a> Fn(usize, &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] + Sync,
+) -> Vec<f32> {
     let mut buffer = Vec::with_capacity(len);
     let blocks = buffer.spare_capacity_mut()[..len].par_chunks_mut(block_len.max(1));
-    let results = blocks.enumerate().map(|(index, block)| work(index, zeroed(block))).collect();
-    // SAFETY: the blocks cover the first `len` values, and `zeroed` has set every value of each.
+    blocks.enumerate().for_each(|(index, block)| set(block, |block| work(index, block)));
+    // SAFETY: the blocks cover the first `len` values, and each came back as values.
     #[allow(unsafe_code)]
     unsafe {
         buffer.set_len(len);
     }
-    (buffer, results)
+    buffer
 }
 
-/// Two buffers of the same length at once.
+/// Two buffers of the same length at once: the first as [`set_in_blocks`] has it, the second of zeros.
 pub(super) fn pair_in_blocks(
     len: usize,
     block_len: usize,
-    work: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+    work: impl for<'a> Fn(usize, &'a mut [MaybeUninit<f32>], &mut [f32]) -> &'a mut [f32] + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
-    let mut first = Vec::with_capacity(len);
-    let second = {
-        let blocks = first.spare_capacity_mut()[..len].par_chunks_mut(block_len.max(1));
-        let mut second = Vec::with_capacity(len);
-        let seconds = second.spare_capacity_mut()[..len].par_chunks_mut(block_len.max(1));
-        blocks.zip(seconds).enumerate().for_each(|(index, (first, second))| {
-            work(index, zeroed(first), zeroed(second));
-        });
-        // SAFETY: as above.
-        #[allow(unsafe_code)]
-        unsafe {
-            second.set_len(len);
-        }
-        second
-    };
-    // SAFETY: as above; both buffers are split alike.
+    let mut second = Vec::with_capacity(len);
+    let places = second.spare_capacity_mut()[..len].par_chunks_mut(block_len.max(1));
+    // Blocks of the second buffer wait for the thread that takes the same block of the first.
+    let places: Vec<Mutex<&mut [MaybeUninit<f32>]>> = places.map(Mutex::new).collect();
+    let first = set_in_blocks(len, block_len, |index, block| {
+        let mut place = places[index].lock().unwrap_or_else(PoisonError::into_inner);
+        work(index, block, zeroed(&mut place))
+    });
+    drop(places);
+    // SAFETY: every block of the first buffer was set, and `zeroed` has then set the same one of the second.
     #[allow(unsafe_code)]
     unsafe {
-        first.set_len(len);
+        second.set_len(len);
     }
     (first, second)
+}
+
+/// Lets `work` set a block, and checks that it is this block that comes back.
+fn set(
+    block: &mut [MaybeUninit<f32>],
+    work: impl for<'a> FnOnce(&'a mut [MaybeUninit<f32>]) -> &'a mut [f32],
+) {
+    let place = block.as_ptr_range();
+    let values = work(block).as_ptr_range();
+    assert_eq!((place.start.cast(), place.end.cast()), (values.start, values.end), "the block");
+}
+
+/// A block that is set piece by piece.
+pub(super) struct Pieces<'a> {
+    block: &'a mut [MaybeUninit<f32>],
+    /// How many values from the first on are set.
+    done: usize,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) fn of(block: &'a mut [MaybeUninit<f32>]) -> Self {
+        Self { block, done: 0 }
+    }
+
+    /// Sets the next `len` values.
+    pub(super) fn set_next(
+        &mut self,
+        len: usize,
+        work: impl for<'b> FnOnce(&'b mut [MaybeUninit<f32>]) -> &'b mut [f32],
+    ) {
+        set(&mut self.block[self.done..self.done + len], work);
+        self.done += len;
+    }
+
+    /// The block as values.
+    pub(super) fn finish(self) -> &'a mut [f32] {
+        assert_eq!(self.done, self.block.len(), "values set");
+        // SAFETY: `set_next` has seen every value set.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.block.assume_init_mut()
+        }
+    }
 }
 
 fn zeroed(block: &mut [MaybeUninit<f32>]) -> &mut [f32] {
@@ -81,5 +139,12 @@ mod tests {
         let values = in_blocks(10, 4, |index, block| block[0] = index as f32 + 1.0);
         assert_eq!(values, [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0]);
         assert!(in_blocks(0, 4, |_, _| ()).is_empty());
+        let (first, second) = pair_in_blocks(5, 2, |index, first, second| {
+            second[0] = index as f32;
+            let first = zeroed(first);
+            first.fill(7.0);
+            first
+        });
+        assert_eq!((first, second), (vec![7.0; 5], vec![0.0, 0.0, 1.0, 0.0, 2.0]));
     }
 }

@@ -10,8 +10,8 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
+use super::fresh::in_blocks_with;
 use super::math::vectorised;
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
@@ -95,10 +95,9 @@ fn forward(
     let [batch, height, width, channels] = x.dims();
     assert_eq!((gain.dims(), bias.dims()), ([channels], [channels]), "gain and bias");
     let image_len = height * width * channels;
-    let mut out = vec![0.0; batch * image_len];
-    let mut statistics = vec![0.0; batch * 2 * channels];
-    let images = x.slice().par_chunks_exact(image_len).zip(out.par_chunks_exact_mut(image_len));
-    images.zip(statistics.par_chunks_exact_mut(2 * channels)).for_each(|((x, out), statistics)| {
+    let (out, statistics) = in_blocks_with(batch * image_len, image_len, |index, out| {
+        let x = &x.slice()[index * image_len..][..image_len];
+        let mut statistics = vec![0.0; 2 * channels];
         let (mean, scale) = statistics.split_at_mut(channels);
         sum_channels(x, mean);
         group_means(mean, groups, height * width);
@@ -106,7 +105,9 @@ fn forward(
         group_means(scale, groups, height * width);
         scale.iter_mut().for_each(|variance| *variance = 1.0 / (*variance + epsilon).sqrt());
         normalise(x, [mean, scale, gain.slice(), bias.slice()], out);
+        statistics
     });
+    let statistics = statistics.concat();
     let out = tensor(out, [batch, height, width, channels]);
     (out, Saved { x, gain, groups, statistics })
 }
@@ -128,15 +129,12 @@ impl Backward<Flex, 3> for GroupNormBackward {
         let Saved { x, gain, groups, statistics } = ops.state;
         let [batch, height, width, channels] = x.dims();
         let image_len = height * width * channels;
-        let mut by_x = vec![0.0; batch * image_len];
         // Of each image, the gradient by the gain and behind it the one by the bias.
-        let mut sums = vec![0.0; batch * 2 * channels];
-        let inputs = x.slice().par_chunks_exact(image_len);
-        let inputs = inputs.zip(gradient.slice().par_chunks_exact(image_len));
-        let inputs = inputs.zip(statistics.par_chunks_exact(2 * channels));
-        let outs = by_x.par_chunks_exact_mut(image_len);
-        let outs = outs.zip(sums.par_chunks_exact_mut(2 * channels));
-        inputs.zip(outs).for_each(|(((x, gradient), statistics), (by_x, sums))| {
+        let (by_x, sums) = in_blocks_with(batch * image_len, image_len, |index, by_x| {
+            let part = index * image_len..(index + 1) * image_len;
+            let (x, gradient) = (&x.slice()[part.clone()], &gradient.slice()[part]);
+            let statistics = &statistics[index * 2 * channels..][..2 * channels];
+            let mut sums = vec![0.0; 2 * channels];
             let (mean, scale) = statistics.split_at(channels);
             let (by_gain, by_bias) = sums.split_at_mut(channels);
             sum_gradients(x, gradient, [mean, scale], by_gain, by_bias);
@@ -152,12 +150,13 @@ impl Backward<Flex, 3> for GroupNormBackward {
                 group_means(along, groups, height * width);
                 gradients(x, gradient, [mean, scale, gain, slope, along], by_x);
             });
+            sums
         });
         if let Some(parent) = x_parent {
             grads.register::<Flex>(parent.id, tensor(by_x, [batch, height, width, channels]));
         }
         let mut by_gain = vec![0.0; 2 * channels];
-        sum_channels(&sums, &mut by_gain);
+        sum_channels(&sums.concat(), &mut by_gain);
         let by_bias = by_gain.split_off(channels);
         if let Some(parent) = gain_parent {
             grads.register::<Flex>(parent.id, tensor(by_gain, [channels]));

@@ -9,8 +9,8 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
+use super::fresh::in_blocks_with;
 use super::math::{sum, sum_pairs, vectorised};
 use super::slices::{Values, tensor};
 
@@ -90,12 +90,13 @@ struct Row {
 fn forward(x: Values, gain: Values, bias: &Values, epsilon: f32) -> (FlexTensor, Saved) {
     let [n_rows, width] = x.dims();
     assert_eq!((gain.dims(), bias.dims()), ([width], [width]), "gain and bias of rows of {width}");
-    let mut out = vec![0.0; n_rows * width];
-    let mut rows = vec![Row::default(); n_rows];
-    let tasks = x.slice().par_chunks(ROWS * width).zip(out.par_chunks_mut(ROWS * width));
-    tasks.zip(rows.par_chunks_mut(ROWS)).for_each(|((x, out), rows)| {
-        normalise(x, gain.slice(), bias.slice(), epsilon, out, rows);
+    let (out, rows) = in_blocks_with(n_rows * width, ROWS * width, |index, out| {
+        let mut rows = vec![Row::default(); out.len() / width];
+        let x = &x.slice()[index * ROWS * width..][..out.len()];
+        normalise(x, gain.slice(), bias.slice(), epsilon, out, &mut rows);
+        rows
     });
+    let rows = rows.concat();
     (tensor(out, [n_rows, width]), Saved { x, gain, rows })
 }
 
@@ -115,20 +116,19 @@ impl Backward<Flex, 3> for LayerNormBackward {
         let [x_parent, gain_parent, bias_parent] = ops.parents;
         let Saved { x, gain, rows } = ops.state;
         let [n_rows, width] = x.dims();
-        let mut by_x = vec![0.0; n_rows * width];
         // Of each task, the gradient by the gain and behind it the one by the bias.
-        let mut sums = vec![0.0; n_rows.div_ceil(ROWS) * 2 * width];
-        let inputs = x.slice().par_chunks(ROWS * width).zip(rows.par_chunks(ROWS));
-        let inputs = inputs.zip(gradient.slice().par_chunks(ROWS * width));
-        let outs = by_x.par_chunks_mut(ROWS * width).zip(sums.par_chunks_mut(2 * width));
-        inputs.zip(outs).for_each(|(((x, rows), gradient), (by_x, sums))| {
-            gradients(x, rows, gain.slice(), gradient, by_x, sums);
+        let (by_x, sums) = in_blocks_with(n_rows * width, ROWS * width, |index, by_x| {
+            let mut sums = vec![0.0; 2 * width];
+            let part = index * ROWS * width..index * ROWS * width + by_x.len();
+            let (x, gradient) = (&x.slice()[part.clone()], &gradient.slice()[part]);
+            gradients(x, &rows[index * ROWS..], gain.slice(), gradient, by_x, &mut sums);
+            sums
         });
         if let Some(parent) = x_parent {
             grads.register::<Flex>(parent.id, tensor(by_x, [n_rows, width]));
         }
         let mut totals = vec![0.0; 2 * width];
-        for sums in sums.chunks_exact(2 * width) {
+        for sums in sums {
             totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
         }
         if let Some(parent) = bias_parent {

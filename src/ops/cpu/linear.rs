@@ -1,5 +1,9 @@
 //! Linear maps in blocks of rows, with what comes right after them done while a block is in the cache.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,25 +14,28 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::activation::{gelu, gelu_slope};
+use super::activation::{gelu, gelu_and_slope};
 use super::dropout::Mask;
-use super::elementwise::BLOCK;
 use super::extension::{Optional, optional, optional_parts};
-use super::fresh::{in_blocks, in_blocks_with, pair_in_blocks};
-use super::matmul::{Matrix, matmul};
+use super::fresh::{Pieces, pair_in_blocks, set_in_blocks};
+use super::product::{Left, Matrix, Right, add_product, product_in};
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
+use super::sums::{add, sum_of};
 use super::wide::wide;
 
 /// Fewest rows for which these kernels are meant: below, a product has too few blocks of rows for the cores.
 pub(in crate::ops) const LINEAR_ROWS: usize = 64;
 
-/// Most rows of a block. Each block packs the weights anew, and large blocks leave cores idle: at 2048 x 1024 x
-/// 256, blocks of 64, 128, 256, 512 and 1024 rows took 7.6, 7.2, 6.8, 6.6 and 6.5 ms on two busy cores.
-const MOST_ROWS: usize = 256;
+/// Most rows of a block: its results stay in the second-level cache until what follows the product is done.
+const MOST_ROWS: usize = 128;
 
-/// Most parts of the rows for the sums over all rows, each of the size of the weights.
-const PARTS: usize = 16;
+/// Most parts of the rows for the sums over all rows, each of the size of the weights: few, since they are written and
+/// added up.
+const PARTS: usize = 8;
+
+/// Rows whose gradients are computed at once, so that they stay in the second-level cache.
+const CHUNK_ROWS: usize = 256;
 
 /// What follows the map.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,7 +105,7 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
         {
             OpsKind::Tracked(step) => {
                 let out = if after == After::Gelu {
-                    map.forward_keeping_sums(bias.as_ref())
+                    map.forward_keeping_slopes(bias.as_ref())
                 } else {
                     map.forward(bias.as_ref(), residual.as_ref())
                 };
@@ -115,8 +122,8 @@ struct LinearMap {
     x: Values,
     weight: Values,
     after: After,
-    /// The input of the activation, for the backward pass.
-    sums: Option<Values>,
+    /// The slope of the activation at what it got, for the backward pass.
+    slopes: Option<Values>,
 }
 
 /// Gradients by the operands.
@@ -128,7 +135,7 @@ struct LinearGradients {
 
 impl LinearMap {
     fn new(x: FlexTensor, weight: FlexTensor, after: After) -> Self {
-        Self { x: Values::of(x), weight: Values::of(weight), after, sums: None }
+        Self { x: Values::of(x), weight: Values::of(weight), after, slopes: None }
     }
 
     /// Rows, columns in and columns out.
@@ -138,74 +145,111 @@ impl LinearMap {
         [rows, width_in, width_out]
     }
 
-    /// Rows of a block of the forward pass: a function of the number of rows alone.
+    fn x(&self) -> Matrix<'_> {
+        let [rows, width_in, _] = self.sizes();
+        Matrix::new(self.x.slice(), rows, width_in)
+    }
+
+    fn weight(&self) -> Matrix<'_> {
+        let [_, width_in, width_out] = self.sizes();
+        Matrix::new(self.weight.slice(), width_in, width_out)
+    }
+
+    /// Rows of a block.
     fn block_rows(&self) -> usize {
         let [rows, _, _] = self.sizes();
         rows.div_ceil(8).clamp(LINEAR_ROWS / 4, MOST_ROWS)
     }
 
-    /// Sets `out`, the rows from `first` on, to the product plus the bias.
-    fn product(&self, first: usize, bias: Option<&[f32]>, out: &mut [f32]) {
-        let [_, width_in, width_out] = self.sizes();
-        let rows = out.len() / width_out;
+    /// The product plus the bias, for the rows of the block.
+    fn product<'a>(
+        &self,
+        block: usize,
+        weight: &Right,
+        bias: Option<&[f32]>,
+        out: &'a mut [MaybeUninit<f32>],
+    ) -> &'a mut [f32] {
+        let [_, _, width_out] = self.sizes();
+        let first = block * self.block_rows();
+        let rows = first..first + out.len() / width_out;
+        let out = product_in(out, &Left::new(self.x().rows_at(rows)), weight);
         if let Some(bias) = bias {
-            out.chunks_exact_mut(width_out).for_each(|row| row.copy_from_slice(bias));
+            wide(|| {
+                for row in out.chunks_exact_mut(bias.len()) {
+                    row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+                }
+            });
         }
-        let x = Matrix::new(&self.x.slice()[first * width_in..], rows, width_in);
-        let weight = Matrix::new(self.weight.slice(), width_in, width_out);
-        matmul(out, x, weight, bias.is_some());
+        out
     }
 
     fn forward(&self, bias: Option<&Values>, residual: Option<&Values>) -> FlexTensor {
         let [rows, _, width] = self.sizes();
         let bias = bias.map(Values::slice);
-        let block_rows = self.block_rows();
-        let out = in_blocks(rows * width, block_rows * width, |index, out| {
-            let first = index * block_rows;
-            self.product(first, bias, out);
+        let block_len = self.block_rows() * width;
+        let weight = Right::shared(self.weight());
+        let out = set_in_blocks(rows * width, block_len, |index, out| {
+            let out = self.product(index, &weight, bias, out);
             match (self.after, residual) {
                 (After::Gelu, _) => wide(|| out.iter_mut().for_each(|value| *value = gelu(*value))),
                 (After::Add(mask), Some(residual)) => {
-                    let from = first * width;
+                    let from = index * block_len;
                     add_masked(out, &residual.slice()[from..], mask, from);
                 }
                 _ => {}
             }
+            out
         });
         tensor(out, [rows, width])
     }
 
-    /// The forward pass of the activation, which keeps what the activation gets.
-    fn forward_keeping_sums(&mut self, bias: Option<&Values>) -> FlexTensor {
+    /// The forward pass of the activation, which keeps its slopes.
+    fn forward_keeping_slopes(&mut self, bias: Option<&Values>) -> FlexTensor {
         let [rows, _, width] = self.sizes();
         let bias = bias.map(Values::slice);
-        let block_rows = self.block_rows();
-        let work = |index, sums: &mut [f32], out: &mut [f32]| {
-            self.product(index * block_rows, bias, sums);
-            let sums: &[f32] = sums;
-            wide(|| out.iter_mut().zip(sums).for_each(|(out, &sum)| *out = gelu(sum)));
-        };
-        let (sums, out) = pair_in_blocks(rows * width, block_rows * width, work);
-        self.sums = Some(Values::of(tensor(sums, [rows, width])));
+        let weight = Right::shared(self.weight());
+        let block_len = self.block_rows() * width;
+        let (out, slopes) = pair_in_blocks(rows * width, block_len, |index, out, slopes| {
+            let out = self.product(index, &weight, bias, out);
+            wide(|| {
+                let places = out.iter_mut().zip(slopes);
+                places.for_each(|(value, slope)| (*value, *slope) = gelu_and_slope(*value));
+            });
+            out
+        });
+        self.slopes = Some(Values::of(tensor(slopes, [rows, width])));
         tensor(out, [rows, width])
     }
 
     fn gradients(&self, gradient: &Values, wants_input: bool) -> LinearGradients {
         let [rows, width_in, width_out] = self.sizes();
-        let part_rows = rows.div_ceil(PARTS).max(MOST_ROWS);
-        let (input, parts) = if wants_input {
-            let part_len = part_rows * width_in;
-            let (input, parts) = in_blocks_with(rows * width_in, part_len, |part, input| {
-                self.part_gradients(gradient, part * part_rows, part_rows, Some(input))
-            });
-            (Some(input), parts)
-        } else {
-            let parts = (0..rows.div_ceil(part_rows)).into_par_iter();
-            let parts =
-                parts.map(|part| self.part_gradients(gradient, part * part_rows, part_rows, None));
-            (None, parts.collect())
+        let part_rows = rows.div_ceil(PARTS).max(CHUNK_ROWS);
+        let rows_of = |part: usize| part * part_rows..rows.min((part + 1) * part_rows);
+        let parts = rows.div_ceil(part_rows);
+        let sums = Mutex::new(vec![(Vec::new(), Vec::new()); parts]);
+        let keep = |part: usize, found| {
+            sums.lock().unwrap_or_else(PoisonError::into_inner)[part] = found;
         };
-        let (weights, biases): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let input = if wants_input {
+            let weight = Right::shared(self.weight().transposed());
+            Some(set_in_blocks(rows * width_in, part_rows * width_in, |part, input| {
+                let mut pieces = Pieces::of(input);
+                let found = self.part_gradients(gradient, rows_of(part), |by_product| {
+                    let len = by_product.rows() * width_in;
+                    let by_product = Left::new(by_product);
+                    pieces.set_next(len, |piece| product_in(piece, &by_product, &weight));
+                });
+                keep(part, found);
+                pieces.finish()
+            }))
+        } else {
+            (0..parts).into_par_iter().for_each(|part| {
+                keep(part, self.part_gradients(gradient, rows_of(part), |_| {}));
+            });
+            None
+        };
+        let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (weights, biases): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
         LinearGradients {
             input,
             weight: sum_of(weights, width_in * width_out),
@@ -213,31 +257,26 @@ impl LinearMap {
         }
     }
 
-    /// Gradients by weight and bias that `part_rows` rows from `first` on contribute, and those of these rows of
-    /// the input into `input`.
+    /// Gradients by weight and bias that `rows` contribute. `each` gets the gradients by the product, a few rows at a
+    /// time.
     fn part_gradients(
         &self,
         gradient: &Values,
-        first: usize,
-        part_rows: usize,
-        mut input: Option<&mut [f32]>,
+        rows: Range<usize>,
+        mut each: impl FnMut(Matrix),
     ) -> (Vec<f32>, Vec<f32>) {
-        let [rows, width_in, width_out] = self.sizes();
-        let last = (first + part_rows).min(rows);
-        let weight = Matrix::new(self.weight.slice(), width_in, width_out);
-        let mut weights = vec![0.0; width_in * width_out];
+        let [_, width_in, width_out] = self.sizes();
+        let mut weights = Vec::with_capacity(width_in * width_out);
         let mut biases = vec![0.0; width_out];
-        for from in (first..last).step_by(MOST_ROWS) {
-            let n = MOST_ROWS.min(last - from);
-            let x = Matrix::new(&self.x.slice()[from * width_in..], n, width_in);
-            self.with_product_gradient(gradient.slice(), from * width_out, n * width_out, |rows| {
-                rows.chunks_exact(width_out).for_each(|row| add(&mut biases, row));
-                let gradient = Matrix::new(rows, n, width_out);
-                matmul(&mut weights, x.transposed(), gradient, from > first);
-                if let Some(input) = input.as_deref_mut() {
-                    let out = &mut input[(from - first) * width_in..];
-                    matmul(out, gradient, weight.transposed(), false);
-                }
+        for first in rows.clone().step_by(CHUNK_ROWS) {
+            let chunk = first..rows.end.min(first + CHUNK_ROWS);
+            let (from, len) = (first * width_out, chunk.len() * width_out);
+            self.with_product_gradient(gradient.slice(), from, len, |values| {
+                let by_product = Matrix::new(values, chunk.len(), width_out);
+                by_product.sum_rows(&mut biases);
+                let x = Left::new(self.x().rows_at(chunk).transposed());
+                add_product(&mut weights, &x, &Right::new(by_product));
+                each(by_product);
             });
         }
         (weights, biases)
@@ -252,13 +291,11 @@ impl LinearMap {
         work: impl FnOnce(&[f32]),
     ) {
         let gradient = &gradient[from..from + len];
-        match (self.after, &self.sums) {
-            (After::Gelu, Some(sums)) => with_scratch(len, |scratch| {
-                let operands = gradient.iter().zip(&sums.slice()[from..]);
-                wide(|| {
-                    let places = scratch.iter_mut().zip(operands);
-                    places.for_each(|(out, (&gradient, &x))| *out = gradient * gelu_slope(x));
-                });
+        match (self.after, &self.slopes) {
+            (After::Gelu, Some(slopes)) => with_scratch(len, |scratch| {
+                let operands = gradient.iter().zip(&slopes.slice()[from..]);
+                let places = scratch.iter_mut().zip(operands);
+                wide(|| places.for_each(|(out, (&gradient, &slope))| *out = gradient * slope));
                 work(scratch);
             }),
             (After::Add(Some(mask)), _) => with_scratch(len, |scratch| {
@@ -282,22 +319,6 @@ fn add_masked(out: &mut [f32], residual: &[f32], mask: Option<Mask>, from: usize
         }
         None => add(out, residual),
     }
-}
-
-/// The sum of `parts`, added in order.
-fn sum_of(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
-    let mut parts = parts.into_iter();
-    let Some(mut sum) = parts.next() else { return vec![0.0; len] };
-    let rest: Vec<_> = parts.collect();
-    sum.par_chunks_mut(BLOCK).enumerate().for_each(|(index, block)| {
-        let from = index * BLOCK;
-        rest.iter().for_each(|part| add(block, &part[from..from + block.len()]));
-    });
-    sum
-}
-
-fn add(sums: &mut [f32], values: &[f32]) {
-    wide(|| sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value));
 }
 
 #[derive(Debug)]

@@ -28,17 +28,15 @@ macro_rules! vectorised {
                 fn avx2($($arg: $type),*) $(-> $result)? {
                     body($($arg),*)
                 }
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
-                    // SAFETY: the processor has the four features the function is compiled for.
+                use crate::ops::cpu::instructions::Instructions;
+                let instructions = Instructions::in_use();
+                if instructions >= Instructions::Avx512 {
+                    // SAFETY: the processor has the features the function is compiled for.
                     #[allow(unsafe_code)]
                     return unsafe { avx512($($arg),*) };
                 }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has the feature the function is compiled for.
+                if instructions >= Instructions::Avx2 {
+                    // SAFETY: as above.
                     #[allow(unsafe_code)]
                     return unsafe { avx2($($arg),*) };
                 }

@@ -3,21 +3,21 @@
 //! A binary for any x86-64 has 4 values in a vector; processors of the last ten years have 8 or 16. The operations
 //! and their order stay the same at every width (nothing here fuses a product with a sum), and so do the results.
 
+#[cfg(target_arch = "x86_64")]
+use super::instructions::Instructions;
+
 /// Runs `work`, which is compiled once for each width: a loop over slices, with everything it calls inlined.
 #[inline]
 pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::is_x86_feature_detected;
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-        {
+        let instructions = Instructions::in_use();
+        if instructions >= Instructions::Avx512 {
             // SAFETY: the processor has the features that the function is compiled for.
             #[allow(unsafe_code)]
             return unsafe { avx512(work) };
         }
-        if is_x86_feature_detected!("avx2") {
+        if instructions >= Instructions::Avx2 {
             // SAFETY: as above.
             #[allow(unsafe_code)]
             return unsafe { avx2(work) };

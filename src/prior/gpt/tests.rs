@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor};
 use burn::tensor::{TensorData, Tolerance};
 
 use super::*;
-use crate::prior::decays;
+use crate::prior::{Decoder, decays};
 use crate::rng::{Purpose, stream};
 
 fn config(layers: usize, positions: Positions, tie_weights: bool) -> PriorConfig {
@@ -279,6 +279,42 @@ fn cached_logits_are_those_of_the_full_forward_pass() {
                 cached
                     .into_data()
                     .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-4));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_decoder_of_the_cpu_gives_the_logits_of_the_full_forward_pass() {
+    let device = Device::flex();
+    for layers in 1..=3 {
+        for (positions, tie) in SHAPES {
+            let config = config(layers, positions, tie);
+            let model = gpt(&config, &device);
+            let tokens = sequences(3, &config, &device);
+            let full = model.forward(tokens.clone(), None).into_data();
+            let full: Vec<f32> = full.try_into_vec().unwrap(); // [3, 6, 11]
+            let tokens: Vec<usize> =
+                tokens.into_data().iter::<i64>().map(|token| token as usize).collect();
+            let mut decoder = Decoder::new(&model);
+            for _ in 0..2 {
+                decoder.start(3);
+                for position in 0..6 {
+                    let column: Vec<usize> = (0..3).map(|row| tokens[row * 6 + position]).collect();
+                    let logits = decoder.step(&column);
+                    for (row, logits) in logits.chunks(11).enumerate() {
+                        let wanted = &full[(row * 6 + position) * 11..][..11];
+                        for (logit, wanted) in logits.iter().zip(wanted) {
+                            assert!((logit - wanted).abs() < 1e-4, "{logit}, not {wanted}");
+                        }
+                    }
+                    // A sequence alone gets the same logits, to the last bit.
+                    if position == 0 {
+                        let mut alone = Decoder::new(&model);
+                        alone.start(1);
+                        assert_eq!(alone.step(&column[1..2]), logits[11..22]);
+                    }
+                }
             }
         }
     }

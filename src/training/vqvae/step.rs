@@ -4,6 +4,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::ops::mean_squared_error;
 use crate::recipe::{Codebook as CodebookRule, ReconstructionLoss, VqvaeSection};
 use crate::rng::{Purpose, stream};
 use crate::tokenizer::{
@@ -108,10 +109,9 @@ impl VqvaeTrainer {
         guard: bool,
     ) -> Result<VqvaeTerms, NonFinite> {
         let TokenizerOutput { reconstruction, quantized } = self.tokenizer.forward(images.clone());
-        let difference = reconstruction - images;
         let term = match self.section.loss {
-            ReconstructionLoss::Mse => difference.square().mean(),
-            ReconstructionLoss::L1 => difference.abs().mean(),
+            ReconstructionLoss::Mse => mean_squared_error(reconstruction, images),
+            ReconstructionLoss::L1 => (reconstruction - images).abs().mean(),
         };
         let term = term.mul_scalar(1.0 / self.variance);
         let commitment = quantized.commitment_loss;

@@ -1,0 +1,396 @@
+//! Matrix products of slices: the one place where the CPU device multiplies matrices.
+//!
+//! A product is computed by whoever asks, on its thread; what many threads share is packed once ([`Left`],
+//! [`Right`]) and each multiplies its own rows or columns. Every element of a product is a sum in the order of the
+//! inner extent, in blocks whose size depends on nothing else, so that neither threads nor the other extents change
+//! it.
+
+#[cfg(target_arch = "x86_64")]
+mod bf16;
+mod buffer;
+mod f32;
+mod matrix;
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+
+use self::buffer::Buffer;
+use super::instructions::Instructions;
+use crate::ops::Precision;
+
+pub(super) use matrix::{Matrix, MatrixMut};
+
+/// Columns of a right operand that are packed together and multiplied at once.
+pub(super) const PANEL: usize = 32;
+
+/// Whether products round their operands to bf16.
+static ROUNDS: AtomicBool = AtomicBool::new(false);
+
+/// See [`crate::ops::set_precision`].
+pub(in crate::ops) fn set_precision(precision: Precision) -> bool {
+    let rounds = precision == Precision::Bf16;
+    if rounds && !has_bf16() {
+        return false;
+    }
+    ROUNDS.store(rounds, Ordering::Relaxed);
+    true
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const NO_BF16: &str = "bf16 is refused where there are no kernels for it";
+
+fn has_bf16() -> bool {
+    Instructions::in_use() >= Instructions::Avx512Bf16
+}
+
+/// How operands are packed and multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    precision: Precision,
+    instructions: Instructions,
+}
+
+impl Way {
+    fn in_use() -> Self {
+        let rounds = ROUNDS.load(Ordering::Relaxed);
+        let precision = if rounds { Precision::Bf16 } else { Precision::F32 };
+        Self { precision, instructions: Instructions::in_use() }
+    }
+
+    fn exact() -> Self {
+        Self { precision: Precision::F32, ..Self::in_use() }
+    }
+}
+
+/// The rows of a product's left operand, ready to be multiplied.
+#[derive(Debug)]
+pub(super) struct Left<'a> {
+    matrix: Matrix<'a>,
+    /// Blocks of packed rows; rows of f32 are read where they lie.
+    packed: Option<Buffer>,
+    way: Way,
+}
+
+/// The columns of a product's right operand, ready to be multiplied.
+#[derive(Debug)]
+pub(super) struct Right {
+    rows: usize,
+    columns: usize,
+    panels: Buffer,
+    panel_len: usize,
+    way: Way,
+}
+
+impl<'a> Left<'a> {
+    /// Packed on this thread.
+    pub(super) fn new(matrix: Matrix<'a>) -> Self {
+        Self::in_way(matrix, Way::in_use(), false)
+    }
+
+    /// For a product in f32 whatever the precision; on this thread.
+    pub(super) fn exact(matrix: Matrix<'a>) -> Self {
+        Self::in_way(matrix, Way::exact(), false)
+    }
+
+    fn in_way(matrix: Matrix<'a>, way: Way, shared: bool) -> Self {
+        let (rows, inner) = (matrix.rows(), matrix.columns());
+        let by_rows = matrix.strides().1 == 1;
+        let (block_rows, block_len) = match way.precision {
+            Precision::F32 if by_rows => return Self { matrix, packed: None, way },
+            Precision::F32 => {
+                let rows = f32::block_rows(way.instructions);
+                (rows, rows * inner)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Precision::Bf16 => (bf16::TILE_ROWS, bf16::row_block_len(inner)),
+            #[cfg(not(target_arch = "x86_64"))]
+            Precision::Bf16 => unreachable!("{NO_BF16}"),
+        };
+        let mut packed = Buffer::new(rows.div_ceil(block_rows) * block_len);
+        // Many blocks at once where a block alone would read a few values of every row of memory.
+        let at_once = if by_rows { 1 } else { 16 };
+        for_each_block(&mut packed, at_once * block_len, shared, |index, blocks| {
+            let first = index * at_once * block_rows;
+            match way.precision {
+                Precision::F32 => f32::pack_rows(&matrix, first, blocks, way.instructions),
+                // SAFETY: this way is taken only where the processor has the instructions.
+                #[cfg(target_arch = "x86_64")]
+                #[allow(unsafe_code)]
+                Precision::Bf16 => unsafe { bf16::pack_rows(&matrix, first, blocks) },
+                #[cfg(not(target_arch = "x86_64"))]
+                Precision::Bf16 => unreachable!("{NO_BF16}"),
+            }
+        });
+        Self { matrix, packed: Some(packed), way }
+    }
+}
+
+impl Right {
+    /// Packed on this thread.
+    pub(super) fn new(matrix: Matrix) -> Self {
+        Self::in_way(matrix, Way::in_use(), false)
+    }
+
+    /// Packed by all threads.
+    pub(super) fn shared(matrix: Matrix) -> Self {
+        Self::in_way(matrix, Way::in_use(), true)
+    }
+
+    /// For a product in f32 whatever the precision; by all threads.
+    pub(super) fn exact(matrix: Matrix) -> Self {
+        Self::in_way(matrix, Way::exact(), true)
+    }
+
+    fn in_way(matrix: Matrix, way: Way, shared: bool) -> Self {
+        let (rows, columns) = (matrix.rows(), matrix.columns());
+        let panel_len = match way.precision {
+            Precision::F32 => f32::panel_len(rows),
+            #[cfg(target_arch = "x86_64")]
+            Precision::Bf16 => bf16::panel_len(rows),
+            #[cfg(not(target_arch = "x86_64"))]
+            Precision::Bf16 => unreachable!("{NO_BF16}"),
+        };
+        let mut panels = Buffer::new(columns.div_ceil(PANEL) * panel_len);
+        for_each_block(&mut panels, panel_len, shared, |index, panel| match way.precision {
+            Precision::F32 => f32::pack_panel(&matrix, index * PANEL, panel),
+            // SAFETY: this way is taken only where the processor has the instructions.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            Precision::Bf16 => unsafe { bf16::pack_panel(&matrix, index * PANEL, panel) },
+            #[cfg(not(target_arch = "x86_64"))]
+            Precision::Bf16 => unreachable!("{NO_BF16}"),
+        });
+        Self { rows, columns, panels, panel_len, way }
+    }
+}
+
+/// `work` on each block of a buffer, on this thread or on all.
+fn for_each_block(
+    buffer: &mut Buffer,
+    block_len: usize,
+    shared: bool,
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let block_len = block_len.max(1);
+    if shared {
+        let blocks = buffer.par_chunks_mut(block_len).enumerate();
+        return blocks.for_each(|(index, block)| work(index, block));
+    }
+    buffer.chunks_mut(block_len).enumerate().for_each(|(index, block)| work(index, block));
+}
+
+/// `out = left · right`, or `out += left · right` with `accumulate`, on this thread.
+pub(super) fn multiply(mut out: MatrixMut, left: &Left, right: &Right, accumulate: bool) {
+    assert_eq!(out.columns(), right.columns, "columns of a product");
+    multiply_panels(&mut out, left, right, 0, accumulate);
+}
+
+/// `out = left · right` in `tasks` for as many threads, each of which computes some columns and calls `then` with the
+/// number of the first and their place.
+pub(super) fn multiply_columns(
+    out: MatrixMut,
+    left: &Left,
+    right: &Right,
+    tasks: usize,
+    then: impl Fn(usize, &mut MatrixMut) + Sync,
+) {
+    assert_eq!(out.columns(), right.columns, "columns of a product");
+    let panels = right.columns.div_ceil(PANEL).div_ceil(tasks).max(1);
+    let parts = out.columns_of(panels * PANEL);
+    parts.into_par_iter().enumerate().for_each(|(index, mut part)| {
+        multiply_panels(&mut part, left, right, index * panels, false);
+        then(index * panels * PANEL, &mut part);
+    });
+}
+
+/// The columns of a product from panel `first` on, as many as `out` has.
+fn multiply_panels(
+    out: &mut MatrixMut,
+    left: &Left,
+    right: &Right,
+    first: usize,
+    accumulate: bool,
+) {
+    let inner = left.matrix.columns();
+    assert_eq!(inner, right.rows, "inner extents of a product");
+    assert_eq!(out.rows(), left.matrix.rows(), "rows of a product");
+    assert!(first * PANEL + out.columns() <= right.columns, "columns of a product");
+    assert_eq!(left.way, right.way, "the precision of two operands");
+    let instructions = left.way.instructions;
+    let panels = &right.panels[first * right.panel_len..];
+    match (&left.packed, left.way.precision) {
+        #[cfg(target_arch = "x86_64")]
+        (Some(tiles), Precision::Bf16) => {
+            bf16::multiply(out, tiles, panels, inner, accumulate, instructions);
+        }
+        (packed, _) => {
+            let (left, packed) = (&left.matrix, packed.as_ref());
+            f32::multiply(out, left, packed, panels, accumulate, instructions);
+        }
+    }
+}
+
+/// `out` set to `left · right`, row-major.
+pub(super) fn product_in<'a>(
+    out: &'a mut [MaybeUninit<f32>],
+    left: &Left,
+    right: &Right,
+) -> &'a mut [f32] {
+    let (rows, columns) = (left.matrix.rows(), right.columns);
+    assert_eq!(out.len(), rows * columns, "a product's place");
+    let start = out.as_mut_ptr().cast();
+    multiply(MatrixMut::unset(out, rows, columns), left, right, false);
+    // SAFETY: the values of `out`, each of which a product that adds to nothing has set.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::slice::from_raw_parts_mut(start, rows * columns)
+    }
+}
+
+/// `sum = left · right` where `sum` is empty, and `sum += left · right` where it is such a product.
+pub(super) fn add_product(sum: &mut Vec<f32>, left: &Left, right: &Right) {
+    let (rows, columns) = (left.matrix.rows(), right.columns);
+    if sum.is_empty() {
+        sum.reserve_exact(rows * columns);
+        product_in(&mut sum.spare_capacity_mut()[..rows * columns], left, right);
+        // SAFETY: the line before has set them.
+        #[allow(unsafe_code)]
+        unsafe {
+            sum.set_len(rows * columns);
+        }
+        return;
+    }
+    multiply(MatrixMut::new(sum, rows, columns), left, right, true);
+}
+
+/// `out = a b`, or `out += a b` with `accumulate`, row-major, on this thread.
+pub(super) fn matmul(out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
+    let out = MatrixMut::new(out, a.rows(), b.columns());
+    multiply(out, &Left::new(a), &Right::new(b), accumulate);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instructions::ALL;
+    use super::*;
+    use crate::rng::{Purpose, stream};
+
+    fn random(item: u64, len: usize) -> Vec<f32> {
+        let mut rng = stream(3, Purpose::Weights, 0, item);
+        (0..len).map(|_| rng.normal()).collect()
+    }
+
+    /// Every way that this processor has.
+    fn ways() -> Vec<Way> {
+        let sets = ALL.into_iter().filter(|&set| set <= Instructions::widest());
+        let way = |precision, instructions| Way { precision, instructions };
+        sets.flat_map(|set| {
+            let bf16 = (set >= Instructions::Avx512Bf16).then(|| way(Precision::Bf16, set));
+            [Some(way(Precision::F32, set)), bf16].into_iter().flatten()
+        })
+        .collect()
+    }
+
+    fn product(a: Matrix, b: Matrix, way: Way, onto: Option<&[f32]>, shared: bool) -> Vec<f32> {
+        let (rows, columns) = (a.rows(), b.columns());
+        let mut out = onto.map_or(vec![9.0; rows * columns], <[f32]>::to_vec);
+        let (left, right) = (Left::in_way(a, way, shared), Right::in_way(b, way, shared));
+        multiply(MatrixMut::new(&mut out, rows, columns), &left, &right, onto.is_some());
+        out
+    }
+
+    /// To bf16, ties to even.
+    fn rounded(value: f32) -> f32 {
+        let bits = value.to_bits();
+        let bits = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+        f32::from_bits(bits & 0xffff_0000)
+    }
+
+    fn wanted(a: &Matrix, b: &Matrix, way: Way, onto: Option<&[f32]>) -> Vec<f64> {
+        let round = |value| if way.precision == Precision::Bf16 { rounded(value) } else { value };
+        let columns = b.columns();
+        let mut out = Vec::new();
+        for row in 0..a.rows() {
+            for column in 0..columns {
+                let mut sum = onto.map_or(0.0, |onto| f64::from(onto[row * columns + column]));
+                for at in 0..a.columns() {
+                    let (a, b) = (a.from(row, at)[0], b.from(at, column)[0]);
+                    sum += f64::from(round(a)) * f64::from(round(b));
+                }
+                out.push(sum);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_way_multiplies_every_layout_at_odd_and_even_shapes() {
+        for (rows, inner, columns) in [
+            (1, 1, 1),
+            (2, 0, 3),
+            (3, 2, 5),
+            (8, 32, 32),
+            (13, 33, 31),
+            (17, 7, 65),
+            (32, 64, 32),
+            (33, 600, 40),
+            (50, 257, 96),
+        ] {
+            let (a, b) = (random(0, rows * inner), random(1, inner * columns));
+            let onto = random(2, rows * columns);
+            let lefts = [Matrix::new(&a, rows, inner), Matrix::new(&a, inner, rows).transposed()];
+            let rights =
+                [Matrix::new(&b, inner, columns), Matrix::new(&b, columns, inner).transposed()];
+            for way in ways() {
+                for (a, b) in lefts.iter().flat_map(|&a| rights.iter().map(move |&b| (a, b))) {
+                    for onto in [None, Some(&onto[..])] {
+                        let actual = product(a, b, way, onto, false);
+                        for (at, (actual, wanted)) in
+                            actual.iter().zip(wanted(&a, &b, way, onto)).enumerate()
+                        {
+                            let difference = (f64::from(*actual) - wanted).abs();
+                            assert!(
+                                difference < 1e-5 * (inner as f64 + 1.0),
+                                "{rows}x{inner}x{columns} {way:?}: {actual}, not {wanted}, at {at}"
+                            );
+                        }
+                        assert_eq!(actual, product(a, b, way, onto, true), "packed by all threads");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_the_other_rows_nor_a_column_on_the_others() {
+        let (rows, inner, columns) = (29, 300, 70);
+        let (a, b) = (random(0, rows * inner), random(1, inner * columns));
+        let (a, b) = (Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns));
+        for way in ways() {
+            let whole = product(a, b, way, None, false);
+            for row in [0, 11, 28] {
+                let alone = product(a.rows_at(row..row + 1), b, way, None, false);
+                assert_eq!(alone, whole[row * columns..(row + 1) * columns], "{way:?}");
+            }
+            let some = b.transposed().rows_at(32..70).transposed();
+            let some = product(a, some, way, None, false);
+            let same = some.chunks(38).zip(whole.chunks(columns)).all(|(a, b)| *a == b[32..]);
+            assert!(same, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn a_not_a_number_reaches_its_row_and_no_other() {
+        let mut a = random(0, 40 * 33);
+        a[20 * 33 + 32] = f32::NAN;
+        let b = random(1, 33 * 34);
+        for way in ways() {
+            let out = product(Matrix::new(&a, 40, 33), Matrix::new(&b, 33, 34), way, None, false);
+            for (row, values) in out.chunks(34).enumerate() {
+                assert!(values.iter().all(|value| value.is_nan() == (row == 20)), "{row} {way:?}");
+            }
+        }
+    }
+}
