@@ -55,8 +55,8 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
 
-    /// What matrix products on the CPU round their operands to: f32, or bf16, which is faster on processors with
-    /// AVX512-BF16 or AMX; sums and weights are f32 in either
+    /// What matrix products on the CPU round their operands to: f32, or bf16 on processors with AVX512-BF16 or
+    /// AMX, which is faster; sums and weights are f32 in either
     #[arg(long, global = true, value_name = "PRECISION", default_value = "f32")]
     pub precision: Precision,
 

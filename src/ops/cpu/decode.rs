@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::activation::gelu;
+use super::layer_norm::{Row, normalise};
 use super::math::{exp, max, sum, vectorised};
 use super::product::{Left, Matrix, MatrixMut, Right, multiply_columns};
 use super::scratch::with_scratch;
@@ -131,28 +132,17 @@ impl RowNorm {
     /// - x, out: `[rows, width]`
     pub fn apply(&self, x: &[f32], out: &mut [f32], share: Share) {
         if share == Share::Alone {
-            return normalise(x, &self.gain, &self.bias, out);
+            return self.normalise(x, out);
         }
         let len = ROWS * self.gain.len();
         x.par_chunks(len).zip(out.par_chunks_mut(len)).for_each(|(x, out)| {
-            normalise(x, &self.gain, &self.bias, out);
+            self.normalise(x, out);
         });
     }
-}
 
-vectorised! {
-    fn normalise(x: &[f32], gain: &[f32], bias: &[f32], out: &mut [f32]) {
-        let width = gain.len();
-        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            // Lengths spelled out once, so that no index below is checked.
-            let (x, out, bias) = (&x[..width], &mut out[..width], &bias[..width]);
-            let mean = sum(x, |x| x) / width as f32;
-            let variance = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
-            let scale = 1.0 / (variance + EPSILON).sqrt();
-            for i in 0..width {
-                out[i] = (x[i] - mean) * scale * gain[i] + bias[i];
-            }
-        }
+    fn normalise(&self, x: &[f32], out: &mut [f32]) {
+        let mut rows = vec![Row::default(); x.len() / self.gain.len()];
+        normalise(x, &self.gain, &self.bias, EPSILON, out, &mut rows);
     }
 }
 

@@ -81,7 +81,7 @@ struct Saved {
 
 /// What normalises a row.
 #[derive(Debug, Clone, Copy, Default)]
-struct Row {
+pub(super) struct Row {
     mean: f32,
     /// 1 / deviation.
     scale: f32,
@@ -142,7 +142,7 @@ impl Backward<Flex, 3> for LayerNormBackward {
 }
 
 vectorised! {
-    fn normalise(
+    pub(super) fn normalise(
         x: &[f32],
         gain: &[f32],
         bias: &[f32],

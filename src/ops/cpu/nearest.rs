@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::math::vectorised;
+use super::math::{max, vectorised};
 use super::product::{Left, Matrix, MatrixMut, Right, multiply};
 use super::scratch::with_scratch;
 use crate::ops::nearest::CodeSums;
@@ -28,7 +28,7 @@ pub(in crate::ops) fn nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> T
             let out = MatrixMut::new(products, rows, codes);
             multiply(out, &Left::exact(latents), &right, false);
             for (nearest, products) in nearest.iter_mut().zip(products.chunks_exact_mut(codes)) {
-                *nearest = first_least_gap(&halves, products) as i32;
+                *nearest = first_least_distance(&halves, products) as i32;
             }
         });
     });
@@ -62,24 +62,13 @@ fn values(tensor: Tensor<2>) -> Vec<f32> {
 }
 
 vectorised! {
-    /// Where `halves - products` is least, the first place of several. `products` is overwritten.
-    fn first_least_gap(halves: &[f32], products: &mut [f32]) -> usize {
-        const LANES: usize = 16;
+    /// Where `products - halves` is largest, and so the distance least; the first place of several. `products` is
+    /// overwritten.
+    fn first_least_distance(halves: &[f32], products: &mut [f32]) -> usize {
         for (product, half) in products.iter_mut().zip(halves) {
-            *product = half - *product;
+            *product -= half;
         }
-        let smaller = |a: f32, b: f32| if b < a { b } else { a };
-        let mut lanes = [f32::INFINITY; LANES];
-        let (blocks, rest) = products.as_chunks::<LANES>();
-        for block in blocks {
-            for lane in 0..LANES {
-                lanes[lane] = smaller(lanes[lane], block[lane]);
-            }
-        }
-        let mut least = f32::INFINITY;
-        for &value in lanes.iter().chain(rest) {
-            least = smaller(least, value);
-        }
-        products.iter().position(|&value| value == least).unwrap_or(0)
+        let most = max(products);
+        products.iter().position(|&value| value == most).unwrap_or(0)
     }
 }

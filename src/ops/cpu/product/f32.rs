@@ -125,9 +125,9 @@ pub(super) fn multiply(
                 };
                 if width == PANEL {
                     let to = out.at(row, column);
-                    // SAFETY: `n` rows and `depth` columns from (`row`, `first`) on lie inside `left` or its packed rows, `depth` rows of
-                    // the panel in the slice just made, and `n` rows of a whole panel inside `out`; the processor has
-                    // the kernel's instructions.
+                    // SAFETY: `n` rows and `depth` columns from (`row`, `first`) on lie inside `left` or its packed
+                    // rows, `depth` rows of the panel in the slice just made, and `n` rows of a whole panel inside
+                    // `out`; the processor has the kernel's instructions.
                     #[allow(unsafe_code)]
                     unsafe {
                         (kernel.of_rows[n - 1])(&block, to, out.row_stride(), adds);
@@ -140,20 +140,12 @@ pub(super) fn multiply(
                 unsafe {
                     (kernel.of_rows[n - 1])(&block, sums.as_mut_ptr(), PANEL, false);
                 }
-                for (index, sums) in sums.chunks_exact(PANEL).take(n).enumerate() {
-                    let to = out.row(row + index, column, width);
-                    if adds {
-                        to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
-                    } else {
-                        to.copy_from_slice(&sums[..width]);
-                    }
-                }
+                out.put([row, column], [n, width], &sums, adds);
             }
         }
     }
     if inner == 0 && !accumulate {
-        let columns = out.columns();
-        (0..out.rows()).for_each(|row| out.row(row, 0, columns).fill(0.0));
+        out.clear();
     }
 }
 

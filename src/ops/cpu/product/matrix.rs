@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::PANEL;
 use crate::ops::cpu::wide::wide;
 
 /// A matrix in a slice, row by row or column by column.
@@ -145,6 +146,34 @@ impl<'a> MatrixMut<'a> {
         #[allow(unsafe_code)]
         unsafe {
             std::slice::from_raw_parts_mut(self.at(row, column), len)
+        }
+    }
+}
+
+impl MatrixMut<'_> {
+    /// Sets `width` values of each of `rows` rows from (`row`, `column`) on to those of `block`, rows of [`PANEL`], or
+    /// with `adds` adds them.
+    pub(super) fn put(
+        &mut self,
+        [row, column]: [usize; 2],
+        [rows, width]: [usize; 2],
+        block: &[f32],
+        adds: bool,
+    ) {
+        for (index, values) in block.chunks_exact(PANEL).take(rows).enumerate() {
+            let to = self.row(row + index, column, width);
+            if adds {
+                to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
+            } else {
+                to.copy_from_slice(&values[..width]);
+            }
+        }
+    }
+
+    /// Sets every value to 0: a product over no inner extent.
+    pub(super) fn clear(&mut self) {
+        for row in 0..self.rows {
+            self.row(row, 0, self.columns).fill(0.0);
         }
     }
 }
