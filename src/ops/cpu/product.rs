@@ -152,15 +152,21 @@ impl Right {
             #[cfg(not(target_arch = "x86_64"))]
             Precision::Bf16 => unreachable!("{NO_BF16}"),
         };
-        let mut panels = Buffer::new(columns.div_ceil(PANEL) * panel_len);
-        for_each_block(&mut panels, panel_len, shared, |index, panel| match way.precision {
-            Precision::F32 => f32::pack_panel(&matrix, index * PANEL, panel),
-            // SAFETY: this way is taken only where the processor has the instructions.
-            #[cfg(target_arch = "x86_64")]
-            #[allow(unsafe_code)]
-            Precision::Bf16 => unsafe { bf16::pack_panel(&matrix, index * PANEL, panel) },
-            #[cfg(not(target_arch = "x86_64"))]
-            Precision::Bf16 => unreachable!("{NO_BF16}"),
+        let n_panels = columns.div_ceil(PANEL);
+        let mut panels = Buffer::new(n_panels * panel_len);
+        let at_once = if shared { 1 } else { n_panels };
+        for_each_block(&mut panels, at_once * panel_len, shared, |index, panels| {
+            match way.precision {
+                Precision::F32 => f32::pack_panels(&matrix, index * at_once * PANEL, panels),
+                // SAFETY: this way is taken only where the processor has the instructions.
+                #[cfg(target_arch = "x86_64")]
+                #[allow(unsafe_code)]
+                Precision::Bf16 => unsafe {
+                    bf16::pack_panels(&matrix, index * at_once * PANEL, panels);
+                },
+                #[cfg(not(target_arch = "x86_64"))]
+                Precision::Bf16 => unreachable!("{NO_BF16}"),
+            }
         });
         Self { rows, columns, panels, panel_len, way }
     }

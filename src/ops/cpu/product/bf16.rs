@@ -16,7 +16,7 @@ use super::PANEL;
 use super::matrix::MatrixMut;
 use crate::ops::cpu::instructions::Instructions;
 
-pub(super) use pack::{pack_panel, pack_rows};
+pub(super) use pack::{pack_panels, pack_rows};
 
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 16;

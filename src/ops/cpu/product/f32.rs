@@ -9,26 +9,53 @@ use super::buffer::Buffer;
 use super::matrix::{Matrix, MatrixMut};
 use crate::ops::cpu::instructions::Instructions;
 
-/// Steps of the inner extent between two visits to the output: a panel of them stays in the first-level cache.
+/// Steps of the inner extent between two visits to the output: the rows of a kernel stay in the first-level cache.
 const DEPTH: usize = 256;
+
+/// Panels that each block of rows is multiplied by before the next block: they stay in the second-level cache, the
+/// rows in the first.
+const GROUP: usize = 16;
 
 /// The panels of a right operand: `[panel][inner][PANEL]`, with zeros beyond the last column.
 pub(super) fn panel_len(inner: usize) -> usize {
     inner * PANEL
 }
 
-/// Writes the panel of the columns from `first` on.
-pub(super) fn pack_panel(right: &Matrix, first: usize, panel: &mut [f32]) {
-    let columns = (right.columns() - first).min(PANEL);
-    let (row_stride, column_stride) = right.strides();
-    let rows = panel.chunks_exact_mut(PANEL);
-    if column_stride == 1 {
-        for (row, to) in rows.enumerate() {
-            to[..columns].copy_from_slice(&right.from(row, first)[..columns]);
-            to[columns..].fill(0.0);
+/// Writes the panels of the columns from `first` on.
+pub(super) fn pack_panels(right: &Matrix, first: usize, panels: &mut [f32]) {
+    let inner = right.rows();
+    if right.strides().1 != 1 {
+        for (index, panel) in panels.chunks_exact_mut(inner * PANEL).enumerate() {
+            pack_columns(right, first + index * PANEL, panel);
         }
         return;
     }
+    // A few rows across all panels: long runs to read, which the processor foresees.
+    const ROWS: usize = 4;
+    for from in (0..inner).step_by(ROWS) {
+        let rows = from..inner.min(from + ROWS);
+        for (index, panel) in panels.chunks_exact_mut(inner * PANEL).enumerate() {
+            let first = first + index * PANEL;
+            let columns = (right.columns() - first).min(PANEL);
+            let (places, _) = panel[from * PANEL..].as_chunks_mut::<PANEL>();
+            for (row, to) in rows.clone().zip(places) {
+                let values = right.from(row, first);
+                match values.first_chunk::<PANEL>() {
+                    Some(values) if columns == PANEL => *to = *values,
+                    _ => {
+                        to[..columns].copy_from_slice(&values[..columns]);
+                        to[columns..].fill(0.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes the panel of the columns from `first` on, of a matrix whose columns are runs of memory.
+fn pack_columns(right: &Matrix, first: usize, panel: &mut [f32]) {
+    let columns = (right.columns() - first).min(PANEL);
+    let (row_stride, _) = right.strides();
     // A column is a row of memory: blocks of rows, so that both sides stay in the cache.
     const BLOCK: usize = 16;
     panel.chunks_mut(BLOCK * PANEL).enumerate().for_each(|(block, to)| {
@@ -48,7 +75,7 @@ pub(super) fn pack_panel(right: &Matrix, first: usize, panel: &mut [f32]) {
 
 /// Rows of a left operand that are packed together: those of the kernel.
 pub(super) fn block_rows(instructions: Instructions) -> usize {
-    Kernel::of(instructions).rows
+    Kernel::of(instructions, true).rows()
 }
 
 /// Writes blocks of [`block_rows`] rows from row `first` on, `[block][inner][row]`, of a matrix whose columns are runs of
@@ -68,7 +95,7 @@ pub(super) fn pack_rows(
 
 fn pack_rows_of<const ROWS: usize>(left: &Matrix, first: usize, blocks: &mut [f32]) {
     // Columns at a time: long enough runs to write, and little enough to read that it stays in the cache.
-    const COLUMNS: usize = 32;
+    const COLUMNS: usize = 16;
     let inner = left.columns();
     for at in (0..inner).step_by(COLUMNS) {
         let columns = at..inner.min(at + COLUMNS);
@@ -99,30 +126,25 @@ pub(super) fn multiply(
     accumulate: bool,
     instructions: Instructions,
 ) {
-    let kernel = Kernel::of(instructions);
+    let kernel = Kernel::of(instructions, packed.is_some());
     let (rows, inner) = (left.rows(), left.columns());
-    let (start, [row_stride, block_stride, column_stride]) = match packed {
-        Some(packed) => (packed.as_ptr(), [1, inner, kernel.rows]),
-        None => {
-            let (row_stride, column_stride) = left.strides();
-            (left.as_ptr(), [row_stride, row_stride, column_stride])
-        }
+    let (start, [row_stride, column_stride]) = match packed {
+        Some(packed) => (packed.as_ptr(), [inner, kernel.rows()]),
+        None => (left.as_ptr(), [left.strides().0, 1]),
     };
     for first in (0..inner).step_by(DEPTH) {
         let depth = DEPTH.min(inner - first);
         let adds = accumulate || first > 0;
-        for column in (0..out.columns()).step_by(PANEL) {
-            let panel = &right[column * inner + first * PANEL..][..depth * PANEL];
-            let width = PANEL.min(out.columns() - column);
-            for row in (0..rows).step_by(kernel.rows) {
-                let n = kernel.rows.min(rows - row);
-                let block = Block {
-                    depth,
-                    left: start.wrapping_add(row * block_stride + first * column_stride),
-                    row_stride,
-                    column_stride,
-                    panel: panel.as_ptr(),
-                };
+        let groups = (0..out.columns()).step_by(GROUP * PANEL);
+        let blocks =
+            groups.flat_map(|group| (0..rows).step_by(kernel.rows()).map(move |row| (group, row)));
+        for (group, row) in blocks {
+            let n = kernel.rows().min(rows - row);
+            let left = start.wrapping_add(row * row_stride + first * column_stride);
+            for column in (group..out.columns().min(group + GROUP * PANEL)).step_by(PANEL) {
+                let panel = &right[column * inner + first * PANEL..][..depth * PANEL];
+                let block = Block { depth, left, row_stride, panel: panel.as_ptr() };
+                let width = PANEL.min(out.columns() - column);
                 if width == PANEL {
                     let to = out.at(row, column);
                     // SAFETY: `n` rows and `depth` columns from (`row`, `first`) on lie inside `left` or its packed
@@ -154,8 +176,8 @@ struct Block {
     /// Steps of the inner extent.
     depth: usize,
     left: *const f32,
+    /// Between rows that are read where they lie. Packed rows lie side by side.
     row_stride: usize,
-    column_stride: usize,
     /// `[depth][PANEL]`.
     panel: *const f32,
 }
@@ -169,76 +191,96 @@ type OfRows = unsafe fn(block: &Block, out: *mut f32, stride: usize, adds: bool)
 /// Most rows of a kernel.
 const MOST_ROWS: usize = 12;
 
-/// The kernels of a set of instructions, for 1 to `rows` rows.
+/// The kernels of a set of instructions, for 1 to as many rows as there are kernels.
 struct Kernel {
-    rows: usize,
     of_rows: &'static [OfRows],
 }
 
+/// A kernel for each number of rows, for rows that lie where they are or packed ones.
+macro_rules! of_rows {
+    ($name:ident, $packed:ident, $($rows:literal)*) => {
+        if $packed {
+            &[$($name::<$rows, true>),*]
+        } else {
+            &[$($name::<$rows, false>),*]
+        }
+    };
+}
+
 impl Kernel {
-    fn of(instructions: Instructions) -> Self {
+    fn of(instructions: Instructions, packed: bool) -> Self {
         let of_rows: &'static [OfRows] = match instructions {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 | Instructions::Avx512Bf16 | Instructions::Amx => &[
-                avx512::<1>,
-                avx512::<2>,
-                avx512::<3>,
-                avx512::<4>,
-                avx512::<5>,
-                avx512::<6>,
-                avx512::<7>,
-                avx512::<8>,
-                avx512::<9>,
-                avx512::<10>,
-                avx512::<11>,
-                avx512::<12>,
-            ],
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 => {
-                &[avx2::<1>, avx2::<2>, avx2::<3>, avx2::<4>, avx2::<5>, avx2::<6>]
+            Instructions::Avx512 | Instructions::Avx512Bf16 | Instructions::Amx => {
+                of_rows!(avx512, packed, 1 2 3 4 5 6 7 8 9 10 11 12)
             }
-            _ => &[plain::<1>, plain::<2>, plain::<3>, plain::<4>],
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => of_rows!(avx2, packed, 1 2 3 4 5 6),
+            _ => of_rows!(plain, packed, 1 2 3 4),
         };
-        Self { rows: of_rows.len(), of_rows }
+        Self { of_rows }
+    }
+
+    fn rows(&self) -> usize {
+        self.of_rows.len()
     }
 }
 
-/// Defines the kernel of vectors of `$lanes` values that takes `$vectors` of them at a time.
+/// Defines the kernel of vectors of `$lanes` values that takes two of them of each of at most `$most` rows at a time.
 macro_rules! kernel {
-    ($name:ident, $features:literal, $vectors:literal, $lanes:literal,
+    ($name:ident, $features:literal, $most:literal, $lanes:literal,
      $zero:ident, $set:ident, $load:ident, $store:ident, $multiply_add:ident, $add:ident) => {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $features)]
         #[allow(unsafe_code, unsafe_op_in_unsafe_fn)] // the contract is `OfRows`'
-        unsafe fn $name<const ROWS: usize>(
+        unsafe fn $name<const ROWS: usize, const PACKED: bool>(
             block: &Block,
             out: *mut f32,
             stride: usize,
             adds: bool,
         ) {
             use std::arch::x86_64::*;
-            const WIDTH: usize = $vectors * $lanes;
-            for column in (0..PANEL).step_by(WIDTH) {
-                let mut sums = [[$zero(); $vectors]; ROWS];
+            let row_stride = if PACKED { 1 } else { block.row_stride };
+            let step = if PACKED { $most } else { 1 };
+            for column in (0..PANEL).step_by(2 * $lanes) {
+                // The lines to write come to the cache while the sums are made.
+                for row in 0..ROWS {
+                    let to = out.add(row * stride + column);
+                    _mm_prefetch::<_MM_HINT_ET0>(to.cast());
+                    _mm_prefetch::<_MM_HINT_ET0>(to.add($lanes).cast());
+                }
+                let mut sums = [[$zero(); 2]; ROWS];
                 let mut panel = block.panel.add(column);
-                let mut left = block.left;
-                for _ in 0..block.depth {
-                    let mut values = [$zero(); $vectors];
-                    for vector in 0..$vectors {
-                        values[vector] = $load(panel.add(vector * $lanes));
-                    }
-                    for row in 0..ROWS {
-                        let factor = $set(*left.add(row * block.row_stride));
-                        for vector in 0..$vectors {
-                            sums[row][vector] =
-                                $multiply_add(factor, values[vector], sums[row][vector]);
+                // A pointer for every three rows, since an address is a base and once or twice an index.
+                let mut lefts =
+                    [0, 3, 6, 9].map(|row| of_itself(block.left.wrapping_add(row * row_stride)));
+                macro_rules! multiply_step {
+                    ($ahead:literal) => {
+                        let values = panel.add($ahead * PANEL);
+                        let values = [$load(values), $load(values.add($lanes))];
+                        for row in 0..ROWS {
+                            let at = row % 3 * row_stride + $ahead * step;
+                            let factor = $set(*lefts[row / 3].add(at));
+                            sums[row][0] = $multiply_add(factor, values[0], sums[row][0]);
+                            sums[row][1] = $multiply_add(factor, values[1], sums[row][1]);
                         }
-                    }
+                    };
+                }
+                for _ in 0..block.depth / 4 {
+                    multiply_step!(0);
+                    multiply_step!(1);
+                    multiply_step!(2);
+                    multiply_step!(3);
+                    panel = panel.add(4 * PANEL);
+                    lefts = lefts.map(|left| left.wrapping_add(4 * step));
+                }
+                for _ in 0..block.depth % 4 {
+                    multiply_step!(0);
                     panel = panel.add(PANEL);
-                    left = left.wrapping_add(block.column_stride);
+                    lefts = lefts.map(|left| left.wrapping_add(step));
                 }
                 for row in 0..ROWS {
-                    for vector in 0..$vectors {
+                    for vector in 0..2 {
                         let to = out.add(row * stride + column + vector * $lanes);
                         let sum = sums[row][vector];
                         $store(to, if adds { $add($load(to), sum) } else { sum });
@@ -252,7 +294,7 @@ macro_rules! kernel {
 kernel!(
     avx512,
     "avx512f",
-    2,
+    12,
     16,
     _mm512_setzero_ps,
     _mm512_set1_ps,
@@ -264,7 +306,7 @@ kernel!(
 kernel!(
     avx2,
     "avx2,fma",
-    2,
+    6,
     8,
     _mm256_setzero_ps,
     _mm256_set1_ps,
@@ -274,16 +316,35 @@ kernel!(
     _mm256_add_ps
 );
 
+/// The pointer, whose origin the compiler no longer sees. It would else find each row from the one before, a chain of
+/// as many additions as there are rows, which takes as long as their products: a seventh of the kernel's speed.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn of_itself(mut pointer: *const f32) -> *const f32 {
+    // SAFETY: there are no instructions.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+    }
+    pointer
+}
+
 /// The kernel that the compiler makes vectors of as it can.
 #[allow(unsafe_code, unsafe_op_in_unsafe_fn)] // the contract is `OfRows`'
-unsafe fn plain<const ROWS: usize>(block: &Block, out: *mut f32, stride: usize, adds: bool) {
+unsafe fn plain<const ROWS: usize, const PACKED: bool>(
+    block: &Block,
+    out: *mut f32,
+    stride: usize,
+    adds: bool,
+) {
     const WIDTH: usize = 8;
+    let [row_stride, column_stride] = if PACKED { [1, 4] } else { [block.row_stride, 1] };
     for column in (0..PANEL).step_by(WIDTH) {
         let mut sums = [[0.0f32; WIDTH]; ROWS];
         for step in 0..block.depth {
             let values = &*block.panel.add(step * PANEL + column).cast::<[f32; WIDTH]>();
             for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = *block.left.add(row * block.row_stride + step * block.column_stride);
+                let factor = *block.left.add(row * row_stride + step * column_stride);
                 for lane in 0..WIDTH {
                     sums[lane] = multiply_add(factor, values[lane], sums[lane]);
                 }

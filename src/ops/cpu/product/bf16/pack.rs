@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, PAIRS, STEP, TILE_ROWS, row_block_len, steps};
+use super::{LANES, PAIRS, STEP, TILE_ROWS, panel_len, row_block_len, steps};
 use crate::ops::cpu::product::PANEL;
 use crate::ops::cpu::product::matrix::Matrix;
 
@@ -43,22 +43,26 @@ pub(in super::super) unsafe fn pack_rows(left: &Matrix, first: usize, blocks: &m
     }
 }
 
-/// Writes the panel of the columns from `first` on.
+/// Writes the panels of the columns from `first` on.
 ///
 /// # Safety
 /// As [`pack_rows`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[allow(unsafe_code)]
-pub(in super::super) unsafe fn pack_panel(right: &Matrix, first: usize, panel: &mut [f32]) {
+pub(in super::super) unsafe fn pack_panels(right: &Matrix, first: usize, panels: &mut [f32]) {
     let (row_stride, column_stride) = right.strides();
-    for (step, block) in panel.chunks_exact_mut(PAIRS * PANEL).enumerate() {
+    let panel_len = panel_len(right.rows());
+    let halves = (0..panels.len() / panel_len).flat_map(|panel| [(panel, 0), (panel, LANES)]);
+    // Panels innermost: where rows are runs of memory, they are read as such.
+    for step in 0..steps(right.rows()) {
         let at = step * STEP;
         let depth = STEP.min(right.rows() - at);
-        for half in (0..PANEL).step_by(LANES) {
+        for (panel, half) in halves.clone() {
+            let column = first + panel * PANEL + half;
             let mut lines = [_mm512_setzero_si512(); PAIRS];
-            let columns = right.columns().saturating_sub(first + half).min(LANES);
+            let columns = right.columns().saturating_sub(column).min(LANES);
             if columns > 0 {
-                let from = right.from(at, first + half).as_ptr();
+                let from = right.from(at, column).as_ptr();
                 // SAFETY: the masks and counts keep every read inside `right`: `depth` rows of `columns` values.
                 unsafe {
                     if column_stride == 1 {
@@ -74,7 +78,8 @@ pub(in super::super) unsafe fn pack_panel(right: &Matrix, first: usize, panel: &
                     }
                 }
             }
-            store(&lines, &mut block[half..], PANEL);
+            let to = panel * panel_len + step * PAIRS * PANEL + half;
+            store(&lines, &mut panels[to..], PANEL);
         }
     }
 }
