@@ -6,7 +6,8 @@ use burn::tensor::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
-use super::cpu::{self, Window};
+use super::activation::relu;
+use super::cpu::{self, ConvKind, Window};
 use super::init::WeightInit;
 
 /// Convolution.
@@ -23,11 +24,35 @@ pub fn conv2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
+    conv2d_around(x, weight, bias, stride, padding, Around::default())
+}
+
+/// What is computed with a convolution, in the same pass on the CPU.
+#[derive(Debug, Default)]
+struct Around {
+    /// Whether it is of [`relu`] of its input.
+    relu: bool,
+    /// What its output is added to, of its shape.
+    residual: Option<Tensor<4>>,
+}
+
+fn conv2d_around(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+    Around { relu: of_relu, residual }: Around,
+) -> Tensor<4> {
     if cpu::runs_here(&x) {
         let [kernel, _, _, _] = weight.dims();
-        return cpu::conv2d(x, weight, bias, Window { kernel, stride, padding });
+        let window = Window { kernel, stride, padding };
+        let kind = ConvKind { window, transposed: false, relu: of_relu };
+        return cpu::convolution(x, weight, bias, residual, kind);
     }
-    plain_conv2d(x, weight, bias, stride, padding)
+    let x = if of_relu { relu(x) } else { x };
+    let y = plain_conv2d(x, weight, bias, stride, padding);
+    residual.map_or(y.clone(), |residual| residual + y)
 }
 
 /// What [`conv2d`] computes, in Burn's own operations.
@@ -58,11 +83,26 @@ pub fn conv_transpose2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
+    conv_transpose2d_around(x, weight, bias, stride, padding, Around::default())
+}
+
+fn conv_transpose2d_around(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+    Around { relu: of_relu, residual }: Around,
+) -> Tensor<4> {
     if cpu::runs_here(&x) {
         let [_, kernel, _, _] = weight.dims();
-        return cpu::conv_transpose2d(x, weight, bias, Window { kernel, stride, padding });
+        let window = Window { kernel, stride, padding };
+        let kind = ConvKind { window, transposed: true, relu: of_relu };
+        return cpu::convolution(x, weight, bias, residual, kind);
     }
-    plain_conv_transpose2d(x, weight, bias, stride, padding)
+    let x = if of_relu { relu(x) } else { x };
+    let y = plain_conv_transpose2d(x, weight, bias, stride, padding);
+    residual.map_or(y.clone(), |residual| residual + y)
 }
 
 /// What [`conv_transpose2d`] computes, in Burn's own operations.
@@ -148,8 +188,33 @@ impl Conv2d {
 
     /// See [`conv2d`].
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_around(x, Around::default())
+    }
+
+    /// [`Self::forward`] of [`relu`] of `x`, in one pass on the CPU.
+    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_around(x, Around { relu: true, residual: None })
+    }
+
+    /// `residual` plus [`Self::forward`], in one pass on the CPU.
+    ///
+    /// # Shapes
+    /// - `residual`: that of the output
+    pub fn forward_onto(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
+        self.forward_around(x, Around { relu: false, residual: Some(residual) })
+    }
+
+    /// `residual` plus [`Self::forward_relu`], in one pass on the CPU.
+    ///
+    /// # Shapes
+    /// - `residual`: that of the output
+    pub fn forward_relu_onto(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
+        self.forward_around(x, Around { relu: true, residual: Some(residual) })
+    }
+
+    fn forward_around(&self, x: Tensor<4>, around: Around) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        conv2d(x, self.weight.val(), bias, self.stride, self.padding)
+        conv2d_around(x, self.weight.val(), bias, self.stride, self.padding, around)
     }
 }
 
@@ -182,106 +247,20 @@ impl ConvTranspose2d {
 
     /// See [`conv_transpose2d`].
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_around(x, Around::default())
+    }
+
+    /// [`Self::forward`] of [`relu`] of `x`, in one pass on the CPU.
+    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_around(x, Around { relu: true, residual: None })
+    }
+
+    fn forward_around(&self, x: Tensor<4>, around: Around) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        conv_transpose2d(x, self.weight.val(), bias, self.stride, self.padding)
+        conv_transpose2d_around(x, self.weight.val(), bias, self.stride, self.padding, around)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use burn::tensor::{Device, TensorData, Tolerance};
-
-    use super::*;
-    use crate::rng::{Purpose, stream};
-
-    #[test]
-    fn a_convolution_of_ones_counts_the_pixels_under_the_kernel() {
-        let device = Device::flex();
-        let x = Tensor::<4>::ones([1, 3, 3, 2], &device);
-        let weight = Tensor::<4>::ones([3, 3, 2, 1], &device);
-        let y = conv2d(x, weight, Some(Tensor::from_floats([0.5], &device)), 1, 1);
-        let counts = [8.5, 12.5, 8.5, 12.5, 18.5, 12.5, 8.5, 12.5, 8.5f32];
-        y.into_data().assert_eq(&TensorData::new(counts.to_vec(), [1, 3, 3, 1]), true);
-    }
-
-    #[test]
-    fn a_transposed_convolution_spreads_each_pixel_by_its_kernel() {
-        let device = Device::flex();
-        let x = Tensor::<4>::from_floats([[[[2.0], [3.0]]]], &device); // [1, 1, 2, 1]
-        let kernel: Vec<f32> = (1..=4).map(|v| v as f32).collect();
-        let weight = Tensor::<4>::from_data(TensorData::new(kernel, [1, 2, 2, 1]), &device);
-        let y = conv_transpose2d(x, weight, None, 2, 0); // [1, 2, 4, 1]
-        let wanted = vec![2.0, 4.0, 3.0, 6.0, 6.0, 8.0, 9.0, 12.0f32];
-        y.into_data().assert_eq(&TensorData::new(wanted, [1, 2, 4, 1]), true);
-    }
-
-    fn random<const D: usize>(item: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
-        let mut rng = stream(7, Purpose::Weights, 0, item);
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal()).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
-    }
-
-    type Convolution = fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, usize, usize) -> Tensor<4>;
-
-    /// Value and every gradient of `convolution`, weighted by random factors.
-    fn passes(
-        convolution: Convolution,
-        x: [usize; 4],
-        weight: [usize; 4],
-        bias: Option<usize>,
-        stride: usize,
-        padding: usize,
-    ) -> Vec<TensorData> {
-        let device = Device::flex().autodiff();
-        let x = random(0, x, &device).require_grad();
-        let weight = random(1, weight, &device).require_grad();
-        let bias = bias.map(|size| random(2, [size], &device).require_grad());
-        let y = convolution(x.clone(), weight.clone(), bias.clone(), stride, padding);
-        let factors = random(3, y.dims(), &device);
-        let gradients = (y.clone() * factors).sum().backward();
-        let mut found = vec![
-            y.into_data(),
-            x.grad(&gradients).unwrap().into_data(),
-            weight.grad(&gradients).unwrap().into_data(),
-        ];
-        found.extend(bias.map(|bias| bias.grad(&gradients).unwrap().into_data()));
-        found
-    }
-
-    #[test]
-    fn the_cpu_kernels_agree_with_the_compositions_in_value_and_every_gradient() {
-        let cases: [(Convolution, Convolution, bool); 2] =
-            [(conv2d, plain_conv2d, false), (conv_transpose2d, plain_conv_transpose2d, true)];
-        for (kernel, plain, transposed) in cases {
-            for (batch, height, width, c_in, c_out, size, stride, padding) in [
-                (3, 8, 8, 4, 6, 3, 1, 1),
-                (2, 8, 6, 3, 5, 4, 2, 1),
-                (1, 5, 7, 2, 3, 1, 1, 0),
-                (33, 4, 4, 1, 2, 3, 1, 1),
-                (2, 7, 5, 3, 2, 7, 2, 3),
-                (2, 6, 6, 2, 4, 1, 2, 0),
-            ] {
-                let x = [batch, height, width, c_in];
-                let weight =
-                    if transposed { [c_in, size, size, c_out] } else { [size, size, c_in, c_out] };
-                for bias in [None, Some(c_out)] {
-                    let actual = passes(kernel, x, weight, bias, stride, padding);
-                    let wanted = passes(plain, x, weight, bias, stride, padding);
-                    for (actual, wanted) in actual.iter().zip(&wanted) {
-                        actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(1e-4, 1e-4));
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_result_does_not_depend_on_the_number_of_threads() {
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| passes(conv2d, [40, 6, 6, 5], [3, 3, 5, 7], Some(7), 1, 1))
-        };
-        assert_eq!(run(1), run(3));
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ mod slices;
 mod sums;
 
 mod conv;
+mod convolution;
 mod window;
 
 mod elementwise;
@@ -41,10 +42,11 @@ mod decode;
 pub(super) use activation::{Activation, activation};
 pub(super) use adamw::{adamw, scaled_by, square_sum};
 pub(super) use attention::causal_attention;
+pub(super) use convolution::{ConvKind, convolution};
 pub(super) use cross_entropy::token_losses;
 pub use decode::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, values};
 pub(super) use dropout::{Mask, dropout};
-pub(super) use extension::{conv_transpose2d, conv2d, runs_here};
+pub(super) use extension::runs_here;
 pub(super) use group_norm::group_norm;
 pub(super) use instructions::check_limit;
 pub(super) use layer_norm::layer_norm;

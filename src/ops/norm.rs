@@ -4,6 +4,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
+use super::activation::silu;
 use super::cpu;
 
 /// What PyTorch adds to the variance in both norms by default.
@@ -42,15 +43,32 @@ pub fn group_norm(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<4> {
-    let [_, _, _, channels] = x.dims();
+    if cpu::runs_here(&x) {
+        return cpu::group_norm(x, groups, gain, bias, epsilon, false);
+    }
+    plain_group_norm(x, groups, gain, bias, epsilon)
+}
+
+/// [`silu`] of [`group_norm`], in one pass on the CPU.
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    groups: usize,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<4> {
+    if cpu::runs_here(&x) {
+        return cpu::group_norm(x, groups, gain, bias, epsilon, true);
+    }
+    silu(group_norm(x, groups, gain, bias, epsilon))
+}
+
+/// What both kinds of group norm refuse.
+pub(super) fn check_groups(groups: usize, channels: usize) {
     assert!(
         groups > 0 && channels.is_multiple_of(groups),
         "{groups} groups do not divide {channels} channels"
     );
-    if cpu::runs_here(&x) {
-        return cpu::group_norm(x, groups, gain, bias, epsilon);
-    }
-    plain_group_norm(x, groups, gain, bias, epsilon)
 }
 
 /// What [`group_norm`] computes, in Burn's own operations.
@@ -62,6 +80,7 @@ fn plain_group_norm(
     epsilon: f64,
 ) -> Tensor<4> {
     let [batch, height, width, channels] = x.dims();
+    check_groups(groups, channels);
     let pixels = height * width;
     let members = channels / groups;
     // Statistics are summed over pixels first, while the channels are still contiguous, and only a
@@ -135,13 +154,21 @@ impl GroupNorm {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         group_norm(x, self.groups, self.weight.val(), self.bias.val(), GROUP_EPSILON)
     }
+
+    /// [`silu`] of [`Self::forward`], in one pass on the CPU.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch, height, width, channels]`
+    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        group_norm_silu(x, self.groups, self.weight.val(), self.bias.val(), GROUP_EPSILON)
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use burn::tensor::{Distribution, TensorData, Tolerance};
+    use burn::tensor::{Distribution, TensorData, Tolerance, activation};
 
     use crate::rng::{Purpose, stream};
 
@@ -289,6 +316,14 @@ mod tests {
             let actual = passes(shape, |x, gain, bias| group_norm(x, groups, gain, bias, EPSILON));
             let wanted =
                 passes(shape, |x, gain, bias| plain_group_norm(x, groups, gain, bias, EPSILON));
+            for (actual, wanted) in actual.iter().zip(&wanted) {
+                actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(2e-4, 1e-4));
+            }
+            let actual =
+                passes(shape, |x, gain, bias| group_norm_silu(x, groups, gain, bias, EPSILON));
+            let wanted = passes(shape, |x, gain, bias| {
+                activation::silu(plain_group_norm(x, groups, gain, bias, EPSILON))
+            });
             for (actual, wanted) in actual.iter().zip(&wanted) {
                 actual.assert_approx_eq::<f32>(wanted, Tolerance::rel_abs(2e-4, 1e-4));
             }

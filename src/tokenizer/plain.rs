@@ -3,7 +3,6 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 
 use super::TokenizerConfig;
 use crate::ops::conv::{Conv2d, ConvShape, ConvTranspose2d};
@@ -25,8 +24,8 @@ impl PlainBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = self.conv3.forward(relu(x.clone()));
-        x + self.conv1.forward(relu(h))
+        let h = self.conv3.forward_relu(x.clone());
+        self.conv1.forward_relu_onto(h, x)
     }
 }
 
@@ -61,9 +60,13 @@ impl PlainEncoder {
     /// - `images`: `[batch, height, width, channels]`
     /// - output: `[batch, h, w, code_dim]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        let h = self.down.iter().fold(images, |h, conv| relu(conv.forward(h)));
-        let h = self.blocks.iter().fold(self.mix.forward(h), |h, block| block.forward(h));
-        self.to_codes.forward(relu(h))
+        let mut h = images;
+        for (i, conv) in self.down.iter().enumerate() {
+            h = if i == 0 { conv.forward(h) } else { conv.forward_relu(h) };
+        }
+        let h = self.mix.forward_relu(h);
+        let h = self.blocks.iter().fold(h, |h, block| block.forward(h));
+        self.to_codes.forward_relu(h)
     }
 }
 
@@ -95,14 +98,8 @@ impl PlainDecoder {
     /// - output: `[batch, height, width, channels]`
     pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
         let h = self.from_codes.forward(latents);
-        let mut h = relu(self.blocks.iter().fold(h, |h, block| block.forward(h)));
-        for (i, conv) in self.up.iter().enumerate() {
-            h = conv.forward(h);
-            if i + 1 < self.up.len() {
-                h = relu(h);
-            }
-        }
-        h
+        let h = self.blocks.iter().fold(h, |h, block| block.forward(h));
+        self.up.iter().fold(h, |h, conv| conv.forward_relu(h))
     }
 }
 

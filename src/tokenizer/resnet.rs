@@ -6,7 +6,6 @@ use burn::tensor::Tensor;
 
 use super::TokenizerConfig;
 use super::attention::SpatialAttention;
-use crate::ops::activation::silu;
 use crate::ops::conv::{Conv2d, ConvShape};
 use crate::ops::init::WeightInit;
 use crate::ops::norm::GroupNorm;
@@ -35,12 +34,12 @@ impl ResnetBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let h = self.conv2.forward(silu(self.norm2.forward(h)));
-        match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
-            None => x + h,
-        }
+        let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(x),
+            None => x,
+        };
+        self.conv2.forward_onto(self.norm2.forward_silu(h), shortcut)
     }
 }
 
@@ -100,7 +99,7 @@ impl ResnetEncoder {
             }
         }
         h = middle(&self.middle, &self.attention, h);
-        self.to_codes.forward(silu(self.norm.forward(h)))
+        self.to_codes.forward(self.norm.forward_silu(h))
     }
 }
 
@@ -159,7 +158,7 @@ impl ResnetDecoder {
                 h = up.forward(upsample_nearest(h));
             }
         }
-        self.to_image.forward(silu(self.norm.forward(h)))
+        self.to_image.forward(self.norm.forward_silu(h))
     }
 }
 

@@ -71,10 +71,7 @@ fn forward(x: Values, kind: Activation) -> FlexTensor {
 fn backward(gradient: Values, x: &Values, kind: Activation) -> FlexTensor {
     match kind {
         Activation::Gelu => map_with(gradient, x, |gradient, x| gradient * gelu_slope(x)),
-        Activation::Silu => map_with(gradient, x, |gradient, x| {
-            let sigmoid = sigmoid(x);
-            gradient * (sigmoid * (1.0 + x * (1.0 - sigmoid)))
-        }),
+        Activation::Silu => map_with(gradient, x, |gradient, x| gradient * silu_slope(x)),
         Activation::Relu => {
             map_with(gradient, x, |gradient, x| if x <= 0.0 { 0.0 } else { gradient })
         }
@@ -100,8 +97,16 @@ pub(super) fn gelu_and_slope(x: f32) -> (f32, f32) {
     (x * share, share + x * (bell * DENSITY))
 }
 
+/// The slope of `x · sigmoid(x)`.
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn silu_slope(x: f32) -> f32 {
+    let sigmoid = sigmoid(x);
+    sigmoid * (1.0 + x * (1.0 - sigmoid))
+}
+
+/// 1 / (1 + e^-x).
+#[inline(always)]
+pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 

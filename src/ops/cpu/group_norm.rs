@@ -1,6 +1,6 @@
-//! Group norm of channels-last images: two passes over an image for its statistics and one for the output
-//! forward, two backward, with an image in the cache throughout. Sums are kept per channel, since that is how
-//! the values lie, and only they are gathered by group.
+//! Group norm of channels-last images, with SiLU after it if that is asked for: two passes over an image for its
+//! statistics and one for the output forward, three backward, with an image in the cache throughout. Sums are kept
+//! per channel, since that is how the values lie, and only they are gathered by group.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -11,21 +11,34 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
+use super::activation::{sigmoid, silu_slope};
 use super::fresh::in_blocks_with;
 use super::math::vectorised;
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
+use crate::ops::norm::check_groups;
 
-/// See [`crate::ops::group_norm`].
+/// See [`crate::ops::group_norm`], and [`crate::ops::norm::group_norm_silu`] with `silu`.
 pub(in crate::ops) fn group_norm(
     x: Tensor<4>,
     groups: usize,
     gain: Tensor<1>,
     bias: Tensor<1>,
     epsilon: f64,
+    silu: bool,
 ) -> Tensor<4> {
     let (x, gain, bias) = (x.into_dispatch(), gain.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(Dispatch::vqgen_group_norm(x, gain, bias, groups, epsilon as f32))
+    let norm = Norm { groups, epsilon: epsilon as f32, silu };
+    Tensor::from_dispatch(Dispatch::vqgen_group_norm(x, gain, bias, norm))
+}
+
+/// What there is to know besides the values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Norm {
+    groups: usize,
+    epsilon: f32,
+    /// Whether the activation follows.
+    silu: bool,
 }
 
 /// The operation as the backend sees it.
@@ -36,8 +49,7 @@ pub(super) trait GroupNormOps: Backend {
         x: FloatTensor<Self>,
         gain: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        groups: usize,
-        epsilon: f32,
+        norm: Norm,
     ) -> FloatTensor<Self>;
 }
 
@@ -46,11 +58,10 @@ impl GroupNormOps for Flex {
         x: FlexTensor,
         gain: FlexTensor,
         bias: FlexTensor,
-        groups: usize,
-        epsilon: f32,
+        norm: Norm,
     ) -> FlexTensor {
         let (x, gain, bias) = (Values::of(x), Values::of(gain), Values::of(bias));
-        let (out, _) = forward(x, gain, &bias, groups, epsilon);
+        let (out, _) = forward(x, gain, bias, norm);
         out
     }
 }
@@ -60,13 +71,12 @@ impl<C: CheckpointStrategy> GroupNormOps for Autodiff<Flex, C> {
         x: FloatTensor<Self>,
         gain: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        groups: usize,
-        epsilon: f32,
+        norm: Norm,
     ) -> FloatTensor<Self> {
         let ((x, x_node), (gain, gain_node)) = (x.into_parts(), gain.into_parts());
         let (bias, bias_node) = bias.into_parts();
         let (x, gain, bias) = (Values::of(x), Values::of(gain), Values::of(bias));
-        let (out, saved) = forward(x, gain, &bias, groups, epsilon);
+        let (out, saved) = forward(x, gain, bias, norm);
         let nodes = [x_node, gain_node, bias_node];
         match GroupNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(step) => step.finish(saved, out),
@@ -80,19 +90,16 @@ impl<C: CheckpointStrategy> GroupNormOps for Autodiff<Flex, C> {
 struct Saved {
     x: Values,
     gain: Values,
-    groups: usize,
+    bias: Values,
+    norm: Norm,
     /// Of each image, the mean of each channel's group and behind these 1 / deviation.
     statistics: Vec<f32>,
 }
 
-fn forward(
-    x: Values,
-    gain: Values,
-    bias: &Values,
-    groups: usize,
-    epsilon: f32,
-) -> (FlexTensor, Saved) {
+fn forward(x: Values, gain: Values, bias: Values, norm: Norm) -> (FlexTensor, Saved) {
     let [batch, height, width, channels] = x.dims();
+    let Norm { groups, epsilon, silu } = norm;
+    check_groups(groups, channels);
     assert_eq!((gain.dims(), bias.dims()), ([channels], [channels]), "gain and bias");
     let image_len = height * width * channels;
     let (out, statistics) = in_blocks_with(batch * image_len, image_len, |index, out| {
@@ -104,12 +111,12 @@ fn forward(
         sum_squares(x, mean, scale);
         group_means(scale, groups, height * width);
         scale.iter_mut().for_each(|variance| *variance = 1.0 / (*variance + epsilon).sqrt());
-        normalise(x, [mean, scale, gain.slice(), bias.slice()], out);
+        normalise(x, [mean, scale, gain.slice(), bias.slice()], silu, out);
         statistics
     });
     let statistics = statistics.concat();
     let out = tensor(out, [batch, height, width, channels]);
-    (out, Saved { x, gain, groups, statistics })
+    (out, Saved { x, gain, bias, norm, statistics })
 }
 
 #[derive(Debug)]
@@ -126,7 +133,7 @@ impl Backward<Flex, 3> for GroupNormBackward {
     ) {
         let gradient = Values::of(grads.consume::<Flex>(&ops.node));
         let [x_parent, gain_parent, bias_parent] = ops.parents;
-        let Saved { x, gain, groups, statistics } = ops.state;
+        let Saved { x, gain, bias, norm: Norm { groups, silu, .. }, statistics } = ops.state;
         let [batch, height, width, channels] = x.dims();
         let image_len = height * width * channels;
         // Of each image, the gradient by the gain and behind it the one by the bias.
@@ -137,7 +144,13 @@ impl Backward<Flex, 3> for GroupNormBackward {
             let mut sums = vec![0.0; 2 * channels];
             let (mean, scale) = statistics.split_at(channels);
             let (by_gain, by_bias) = sums.split_at_mut(channels);
-            sum_gradients(x, gradient, [mean, scale], by_gain, by_bias);
+            // Where the gradient by `x` will be, first the one by what the norm gives.
+            if silu {
+                silu_gradient(x, gradient, [mean, scale, gain.slice(), bias.slice()], by_x);
+            } else {
+                by_x.copy_from_slice(gradient);
+            }
+            sum_gradients(x, by_x, [mean, scale], by_gain, by_bias);
             with_scratch(2 * channels, |means| {
                 // Means over a group of the gradient by the normalised values, and of its product with them.
                 let (slope, along) = means.split_at_mut(channels);
@@ -148,7 +161,7 @@ impl Backward<Flex, 3> for GroupNormBackward {
                 }
                 group_means(slope, groups, height * width);
                 group_means(along, groups, height * width);
-                gradients(x, gradient, [mean, scale, gain, slope, along], by_x);
+                gradients(x, [mean, scale, gain, slope, along], by_x);
             });
             sums
         });
@@ -197,7 +210,7 @@ vectorised! {
 }
 
 vectorised! {
-    fn normalise(x: &[f32], channels: [&[f32]; 4], out: &mut [f32]) {
+    fn normalise(x: &[f32], channels: [&[f32]; 4], silu: bool, out: &mut [f32]) {
         let [mean, scale, gain, bias] = channels;
         let n = mean.len();
         let (scale, gain, bias) = (&scale[..n], &gain[..n], &bias[..n]);
@@ -205,6 +218,28 @@ vectorised! {
             let (x, out) = (&x[..n], &mut out[..n]);
             for i in 0..n {
                 out[i] = (x[i] - mean[i]) * scale[i] * gain[i] + bias[i];
+            }
+            if silu {
+                for value in out {
+                    *value *= sigmoid(*value);
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// The gradient by what the norm gives, where the activation follows, which gets it.
+    fn silu_gradient(x: &[f32], gradient: &[f32], channels: [&[f32]; 4], by_norm: &mut [f32]) {
+        let [mean, scale, gain, bias] = channels;
+        let n = mean.len();
+        let (scale, gain, bias) = (&scale[..n], &gain[..n], &bias[..n]);
+        let inputs = x.chunks_exact(n).zip(gradient.chunks_exact(n));
+        for ((x, gradient), by_norm) in inputs.zip(by_norm.chunks_exact_mut(n)) {
+            let (x, gradient, by_norm) = (&x[..n], &gradient[..n], &mut by_norm[..n]);
+            for i in 0..n {
+                let value = (x[i] - mean[i]) * scale[i] * gain[i] + bias[i];
+                by_norm[i] = gradient[i] * silu_slope(value);
             }
         }
     }
@@ -232,21 +267,16 @@ vectorised! {
 }
 
 vectorised! {
-    fn gradients(
-        x: &[f32],
-        gradient: &[f32],
-        channels: [&[f32]; 5],
-        by_x: &mut [f32],
-    ) {
+    /// The gradient by `x`, in place of the one by what the norm gives.
+    fn gradients(x: &[f32], channels: [&[f32]; 5], gradient: &mut [f32]) {
         let [mean, scale, gain, slope, along] = channels;
         let n = mean.len();
         let (scale, gain, slope, along) = (&scale[..n], &gain[..n], &slope[..n], &along[..n]);
-        let inputs = x.chunks_exact(n).zip(gradient.chunks_exact(n));
-        for ((x, gradient), by_x) in inputs.zip(by_x.chunks_exact_mut(n)) {
-            let (x, gradient, by_x) = (&x[..n], &gradient[..n], &mut by_x[..n]);
+        for (x, gradient) in x.chunks_exact(n).zip(gradient.chunks_exact_mut(n)) {
+            let (x, gradient) = (&x[..n], &mut gradient[..n]);
             for i in 0..n {
                 let normal = (x[i] - mean[i]) * scale[i];
-                by_x[i] = scale[i] * (gradient[i] * gain[i] - slope[i] - normal * along[i]);
+                gradient[i] = scale[i] * (gradient[i] * gain[i] - slope[i] - normal * along[i]);
             }
         }
     }

@@ -58,10 +58,12 @@ impl Geometry {
         self.rows * self.columns
     }
 
-    /// Rows of patches to take at once, so that their matrix stays in the second-level cache.
-    pub(super) fn rows_at_once(&self) -> usize {
+    /// Rows of patches to take at once, one block after the other, so that their matrix stays in the second-level cache.
+    pub(super) fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         const PATCHES: usize = 256;
-        (PATCHES / self.columns).clamp(1, self.rows)
+        let rows = self.rows;
+        let at_once = (PATCHES / self.columns).clamp(1, rows);
+        (0..rows).step_by(at_once).map(move |first| first..rows.min(first + at_once))
     }
 
     /// Whether the matrix of patches is the image itself, so that no copy is needed.

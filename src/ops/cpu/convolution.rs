@@ -1,0 +1,186 @@
+//! Convolution and transposed convolution as operations of the CPU device, with what comes before and after them in
+//! the same pass.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+
+use super::conv::{
+    ConvGradients, Input, gather_product, gather_product_gradients, scatter_product,
+    scatter_product_gradients,
+};
+use super::extension::{Optional, optional, optional_parts};
+use super::slices::{Values, tensor};
+use super::window::{Geometry, Window};
+
+/// Which convolution.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops) struct ConvKind {
+    /// The kernel.
+    pub(in crate::ops) window: Window,
+    /// Whether it is the transposed one.
+    pub(in crate::ops) transposed: bool,
+    /// Whether it is of `max(x, 0)` instead of `x`.
+    pub(in crate::ops) relu: bool,
+}
+
+/// See [`crate::ops::conv`]; the result is added to `residual`, if there is one.
+pub(in crate::ops) fn convolution(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<4>>,
+    kind: ConvKind,
+) -> Tensor<4> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let (bias, residual) = (optional(bias), optional(residual));
+    Tensor::from_dispatch(Dispatch::vqgen_convolution(x, weight, bias, residual, kind))
+}
+
+#[backend_extension(Flex, Autodiff)]
+pub(super) trait ConvolutionOps: Backend {
+    /// See [`convolution`].
+    fn vqgen_convolution(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Optional<Self>,
+        #[extension_type] residual: Optional<Self>,
+        kind: ConvKind,
+    ) -> FloatTensor<Self>;
+}
+
+impl ConvolutionOps for Flex {
+    fn vqgen_convolution(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: Optional<Self>,
+        residual: Optional<Self>,
+        kind: ConvKind,
+    ) -> FlexTensor {
+        let convolution = Convolution::new(x, weight, kind);
+        convolution.forward(bias.values().as_ref(), residual.values().as_ref())
+    }
+}
+
+impl<C: CheckpointStrategy> ConvolutionOps for Autodiff<Flex, C> {
+    fn vqgen_convolution(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Optional<Self>,
+        residual: Optional<Self>,
+        kind: ConvKind,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let (bias, bias_node) = optional_parts::<C>(bias);
+        let (residual, residual_node) = optional_parts::<C>(residual);
+        let convolution = Convolution::new(x, weight, kind);
+        let out = convolution.forward(bias.as_ref(), residual.as_ref());
+        match ConvolutionBackward
+            .prepare::<C>([x_node, weight_node, bias_node, residual_node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(step) => step.finish(convolution, out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        }
+    }
+}
+
+/// A convolution in either direction with its operands.
+#[derive(Debug, Clone)]
+struct Convolution {
+    x: Values,
+    weight: Values,
+    kind: ConvKind,
+}
+
+impl Convolution {
+    fn new(x: FlexTensor, weight: FlexTensor, kind: ConvKind) -> Self {
+        Self { x: Values::of(x), weight: Values::of(weight), kind }
+    }
+
+    /// The patches over the larger image, and the channels of the smaller one.
+    fn geometry(&self) -> (Geometry, usize) {
+        let window = self.kind.window;
+        let [_, rows, columns, channels] = self.x.dims();
+        if self.kind.transposed {
+            let [c_in, _, _, c_out] = self.weight.dims();
+            assert_eq!(channels, c_in, "channels of a transposed convolution");
+            let (height, width) = (window.pixels(rows), window.pixels(columns));
+            return (Geometry { window, height, width, channels: c_out, rows, columns }, c_in);
+        }
+        let [_, _, c_in, c_out] = self.weight.dims();
+        assert_eq!(channels, c_in, "channels of a convolution");
+        let (height, width) = (rows, columns);
+        let (rows, columns) = (window.patches(height), window.patches(width));
+        (Geometry { window, height, width, channels, rows, columns }, c_out)
+    }
+
+    fn input(&self) -> Input<'_> {
+        Input { values: self.x.slice(), relu: self.kind.relu }
+    }
+
+    fn forward(&self, bias: Option<&Values>, residual: Option<&Values>) -> FlexTensor {
+        let (geometry, small) = self.geometry();
+        let [batch, _, _, _] = self.x.dims();
+        let (input, weight) = (self.input(), self.weight.slice());
+        let (bias, residual) = (bias.map(Values::slice), residual.map(Values::slice));
+        if self.kind.transposed {
+            let out = scatter_product(input, weight, bias, residual, small, &geometry);
+            tensor(out, [batch, geometry.height, geometry.width, geometry.channels])
+        } else {
+            let out = gather_product(input, weight, bias, residual, small, &geometry);
+            tensor(out, [batch, geometry.rows, geometry.columns, small])
+        }
+    }
+
+    fn gradients(&self, gradient: &Values, wants_input: bool) -> ConvGradients {
+        let (geometry, small) = self.geometry();
+        let (input, weight, gradient) = (self.input(), self.weight.slice(), gradient.slice());
+        if self.kind.transposed {
+            scatter_product_gradients(input, weight, gradient, small, &geometry, wants_input)
+        } else {
+            gather_product_gradients(input, weight, gradient, small, &geometry, wants_input)
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ConvolutionBackward;
+
+impl Backward<Flex, 4> for ConvolutionBackward {
+    type State = Convolution;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 4>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = Values::of(grads.consume::<Flex>(&ops.node));
+        let [x_parent, weight_parent, bias_parent, residual_parent] = ops.parents;
+        let convolution = ops.state;
+        let ConvGradients { input, weight, bias } =
+            convolution.gradients(&gradient, x_parent.is_some());
+        if let (Some(parent), Some(input)) = (x_parent, input) {
+            let shape: [usize; 4] = convolution.x.dims();
+            grads.register::<Flex>(parent.id, tensor(input, shape));
+        }
+        if let Some(parent) = weight_parent {
+            let shape: [usize; 4] = convolution.weight.dims();
+            grads.register::<Flex>(parent.id, tensor(weight, shape));
+        }
+        if let Some(parent) = bias_parent {
+            let size = bias.len();
+            grads.register::<Flex>(parent.id, tensor(bias, [size]));
+        }
+        if let Some(parent) = residual_parent {
+            grads.register::<Flex>(parent.id, gradient.into_tensor());
+        }
+    }
+}
