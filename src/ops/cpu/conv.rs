@@ -130,17 +130,15 @@ pub(super) fn gather_product_gradients(
     let transposed = Right::shared(Matrix::new(weight, patch_len, c_out).transposed());
     let (image_len, out_len) = (geometry.image_len(), geometry.n_patches() * c_out);
     let batch = large.values.len() / image_len;
-    in_parts(batch, image_len, wants_input, |index, sums, mut by_image| {
+    let gradients = in_parts(batch, image_len, wants_input, |index, sums, mut by_image| {
         let gradient = &gradient[index * out_len..(index + 1) * out_len];
         sum_rows(gradient, &mut sums.bias, c_out);
         large.with_image(index, image_len, |image| {
             for rows in geometry.row_blocks() {
                 let (first, n) = (rows.start * geometry.columns, rows.len() * geometry.columns);
                 let gradient = Matrix::new(&gradient[first * c_out..], n, c_out);
-                with_patches(geometry, image, rows.clone(), |patches| {
-                    let patches = Left::new(Matrix::new(patches, n, patch_len).transposed());
-                    add_product(&mut sums.weight, &patches, &Right::new(gradient));
-                });
+                let patches = geometry.gather_right(image, rows.clone());
+                add_product(&mut sums.weight, &Left::new(gradient.transposed()), &patches);
                 let Some(by_image) = by_image.as_deref_mut() else { continue };
                 if geometry.is_image() {
                     let out = &mut by_image[first * patch_len..(first + n) * patch_len];
@@ -157,6 +155,21 @@ pub(super) fn gather_product_gradients(
         });
         if let Some(by_image) = by_image {
             large.to_image_gradient(index, by_image);
+        }
+    });
+    // Summed transposed, since the larger operand is packed the faster way as the right one.
+    let weight = transposed_rows(&gradients.weight, c_out, patch_len);
+    ConvGradients { weight, ..gradients }
+}
+
+/// `[rows, columns]` as `[columns, rows]`.
+fn transposed_rows(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const AT_ONCE: usize = 64;
+    in_blocks(rows * columns, AT_ONCE * rows, |block, out| {
+        let first = block * AT_ONCE;
+        for (row, values) in values.chunks_exact(columns).enumerate() {
+            let places = out.iter_mut().skip(row).step_by(rows);
+            places.zip(&values[first..]).for_each(|(to, value)| *to = *value);
         }
     })
 }

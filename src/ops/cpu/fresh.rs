@@ -1,6 +1,7 @@
 //! New buffers that are written block by block, by all threads.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -28,13 +29,11 @@ pub(super) fn in_blocks_with<R: Send>(
     block_len: usize,
     work: impl Fn(usize, &mut [f32]) -> R + Sync,
 ) -> (Vec<f32>, Vec<R>) {
-    let mut results: Vec<Mutex<Option<R>>> = Vec::new();
-    results.resize_with(len.div_ceil(block_len.max(1)), Mutex::default);
-    let buffer = in_blocks(len, block_len, |index, block| {
-        *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(work(index, block));
-    });
-    let taken = |one: Mutex<Option<R>>| one.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (buffer, results.into_iter().filter_map(taken).collect())
+    set_in_blocks_with(len, block_len, |index, block| {
+        let block = zeroed(block);
+        let result = work(index, block);
+        (block, result)
+    })
 }
 
 /// A buffer of `len` values, each block of `block_len` of them set by `work` without being zeroed first. `work`
@@ -55,22 +54,47 @@ pub(super) fn set_in_blocks(
     buffer
 }
 
-/// Two buffers of the same length at once: the first as [`set_in_blocks`] has it, the second of zeros.
-pub(super) fn pair_in_blocks(
+/// The same with what else `work` returns for each block, in order.
+pub(super) fn set_in_blocks_with<R: Send>(
     len: usize,
     block_len: usize,
-    work: impl for<'a> Fn(usize, &'a mut [MaybeUninit<f32>], &mut [f32]) -> &'a mut [f32] + Sync,
+    work: impl for<'a> Fn(usize, &'a mut [MaybeUninit<f32>]) -> (&'a mut [f32], R) + Sync,
+) -> (Vec<f32>, Vec<R>) {
+    let mut results: Vec<Mutex<Option<R>>> = Vec::new();
+    results.resize_with(len.div_ceil(block_len.max(1)), Mutex::default);
+    let buffer = set_in_blocks(len, block_len, |index, block| {
+        let (block, result) = work(index, block);
+        *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        block
+    });
+    let taken = |one: Mutex<Option<R>>| one.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (buffer, results.into_iter().filter_map(taken).collect())
+}
+
+/// Two buffers of the same length at once, as [`set_in_blocks`] has one.
+pub(super) fn set_pair_in_blocks(
+    len: usize,
+    block_len: usize,
+    work: impl for<'a, 'b> Fn(
+        usize,
+        &'a mut [MaybeUninit<f32>],
+        &'b mut [MaybeUninit<f32>],
+    ) -> (&'a mut [f32], &'b mut [f32])
+    + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
     let mut second = Vec::with_capacity(len);
     let places = second.spare_capacity_mut()[..len].par_chunks_mut(block_len.max(1));
     // Blocks of the second buffer wait for the thread that takes the same block of the first.
     let places: Vec<Mutex<&mut [MaybeUninit<f32>]>> = places.map(Mutex::new).collect();
-    let first = set_in_blocks(len, block_len, |index, block| {
-        let mut place = places[index].lock().unwrap_or_else(PoisonError::into_inner);
-        work(index, block, zeroed(&mut place))
+    let first = set_in_blocks(len, block_len, |index, first| {
+        let mut second = places[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let place = second.as_ptr_range();
+        let (first, second) = work(index, first, &mut second);
+        assert_is(place, second);
+        first
     });
     drop(places);
-    // SAFETY: every block of the first buffer was set, and `zeroed` has then set the same one of the second.
+    // SAFETY: every block of the first buffer was set, and with it the same one of the second.
     #[allow(unsafe_code)]
     unsafe {
         second.set_len(len);
@@ -84,7 +108,11 @@ fn set(
     work: impl for<'a> FnOnce(&'a mut [MaybeUninit<f32>]) -> &'a mut [f32],
 ) {
     let place = block.as_ptr_range();
-    let values = work(block).as_ptr_range();
+    assert_is(place, work(block));
+}
+
+fn assert_is(place: Range<*const MaybeUninit<f32>>, values: &[f32]) {
+    let values = values.as_ptr_range();
     assert_eq!((place.start.cast(), place.end.cast()), (values.start, values.end), "the block");
 }
 
@@ -108,6 +136,24 @@ impl<'a> Pieces<'a> {
     ) {
         set(&mut self.block[self.done..self.done + len], work);
         self.done += len;
+    }
+
+    /// Sets the next `len` values by `work`, which gets `at_once` of them at a time, and which they are. They are 0, and
+    /// still in the first-level cache when `work` writes over them.
+    pub(super) fn set_few(
+        &mut self,
+        len: usize,
+        at_once: usize,
+        mut work: impl FnMut(Range<usize>, &mut [f32]),
+    ) {
+        for first in (0..len).step_by(at_once) {
+            let range = first..len.min(first + at_once);
+            self.set_next(range.len(), |to| {
+                let to = zeroed(to);
+                work(range, to);
+                to
+            });
+        }
     }
 
     /// The block as values.
@@ -139,11 +185,11 @@ mod tests {
         let values = in_blocks(10, 4, |index, block| block[0] = index as f32 + 1.0);
         assert_eq!(values, [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0]);
         assert!(in_blocks(0, 4, |_, _| ()).is_empty());
-        let (first, second) = pair_in_blocks(5, 2, |index, first, second| {
+        let (first, second) = set_pair_in_blocks(5, 2, |index, first, second| {
+            let (first, second) = (zeroed(first), zeroed(second));
             second[0] = index as f32;
-            let first = zeroed(first);
             first.fill(7.0);
-            first
+            (first, second)
         });
         assert_eq!((first, second), (vec![7.0; 5], vec![0.0, 0.0, 1.0, 0.0, 2.0]));
     }

@@ -12,11 +12,14 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::activation::{sigmoid, silu_slope};
-use super::fresh::in_blocks_with;
+use super::fresh::{Pieces, set_in_blocks_with};
 use super::math::vectorised;
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
 use crate::ops::norm::check_groups;
+
+/// Pixels that are written at once.
+const PIXELS: usize = 16;
 
 /// See [`crate::ops::group_norm`], and [`crate::ops::norm::group_norm_silu`] with `silu`.
 pub(in crate::ops) fn group_norm(
@@ -102,7 +105,7 @@ fn forward(x: Values, gain: Values, bias: Values, norm: Norm) -> (FlexTensor, Sa
     check_groups(groups, channels);
     assert_eq!((gain.dims(), bias.dims()), ([channels], [channels]), "gain and bias");
     let image_len = height * width * channels;
-    let (out, statistics) = in_blocks_with(batch * image_len, image_len, |index, out| {
+    let (out, statistics) = set_in_blocks_with(batch * image_len, image_len, |index, out| {
         let x = &x.slice()[index * image_len..][..image_len];
         let mut statistics = vec![0.0; 2 * channels];
         let (mean, scale) = statistics.split_at_mut(channels);
@@ -111,8 +114,10 @@ fn forward(x: Values, gain: Values, bias: Values, norm: Norm) -> (FlexTensor, Sa
         sum_squares(x, mean, scale);
         group_means(scale, groups, height * width);
         scale.iter_mut().for_each(|variance| *variance = 1.0 / (*variance + epsilon).sqrt());
-        normalise(x, [mean, scale, gain.slice(), bias.slice()], silu, out);
-        statistics
+        let of_norm = [&*mean, &*scale, gain.slice(), bias.slice()];
+        let mut out = Pieces::of(out);
+        out.set_few(image_len, PIXELS * channels, |at, out| normalise(&x[at], of_norm, silu, out));
+        (out.finish(), statistics)
     });
     let statistics = statistics.concat();
     let out = tensor(out, [batch, height, width, channels]);
@@ -137,7 +142,7 @@ impl Backward<Flex, 3> for GroupNormBackward {
         let [batch, height, width, channels] = x.dims();
         let image_len = height * width * channels;
         // Of each image, the gradient by the gain and behind it the one by the bias.
-        let (by_x, sums) = in_blocks_with(batch * image_len, image_len, |index, by_x| {
+        let (by_x, sums) = set_in_blocks_with(batch * image_len, image_len, |index, by_x| {
             let part = index * image_len..(index + 1) * image_len;
             let (x, gradient) = (&x.slice()[part.clone()], &gradient.slice()[part]);
             let statistics = &statistics[index * 2 * channels..][..2 * channels];
@@ -145,11 +150,16 @@ impl Backward<Flex, 3> for GroupNormBackward {
             let (mean, scale) = statistics.split_at(channels);
             let (by_gain, by_bias) = sums.split_at_mut(channels);
             // Where the gradient by `x` will be, first the one by what the norm gives.
-            if silu {
-                silu_gradient(x, gradient, [mean, scale, gain.slice(), bias.slice()], by_x);
-            } else {
-                by_x.copy_from_slice(gradient);
-            }
+            let of_norm = [mean, scale, gain.slice(), bias.slice()];
+            let mut pieces = Pieces::of(by_x);
+            pieces.set_few(image_len, PIXELS * channels, |at, by_norm| {
+                if silu {
+                    silu_gradient(&x[at.clone()], &gradient[at], of_norm, by_norm);
+                } else {
+                    by_norm.copy_from_slice(&gradient[at]);
+                }
+            });
+            let by_x = pieces.finish();
             sum_gradients(x, by_x, [mean, scale], by_gain, by_bias);
             with_scratch(2 * channels, |means| {
                 // Means over a group of the gradient by the normalised values, and of its product with them.
@@ -163,7 +173,7 @@ impl Backward<Flex, 3> for GroupNormBackward {
                 group_means(along, groups, height * width);
                 gradients(x, [mean, scale, gain, slope, along], by_x);
             });
-            sums
+            (by_x, sums)
         });
         if let Some(parent) = x_parent {
             grads.register::<Flex>(parent.id, tensor(by_x, [batch, height, width, channels]));

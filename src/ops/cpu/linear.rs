@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::activation::{gelu, gelu_and_slope};
 use super::dropout::Mask;
 use super::extension::{Optional, optional, optional_parts};
-use super::fresh::{Pieces, pair_in_blocks, set_in_blocks};
+use super::fresh::{Pieces, set_in_blocks, set_pair_in_blocks};
 use super::product::{Left, Matrix, Right, add_product, product_in};
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
@@ -209,13 +209,16 @@ impl LinearMap {
         let bias = bias.map(Values::slice);
         let weight = Right::shared(self.weight());
         let block_len = self.block_rows() * width;
-        let (out, slopes) = pair_in_blocks(rows * width, block_len, |index, out, slopes| {
+        let (out, slopes) = set_pair_in_blocks(rows * width, block_len, |index, out, slopes| {
             let out = self.product(index, &weight, bias, out);
-            wide(|| {
-                let places = out.iter_mut().zip(slopes);
-                places.for_each(|(value, slope)| (*value, *slope) = gelu_and_slope(*value));
+            let mut slopes = Pieces::of(slopes);
+            slopes.set_few(out.len(), width, |at, slopes| {
+                wide(|| {
+                    let places = out[at].iter_mut().zip(slopes);
+                    places.for_each(|(value, slope)| (*value, *slope) = gelu_and_slope(*value));
+                });
             });
-            out
+            (out, slopes.finish())
         });
         self.slopes = Some(Values::of(tensor(slopes, [rows, width])));
         tensor(out, [rows, width])

@@ -83,6 +83,23 @@ pub(super) struct Right {
     way: Way,
 }
 
+/// Neighbouring values of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Run<'a> {
+    Values(&'a [f32]),
+    /// As many zeros.
+    Zeros(usize),
+}
+
+impl Run<'_> {
+    fn len(&self) -> usize {
+        match *self {
+            Self::Values(values) => values.len(),
+            Self::Zeros(n) => n,
+        }
+    }
+}
+
 impl<'a> Left<'a> {
     /// Packed on this thread.
     pub(super) fn new(matrix: Matrix<'a>) -> Self {
@@ -141,6 +158,22 @@ impl Right {
     /// For a product in f32 whatever the precision; by all threads.
     pub(super) fn exact(matrix: Matrix) -> Self {
         Self::in_way(matrix, Way::exact(), true)
+    }
+
+    /// Packed as its rows come, in any order: `rows` calls what it gets with a row, a column and the values from there
+    /// on, or zeros, until all are set. `None` where the precision needs neighbouring rows at once.
+    pub(super) fn from_runs(
+        [rows, columns]: [usize; 2],
+        each: impl FnOnce(&mut dyn FnMut(usize, usize, Run)),
+    ) -> Option<Self> {
+        let way = Way::in_use();
+        if way.precision != Precision::F32 {
+            return None;
+        }
+        let panel_len = f32::panel_len(rows);
+        let mut panels = Buffer::new(columns.div_ceil(PANEL) * panel_len);
+        each(&mut |row, column, run| f32::pack_run(&mut panels, panel_len, row, column, run));
+        Some(Self { rows, columns, panels, panel_len, way })
     }
 
     fn in_way(matrix: Matrix, way: Way, shared: bool) -> Self {

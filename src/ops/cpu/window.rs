@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+use super::product::{self, Matrix, Right};
+use super::scratch::with_scratch;
+
 /// Size, step and padding of a square convolution kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ops) struct Window {
@@ -120,6 +123,35 @@ impl Geometry {
                 });
             }
         }
+    }
+
+    /// The same matrix as a right operand.
+    pub(super) fn gather_right(&self, image: &[f32], rows: Range<usize>) -> Right {
+        let n = rows.len() * self.columns;
+        if self.is_image() {
+            let from = rows.start * self.columns * self.channels;
+            return Right::new(Matrix::new(&image[from..], n, self.channels));
+        }
+        let patch_len = self.patch_len();
+        let places =
+            rows.clone().flat_map(|row| (0..self.columns).map(move |column| (row, column)));
+        let packed = Right::from_runs([n, patch_len], |set| {
+            for (index, (row, column)) in places.enumerate() {
+                self.runs(row, column, |Run { patch, image: from, len }| {
+                    let run = match from {
+                        Some(from) => product::Run::Values(&image[from..from + len]),
+                        None => product::Run::Zeros(len),
+                    };
+                    set(index, patch, run);
+                });
+            }
+        });
+        packed.unwrap_or_else(|| {
+            with_scratch(n * patch_len, |patches| {
+                self.gather(image, rows, patches);
+                Right::new(Matrix::new(patches, n, patch_len))
+            })
+        })
     }
 
     /// Adds `patches` of `rows`, laid out as [`Self::gather`] does, onto `image`.

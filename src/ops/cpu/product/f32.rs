@@ -4,9 +4,9 @@
 //! The sums over the inner extent run in its order, in blocks of [`DEPTH`], whatever the rest of the shape: a row of
 //! a product does not depend on how many rows there are.
 
-use super::PANEL;
 use super::buffer::Buffer;
 use super::matrix::{Matrix, MatrixMut};
+use super::{PANEL, Run};
 use crate::ops::cpu::instructions::Instructions;
 
 /// Steps of the inner extent between two visits to the output: the rows of a kernel stay in the first-level cache.
@@ -49,6 +49,38 @@ pub(super) fn pack_panels(right: &Matrix, first: usize, panels: &mut [f32]) {
                 }
             }
         }
+    }
+}
+
+/// Writes values of a row from a column on. What is beyond the last column reaches no sum that is read.
+#[inline]
+pub(super) fn pack_run(
+    panels: &mut [f32],
+    panel_len: usize,
+    row: usize,
+    mut column: usize,
+    mut run: Run,
+) {
+    while run.len() > 0 {
+        let at = column / PANEL * panel_len + row * PANEL;
+        let panel = panels[at..].first_chunk_mut::<PANEL>();
+        let from = column % PANEL;
+        let len = run.len().min(PANEL - from);
+        match (panel, run) {
+            (Some(panel), Run::Values(values)) => {
+                match values.first_chunk::<PANEL>() {
+                    Some(values) if from == 0 => *panel = *values,
+                    _ => panel[from..from + len].copy_from_slice(&values[..len]),
+                }
+                run = Run::Values(&values[len..]);
+            }
+            (Some(panel), Run::Zeros(n)) => {
+                panel[from..from + len].fill(0.0);
+                run = Run::Zeros(n - len);
+            }
+            (None, _) => unreachable!("a panel of {panel_len} values"),
+        }
+        column += len;
     }
 }
 
