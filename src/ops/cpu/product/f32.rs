@@ -352,6 +352,7 @@ kernel!(
 /// as many additions as there are rows, which takes as long as their products: a seventh of the kernel's speed.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)] // nothing is read or written through it
 fn of_itself(mut pointer: *const f32) -> *const f32 {
     // SAFETY: there are no instructions.
     #[allow(unsafe_code)]
