@@ -41,7 +41,7 @@ pub mod batches;
 
 mod grid;
 
-pub use batches::{Batch, BatchStream, Draw, Order};
+pub use batches::{Batch, BatchStream, Draw, Order, Part};
 pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
 pub use dataset::{Dataset, View};
 pub use decode::{Target, decode_bytes, decode_file};

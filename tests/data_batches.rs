@@ -9,7 +9,7 @@ use std::sync::Arc;
 use image::{Rgb, RgbImage};
 use tempfile::{TempDir, tempdir};
 use vqgen::data::batches::Order;
-use vqgen::data::{Batch, BatchStream, DataConfig, Dataset, Split, View, pixels};
+use vqgen::data::{Batch, BatchStream, DataConfig, Dataset, Part, Split, View, pixels};
 
 fn folder(n: u32) -> TempDir {
     let folder = tempdir().unwrap();
@@ -160,4 +160,22 @@ fn a_batch_of_nothing_is_refused() {
     let dataset = open(&config(folder.path()));
     let error = BatchStream::new(dataset, 0, 0, 0).unwrap_err().to_string();
     assert!(error.contains("batch_size is 0"), "{error}");
+}
+
+#[test]
+fn in_order_every_image_of_every_view_comes_once_whether_kept_or_not() {
+    let folder = folder(21);
+    for memory_budget_mb in [1, 0] {
+        let dataset = open(&DataConfig { memory_budget_mb, ..config(folder.path()) });
+        let parts = Part::all(&dataset, &[View::AsIs, View::Flipped], 4);
+        let n_images: usize = parts.iter().map(|part| part.images.len()).sum();
+        assert_eq!(n_images, 2 * 21);
+        let mut batches = BatchStream::in_order(Arc::clone(&dataset), parts.clone()).unwrap();
+        for Part { split, images, view } in parts {
+            let images: Vec<usize> = images.collect();
+            let wanted = Batch::of(&dataset, split, &images, view).unwrap();
+            assert_eq!(batches.next_batch().unwrap(), wanted);
+        }
+        assert!(batches.next_batch().is_err(), "there is nothing after the last");
+    }
 }

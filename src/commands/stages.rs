@@ -12,7 +12,9 @@ use crate::checkpoint::{
     Codes, Kind, ModelFile, RunLock, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, Stage,
     VIEW_FLIPPED, VIEW_PLAIN, atomic, check_codes,
 };
-use crate::data::{Batch, Dataset, Layout, Picture, Split, Tiles, View, grid, pair_rows};
+use crate::data::{
+    BatchStream, Dataset, Layout, Part, Picture, Split, Tiles, View, grid, pair_rows,
+};
 use crate::device::Device;
 use crate::evaluation::images_on;
 use crate::prior::{Gpt, PriorConfig};
@@ -108,7 +110,11 @@ impl Context {
     }
 
     /// Every image of every split becomes codes. The run must be locked.
-    pub(super) fn encode_dataset(&self, dataset: &Dataset, device: &Device) -> anyhow::Result<()> {
+    pub(super) fn encode_dataset(
+        &self,
+        dataset: &Arc<Dataset>,
+        device: &Device,
+    ) -> anyhow::Result<()> {
         let tokenizer = self.load_tokenizer(device)?;
         self.check_images_fit(dataset, tokenizer.model.config())?;
         let mut progress = self.session.progress();
@@ -185,7 +191,7 @@ fn missing(path: &Path) -> String {
 
 fn encode(
     tokenizer: &LoadedTokenizer,
-    dataset: &Dataset,
+    dataset: &Arc<Dataset>,
     views: Views,
     device: &Device,
     progress: &mut Progress,
@@ -205,37 +211,36 @@ fn encode(
         image_size: config.image_size,
         channels: config.channels,
     };
-    let views: &[(View, u8)] = match views {
-        Views::None => &[(View::AsIs, VIEW_PLAIN)],
-        Views::Flip => &[(View::AsIs, VIEW_PLAIN), (View::Flipped, VIEW_FLIPPED)],
+    let views: &[View] = match views {
+        Views::None => &[View::AsIs],
+        Views::Flip => &[View::AsIs, View::Flipped],
     };
-    let n_images: usize = Split::ALL.iter().map(|split| dataset.len(*split)).sum();
-    let steps = n_images * views.len();
+    let parts = Part::all(dataset, views, ENCODE_BATCH);
+    let steps = parts.iter().map(|part| part.images.len()).sum();
     let name = dataset.config().path.clone();
     progress.handle(&Event::Started { stage: "codes", name, step: 0, steps, training: None });
     let begun = std::time::Instant::now();
     let mut done = 0;
-    for (view, view_id) in views {
-        for split in Split::ALL {
-            let split_id = match split {
-                Split::Train => SPLIT_TRAIN,
-                Split::Validation => SPLIT_VALIDATION,
-                Split::Test => SPLIT_TEST,
-            };
-            let indices: Vec<usize> = (0..dataset.len(split)).collect();
-            for part in indices.chunks(ENCODE_BATCH) {
-                let batch = Batch::of(dataset, split, part, *view)?;
-                let size = config.image_size;
-                let images = images_on(device, batch.pixels, size, config.channels);
-                let ids = tokenizer.model.encode(images).into_data(); // sync
-                codes.codes.extend(ids.iter::<i64>().map(|id| id as u16));
-                codes.labels.extend(batch.labels);
-                codes.splits.extend(std::iter::repeat_n(split_id, part.len()));
-                codes.views.extend(std::iter::repeat_n(*view_id, part.len()));
-                done += part.len();
-                progress.handle(&Event::Stepped { step: done });
-            }
-        }
+    let mut batches = BatchStream::in_order(Arc::clone(dataset), parts.clone())?;
+    for Part { split, images, view } in parts {
+        let split_id = match split {
+            Split::Train => SPLIT_TRAIN,
+            Split::Validation => SPLIT_VALIDATION,
+            Split::Test => SPLIT_TEST,
+        };
+        let view_id = match view {
+            View::AsIs => VIEW_PLAIN,
+            View::Flipped => VIEW_FLIPPED,
+        };
+        let batch = batches.next_batch()?;
+        let pixels = images_on(device, batch.pixels, config.image_size, config.channels);
+        let ids = tokenizer.model.encode(pixels).into_data(); // sync
+        codes.codes.extend(ids.iter::<i64>().map(|id| id as u16));
+        codes.labels.extend(batch.labels);
+        codes.splits.extend(std::iter::repeat_n(split_id, images.len()));
+        codes.views.extend(std::iter::repeat_n(view_id, images.len()));
+        done += images.len();
+        progress.handle(&Event::Stepped { step: done });
     }
     let seconds = begun.elapsed().as_secs_f64();
     progress.handle(&Event::Finished { step: done, seconds });

@@ -1,11 +1,12 @@
-//! Training batches, prepared ahead by one thread. Which images a step sees, and how they are changed, is a
+//! Batches, prepared ahead by one thread. Which images a step sees, and how they are changed, is a
 //! pure function of (seed, step), so a run that starts at step 1,000 sees what an uninterrupted run would.
 //!
 //! Training reads an endless row of images: epoch 0 in a random order, epoch 1 in another, and so on. Step
 //! `s` takes places `s * batch` to `(s + 1) * batch`. A batch may therefore span epochs, and is always full.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use super::{Dataset, Split, View, augment, pixels};
@@ -98,7 +99,31 @@ fn permutation(seed: u64, epoch: u64, n: usize) -> Vec<usize> {
     order
 }
 
-/// An endless stream of training batches. Dropping it ends its thread.
+/// Some neighbouring images of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The split.
+    pub split: Split,
+    /// Which of its images.
+    pub images: Range<usize>,
+    /// How they are seen.
+    pub view: View,
+}
+
+impl Part {
+    /// All images of `dataset` in each of `views`, split by split, at most `batch_size` at a time.
+    pub fn all(dataset: &Dataset, views: &[View], batch_size: usize) -> Vec<Self> {
+        let of_split = |view: View, split: Split| {
+            let n = dataset.len(split);
+            let part = move |first| Self { split, images: first..n.min(first + batch_size), view };
+            (0..n).step_by(batch_size.max(1)).map(part)
+        };
+        let splits = views.iter().flat_map(|view| Split::ALL.map(|split| (*view, split)));
+        splits.flat_map(|(view, split)| of_split(view, split)).collect()
+    }
+}
+
+/// A stream of batches. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct BatchStream {
     /// `None` only while dropping.
@@ -123,18 +148,43 @@ impl BatchStream {
         if dataset.is_empty(Split::Train) {
             return Err(Error::invalid("there is no image to train on"));
         }
+        let mut order = Order::new(seed, dataset.len(Split::Train));
+        Self::start(
+            (first_step..)
+                .map(move |step| prepare(&dataset, seed, step, &order.draws(step, batch_size))),
+        )
+    }
+
+    /// Starts preparing the batches of `parts`, unchanged, one after the other: for code extraction.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
+    pub fn in_order(dataset: Arc<Dataset>, parts: Vec<Part>) -> Result<Self> {
+        Self::start(parts.into_iter().map(move |Part { split, images, view }| {
+            Batch::of(&dataset, split, &images.collect::<Vec<_>>(), view)
+        }))
+    }
+
+    fn start(batches: impl Iterator<Item = Result<Batch>> + Send + 'static) -> Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("batches".to_string())
-            .spawn(move || produce(&dataset, seed, batch_size, first_step, &sender))
+            .spawn(move || {
+                for batch in batches {
+                    let failed = batch.is_err();
+                    if sender.send(batch).is_err() || failed {
+                        return;
+                    }
+                }
+            })
             .map_err(|error| Error::invalid(format!("cannot start the batch thread: {error}")))?;
         Ok(Self { receiver: Some(receiver), thread: Some(thread) })
     }
 
-    /// The next batch, in order of steps. Waits only if the thread has fallen behind.
+    /// The next batch, in order. Waits only if the thread has fallen behind.
     ///
     /// # Errors
-    /// A file that can no longer be read. The stream is over then, and every later call is an error too.
+    /// A file that can no longer be read, or nothing that was not taken. The stream is over then, and every later call is an error too.
     pub fn next_batch(&mut self) -> Result<Batch> {
         let received = self.receiver.as_ref().and_then(|receiver| receiver.recv().ok());
         received.unwrap_or_else(|| Err(Error::invalid("the batch thread has stopped")))
@@ -148,23 +198,6 @@ impl Drop for BatchStream {
         if let Some(thread) = self.thread.take() {
             // Its panic, if it had one, was reported by `next_batch`.
             let _ = thread.join();
-        }
-    }
-}
-
-fn produce(
-    dataset: &Dataset,
-    seed: u64,
-    batch_size: usize,
-    first_step: u64,
-    sender: &SyncSender<Result<Batch>>,
-) {
-    let mut order = Order::new(seed, dataset.len(Split::Train));
-    for step in first_step.. {
-        let batch = prepare(dataset, seed, step, &order.draws(step, batch_size));
-        let failed = batch.is_err();
-        if sender.send(batch).is_err() || failed {
-            return;
         }
     }
 }
