@@ -2,6 +2,8 @@
 //! another program on the same machine, or with itself before a change. It measures and prints nothing.
 
 mod cases;
+mod files;
+mod quickstart;
 mod shapes;
 mod timing;
 

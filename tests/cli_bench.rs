@@ -14,7 +14,9 @@ fn bench(args: &[&str]) -> Command {
 
 #[test]
 fn each_case_is_one_line_of_json() {
-    for (case, unit, n_lines) in [("vqvae-encode", "images/s", 1), ("gpt-sample", "tokens/s", 3)] {
+    for (case, unit, n_lines) in
+        [("vqvae-encode", "images/s", 1), ("gpt-sample", "tokens/s", 3), ("extract", "images/s", 2)]
+    {
         let output = bench(&["--case", case]).assert().success().get_output().stdout.clone();
         let text = String::from_utf8(output).unwrap();
         let lines: Vec<Value> =
@@ -26,8 +28,20 @@ fn each_case_is_one_line_of_json() {
                 line["median_ms"].as_f64().unwrap() > 0.0 && line["rate"].as_f64().unwrap() > 0.0
             );
             assert!(line["variant"].is_string() && line["threads"].as_u64().unwrap() > 0);
+            assert!(line.as_object().unwrap().contains_key("commit"));
         }
     }
+}
+
+#[test]
+fn the_quickstart_is_a_step_of_each_stage_and_its_samples() {
+    let output = bench(&["--case", "quickstart"]).assert().success().get_output().stdout.clone();
+    let lines = String::from_utf8(output).unwrap();
+    let variants: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["variant"].to_string())
+        .collect();
+    assert_eq!(variants, ["\"stage 1 step\"", "\"stage 2 step\"", "\"samples\""]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! The cases by name, the same as those of `benches/peers/pytorch_peer.py`, so that the two can be compared line by
-//! line.
+//! The cases by name: those of `benches/peers/pytorch_peer.py`, so that the two can be compared line by line, and
+//! what has no counterpart there.
 
 use burn::tensor::Device;
 
+use super::files::Files;
+use super::quickstart::Quickstart;
 use super::shapes::{Images, Sequences, Work};
 use crate::error::Result;
 
@@ -43,8 +45,19 @@ const RESNET: Images = Images { batch: 16, channels: 3, size: 64, keys: &["prese
 /// 6 layers of 256 with 8 heads on 64 codes.
 const GPT: Sequences = Sequences { batch: 32, grid: [8, 8], layers: 6, width: 256, heads: 8 };
 
+/// Small enough that decoding takes as long as encoding: what this program alone adds to the peer's cases.
+const FILES: Files = Files {
+    count: 512,
+    size: 256,
+    in_memory: true,
+    images: Images { batch: 64, channels: 3, size: 64, keys: &["preset=plain"] },
+};
+
 /// Every case, in the order of the pipeline.
-pub fn cases() -> Vec<Case> {
+///
+/// # Errors
+/// None but a defect of the built-in recipe.
+pub fn cases() -> Result<Vec<Case>> {
     let mut all = vec![
         images("vqvae-train", PRECISION, CIFAR, Images::train),
         images("vqvae-encode", PRECISION, CIFAR, Images::encode),
@@ -67,9 +80,25 @@ pub fn cases() -> Vec<Case> {
     ] {
         all.push(sequences("gpt-train-other", variant, shape, Sequences::train));
     }
-    all
+    for (variant, in_memory) in [("512 JPEG of 256x256", true), ("the same, not kept", false)] {
+        let files = Files { in_memory, ..FILES };
+        let setup = Box::new(move |device: &Device| files.extract(device));
+        all.push(Case { name: "extract", variant, units: files.count, unit: "images/s", setup });
+    }
+    let mut quickstart = |variant, unit, units: fn(&Quickstart) -> usize, work: OnQuickstart| {
+        let shape = Quickstart::new()?;
+        let units = units(&shape);
+        let setup = Box::new(move |device: &Device| work(&shape, device));
+        all.push(Case { name: "quickstart", variant, units, unit, setup });
+        Ok(())
+    };
+    quickstart("stage 1 step", "images/s", Quickstart::images, Quickstart::train_vqvae)?;
+    quickstart("stage 2 step", "tokens/s", Quickstart::codes, Quickstart::train_prior)?;
+    quickstart("samples", "tokens/s", Quickstart::sampled_codes, Quickstart::sample)?;
+    Ok(all)
 }
 
+type OnQuickstart = fn(&Quickstart, &Device) -> Result<Work>;
 type OnImages = fn(&Images, &Device) -> Result<Work>;
 type OnSequences = fn(&Sequences, &Device) -> Result<Work>;
 

@@ -18,10 +18,10 @@ use crate::training::vqvae::VqvaeTrainer;
 /// Work that can be repeated. It returns when the device has finished.
 pub(super) type Work = Box<dyn FnMut() -> Result<()>>;
 
-const SEED: u64 = 0;
-const LEARNING_RATE: f64 = 3e-4;
+pub(super) const SEED: u64 = 0;
+pub(super) const LEARNING_RATE: f64 = 3e-4;
 /// The variance of uniform pixels in a range of 1.
-const VARIANCE: f64 = 1.0 / 12.0;
+pub(super) const VARIANCE: f64 = 1.0 / 12.0;
 /// Codes that sampling chooses among.
 const TOP_K: usize = 100;
 
@@ -51,7 +51,7 @@ const CODES: usize = 512;
 
 impl Images {
     /// The recipe as its keys have it: the codebook by gradient, nothing that a plain step would not do.
-    fn recipe(&self) -> Result<Recipe> {
+    pub(super) fn recipe(&self) -> Result<Recipe> {
         let data = [
             format!("data.channels={}", self.channels),
             format!("data.image_size={}", self.size),
@@ -67,10 +67,7 @@ impl Images {
     }
 
     fn pixels(&self, device: &Device) -> Tensor<4> {
-        let shape = [self.batch, self.size, self.size, self.channels];
-        let mut rng = rng();
-        let pixels = (0..shape.iter().product()).map(|_| rng.uniform() - 0.5).collect();
-        Tensor::from_data(TensorData::new::<f32, _>(pixels, shape), device)
+        random_pixels([self.batch, self.size, self.size, self.channels], device)
     }
 
     fn tokenizer(&self, device: &Device) -> Result<Tokenizer> {
@@ -181,15 +178,21 @@ impl Sequences {
 }
 
 /// Waits until the device has done the step.
-fn finished(device: &Device, done: Result<(), NonFinite>) -> Result<()> {
+pub(super) fn finished(device: &Device, done: Result<(), NonFinite>) -> Result<()> {
     device.sync().map_err(|e| Error::invalid(format!("the device failed: {e}")))?;
     done.map_err(|found| Error::invalid(format!("the {} became {}", found.term, found.value)))
 }
 
-fn rng() -> Stream {
+pub(super) fn rng() -> Stream {
     stream(SEED, Purpose::Augment, 0, 0)
 }
 
-fn random_codes(n: usize, rng: &mut Stream) -> Vec<i32> {
+pub(super) fn random_codes(n: usize, rng: &mut Stream) -> Vec<i32> {
     (0..n).map(|_| (rng.bits() % CODES as u64) as i32).collect()
+}
+
+pub(super) fn random_pixels(shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let mut rng = rng();
+    let pixels = (0..shape.iter().product()).map(|_| rng.uniform() - 0.5).collect();
+    Tensor::from_data(TensorData::new::<f32, _>(pixels, shape), device)
 }

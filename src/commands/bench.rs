@@ -21,7 +21,7 @@ pub struct Args {
 
 /// Measures each case and prints a line for it.
 pub fn run(args: &Args, session: &Session) -> Outcome {
-    let all = cases();
+    let all = cases()?;
     let is_wanted = |name: &str| {
         args.case.as_ref().is_none_or(|wanted| match all.iter().any(|case| case.name == wanted) {
             true => name == wanted,
@@ -52,6 +52,7 @@ pub fn run(args: &Args, session: &Session) -> Outcome {
             "threads": thread_count(),
             "precision": session.precision.name(),
             "version": env!("CARGO_PKG_VERSION"),
+            "commit": option_env!("VQGEN_COMMIT"),
         }))?;
     }
     Ok(())

@@ -1,0 +1,116 @@
+//! The work that the quickstart repeats, in its own shapes: a step of each stage, and its grid of samples. Its time is
+//! that of `vqvae.steps` steps of stage 1, `prior.steps` of stage 2 and one grid, and a little for all else.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::shapes::{
+    LEARNING_RATE, SEED, VARIANCE, Work, finished, random_codes, random_pixels, rng,
+};
+use crate::error::Result;
+use crate::generation::PriorCodes;
+use crate::prior::{Gpt, PriorConfig};
+use crate::recipe::Recipe;
+use crate::sampling::{Request, SamplingConfig, generate};
+use crate::tokenizer::TokenizerConfig;
+use crate::training::prior::{PriorTrainer, SequenceBatch};
+use crate::training::vqvae::VqvaeTrainer;
+
+/// Categories of the emoji.
+const CLASSES: usize = 9;
+
+/// Images in a pass of the sampler on the CPU.
+const LANES: usize = 64;
+
+/// The recipe and the shapes that follow from it.
+#[derive(Debug)]
+pub(super) struct Quickstart {
+    recipe: Recipe,
+    tokenizer: TokenizerConfig,
+    prior: PriorConfig,
+}
+
+impl Quickstart {
+    pub(super) fn new() -> Result<Self> {
+        let recipe = Recipe::load("quickstart", &[])?;
+        let tokenizer = recipe.vqvae.tokenizer_config(&recipe.data);
+        let grid = [tokenizer.grid_size(); 2];
+        let prior = recipe.prior.prior_config(tokenizer.codebook_size, CLASSES, grid);
+        Ok(Self { recipe, tokenizer, prior })
+    }
+
+    /// Images of a step of stage 1.
+    pub(super) fn images(&self) -> usize {
+        self.recipe.vqvae.batch_size
+    }
+
+    /// Codes of a step of stage 2.
+    pub(super) fn codes(&self) -> usize {
+        self.recipe.prior.batch_size * self.prior.n_codes()
+    }
+
+    /// Codes of the grid.
+    pub(super) fn sampled_codes(&self) -> usize {
+        self.recipe.sample.count * self.prior.n_codes()
+    }
+
+    /// A step of stage 1.
+    pub(super) fn train_vqvae(&self, device: &Device) -> Result<Work> {
+        let (batch, size) = (self.images(), self.tokenizer.image_size);
+        let images = random_pixels([batch, size, size, self.tokenizer.channels], device);
+        let images: Tensor<4> = Tensor::from_inner(images);
+        let tracking = device.clone().autodiff();
+        let section = &self.recipe.vqvae;
+        let mut trainer = VqvaeTrainer::new(&self.tokenizer, section, VARIANCE, SEED, &tracking);
+        let (mut step, device) = (0, device.clone());
+        Ok(Box::new(move || {
+            let done = trainer.step(step, images.clone(), LEARNING_RATE, false);
+            step += 1;
+            finished(&device, done.map(|_| ()))
+        }))
+    }
+
+    /// A step of stage 2.
+    pub(super) fn train_prior(&self, device: &Device) -> Result<Work> {
+        let batch = self.recipe.prior.batch_size;
+        let codes = random_codes(self.codes(), &mut rng());
+        let codes = TensorData::new(codes, [batch, self.prior.n_codes()]);
+        let classes: Vec<i32> = (0..batch).map(|i| (i % CLASSES) as i32).collect();
+        let batch = SequenceBatch {
+            classes: Tensor::from_data(classes.as_slice(), device),
+            codes: Tensor::from_data(codes, device),
+        };
+        let tracking = device.clone().autodiff();
+        let mut trainer = PriorTrainer::new(&self.prior, &self.recipe.prior, SEED, &tracking);
+        let (mut step, device) = (0, device.clone());
+        Ok(Box::new(move || {
+            let one = std::iter::once(batch.clone());
+            let done = trainer.step(step, one, LEARNING_RATE, false);
+            step += 1;
+            finished(&device, done.map(|_| ()))
+        }))
+    }
+
+    /// The codes of the grid of samples.
+    pub(super) fn sample(&self, device: &Device) -> Result<Work> {
+        let section = &self.recipe.sample;
+        let request = |index: usize| Request {
+            index: index as u64,
+            class: Some(index % CLASSES),
+            ..Request::default()
+        };
+        let requests: Vec<Request> = (0..section.count).map(request).collect();
+        let config = SamplingConfig {
+            temperature: section.temperature,
+            top_k: (section.top_k > 0).then_some(section.top_k),
+            top_p: (section.top_p < 1.0).then_some(section.top_p),
+            guidance: section.guidance,
+            lanes: LANES,
+        };
+        let gpt = Gpt::new(&self.prior, SEED, device).valid();
+        Ok(Box::new(move || {
+            generate(&mut PriorCodes::new(&gpt), &requests, &config, SEED, &mut |_, _| {})?;
+            Ok(())
+        }))
+    }
+}
