@@ -53,7 +53,10 @@ pub fn write_keeping(
     let cannot = |e| Error::io("write", path, e);
     let folder = folder_of(path)?;
     let temporary = fill_temporary(&folder, fill).map_err(cannot)?;
-    check(temporary.path())?;
+    // Named by the file that the user knows, not by the temporary one.
+    check(temporary.path()).map_err(|error| {
+        cannot(io::Error::other(format!("what was written does not read back: {error}")))
+    })?;
     if let Some(before) = before.filter(|_| path.exists()) {
         keep_as(path, before, &folder).map_err(cannot)?;
     }
@@ -186,7 +189,9 @@ mod tests {
                 .unwrap();
         }
         let refuse = |_: &Path| Err(Error::invalid("it is unreadable"));
-        assert!(write_keeping(&path, Some(&before), |file| file.write_all(b"4"), refuse).is_err());
+        let error = write_keeping(&path, Some(&before), |file| file.write_all(b"4"), refuse);
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot write {}", path.display())), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "3");
         assert_eq!(fs::read_to_string(&before).unwrap(), "2");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
