@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::shapes::{
-    LEARNING_RATE, SEED, VARIANCE, Work, finished, random_codes, random_pixels, rng,
+    SEED, VARIANCE, Work, prior_steps, random_codes, random_pixels, rng, vqvae_steps,
 };
 use crate::error::Result;
 use crate::generation::PriorCodes;
@@ -61,13 +61,8 @@ impl Quickstart {
         let images: Tensor<4> = Tensor::from_inner(images);
         let tracking = device.clone().autodiff();
         let section = &self.recipe.vqvae;
-        let mut trainer = VqvaeTrainer::new(&self.tokenizer, section, VARIANCE, SEED, &tracking);
-        let (mut step, device) = (0, device.clone());
-        Ok(Box::new(move || {
-            let done = trainer.step(step, images.clone(), LEARNING_RATE, false);
-            step += 1;
-            finished(&device, done.map(|_| ()))
-        }))
+        let trainer = VqvaeTrainer::new(&self.tokenizer, section, VARIANCE, SEED, &tracking);
+        Ok(vqvae_steps(trainer, images, device))
     }
 
     /// A step of stage 2.
@@ -81,14 +76,8 @@ impl Quickstart {
             codes: Tensor::from_data(codes, device),
         };
         let tracking = device.clone().autodiff();
-        let mut trainer = PriorTrainer::new(&self.prior, &self.recipe.prior, SEED, &tracking);
-        let (mut step, device) = (0, device.clone());
-        Ok(Box::new(move || {
-            let one = std::iter::once(batch.clone());
-            let done = trainer.step(step, one, LEARNING_RATE, false);
-            step += 1;
-            finished(&device, done.map(|_| ()))
-        }))
+        let trainer = PriorTrainer::new(&self.prior, &self.recipe.prior, SEED, &tracking);
+        Ok(prior_steps(trainer, batch, device))
     }
 
     /// The codes of the grid of samples.

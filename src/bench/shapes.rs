@@ -19,7 +19,7 @@ use crate::training::vqvae::VqvaeTrainer;
 pub(super) type Work = Box<dyn FnMut() -> Result<()>>;
 
 pub(super) const SEED: u64 = 0;
-pub(super) const LEARNING_RATE: f64 = 3e-4;
+const LEARNING_RATE: f64 = 3e-4;
 /// The variance of uniform pixels in a range of 1.
 pub(super) const VARIANCE: f64 = 1.0 / 12.0;
 /// Codes that sampling chooses among.
@@ -81,14 +81,9 @@ impl Images {
         let section: &VqvaeSection = &recipe.vqvae;
         let config = section.tokenizer_config(&recipe.data);
         let tracking = device.clone().autodiff();
-        let mut trainer = VqvaeTrainer::new(&config, section, VARIANCE, SEED, &tracking);
+        let trainer = VqvaeTrainer::new(&config, section, VARIANCE, SEED, &tracking);
         let images: Tensor<4> = Tensor::from_inner(self.pixels(device));
-        let (mut step, device) = (0, device.clone());
-        Ok(Box::new(move || {
-            let done = trainer.step(step, images.clone(), LEARNING_RATE, false);
-            step += 1;
-            finished(&device, done.map(|_| ()))
-        }))
+        Ok(vqvae_steps(trainer, images, device))
     }
 
     /// Images to code ids.
@@ -145,7 +140,7 @@ impl Sequences {
         let config = self.config();
         config.validate()?;
         let tracking = device.clone().autodiff();
-        let mut trainer = PriorTrainer::new(&config, &recipe.prior, SEED, &tracking);
+        let trainer = PriorTrainer::new(&config, &recipe.prior, SEED, &tracking);
         let mut rng = rng();
         let codes = random_codes(self.batch * self.length(), &mut rng);
         let codes = TensorData::new(codes, [self.batch, self.length()]);
@@ -154,13 +149,7 @@ impl Sequences {
             classes: Tensor::from_data(classes.as_slice(), device),
             codes: Tensor::from_data(codes, device),
         };
-        let (mut step, device) = (0, device.clone());
-        Ok(Box::new(move || {
-            let one = std::iter::once(batch.clone());
-            let done = trainer.step(step, one, LEARNING_RATE, false);
-            step += 1;
-            finished(&device, done.map(|_| ()))
-        }))
+        Ok(prior_steps(trainer, batch, device))
     }
 
     /// Whole sequences, code by code, in one batch.
@@ -177,8 +166,33 @@ impl Sequences {
     }
 }
 
+/// Steps of stage 1 on the same images.
+pub(super) fn vqvae_steps(mut trainer: VqvaeTrainer, images: Tensor<4>, device: &Device) -> Work {
+    let (mut step, device) = (0, device.clone());
+    Box::new(move || {
+        let done = trainer.step(step, images.clone(), LEARNING_RATE, false);
+        step += 1;
+        finished(&device, done.map(|_| ()))
+    })
+}
+
+/// Steps of stage 2 on the same sequences.
+pub(super) fn prior_steps(
+    mut trainer: PriorTrainer,
+    batch: SequenceBatch,
+    device: &Device,
+) -> Work {
+    let (mut step, device) = (0, device.clone());
+    Box::new(move || {
+        let one = std::iter::once(batch.clone());
+        let done = trainer.step(step, one, LEARNING_RATE, false);
+        step += 1;
+        finished(&device, done.map(|_| ()))
+    })
+}
+
 /// Waits until the device has done the step.
-pub(super) fn finished(device: &Device, done: Result<(), NonFinite>) -> Result<()> {
+fn finished(device: &Device, done: Result<(), NonFinite>) -> Result<()> {
     device.sync().map_err(|e| Error::invalid(format!("the device failed: {e}")))?;
     done.map_err(|found| Error::invalid(format!("the {} became {}", found.term, found.value)))
 }

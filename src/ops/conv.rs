@@ -2,11 +2,9 @@
 //! their weights. Weights are kept in matrix layout, so that a kernel can multiply them as they are.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
-use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::{Tensor, activation, module};
 
-use super::activation::relu;
 use super::cpu::{self, ConvKind, Window};
 use super::init::WeightInit;
 
@@ -24,35 +22,49 @@ pub fn conv2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
-    conv2d_around(x, weight, bias, stride, padding, Around::default())
+    convolution(x, weight, bias, [stride, padding], false, Around::default())
 }
 
 /// What is computed with a convolution, in the same pass on the CPU.
 #[derive(Debug, Default)]
 struct Around {
-    /// Whether it is of [`relu`] of its input.
+    /// Whether it is of [`super::relu`] of its input.
     relu: bool,
     /// What its output is added to, of its shape.
     residual: Option<Tensor<4>>,
 }
 
-fn conv2d_around(
+/// Either convolution with what is around it.
+fn convolution(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
-    stride: usize,
-    padding: usize,
-    Around { relu: of_relu, residual }: Around,
+    [stride, padding]: [usize; 2],
+    transposed: bool,
+    around: Around,
 ) -> Tensor<4> {
-    if cpu::runs_here(&x) {
-        let [kernel, _, _, _] = weight.dims();
-        let window = Window { kernel, stride, padding };
-        let kind = ConvKind { window, transposed: false, relu: of_relu };
-        return cpu::convolution(x, weight, bias, residual, kind);
+    if !cpu::runs_here(&x) {
+        return composition(x, weight, bias, [stride, padding], transposed, around);
     }
-    let x = if of_relu { relu(x) } else { x };
-    let y = plain_conv2d(x, weight, bias, stride, padding);
-    residual.map_or(y.clone(), |residual| residual + y)
+    let [_, kernel, _, _] = weight.dims(); // the second axis in either layout
+    let window = Window { kernel, stride, padding };
+    let kind = ConvKind { window, transposed, relu: around.relu };
+    cpu::convolution(x, weight, bias, around.residual, kind)
+}
+
+/// What [`convolution`] computes, in Burn's own operations.
+fn composition(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    [stride, padding]: [usize; 2],
+    transposed: bool,
+    around: Around,
+) -> Tensor<4> {
+    let x = if around.relu { activation::relu(x) } else { x };
+    let plain = if transposed { plain_conv_transpose2d } else { plain_conv2d };
+    let y = plain(x, weight, bias, stride, padding);
+    around.residual.map_or(y.clone(), |residual| residual + y)
 }
 
 /// What [`conv2d`] computes, in Burn's own operations.
@@ -83,26 +95,7 @@ pub fn conv_transpose2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
-    conv_transpose2d_around(x, weight, bias, stride, padding, Around::default())
-}
-
-fn conv_transpose2d_around(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
-    stride: usize,
-    padding: usize,
-    Around { relu: of_relu, residual }: Around,
-) -> Tensor<4> {
-    if cpu::runs_here(&x) {
-        let [_, kernel, _, _] = weight.dims();
-        let window = Window { kernel, stride, padding };
-        let kind = ConvKind { window, transposed: true, relu: of_relu };
-        return cpu::convolution(x, weight, bias, residual, kind);
-    }
-    let x = if of_relu { relu(x) } else { x };
-    let y = plain_conv_transpose2d(x, weight, bias, stride, padding);
-    residual.map_or(y.clone(), |residual| residual + y)
+    convolution(x, weight, bias, [stride, padding], true, Around::default())
 }
 
 /// What [`conv_transpose2d`] computes, in Burn's own operations.
@@ -191,7 +184,7 @@ impl Conv2d {
         self.forward_around(x, Around::default())
     }
 
-    /// [`Self::forward`] of [`relu`] of `x`, in one pass on the CPU.
+    /// [`Self::forward`] of [`super::relu`] of `x`, in one pass on the CPU.
     pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward_around(x, Around { relu: true, residual: None })
     }
@@ -214,7 +207,7 @@ impl Conv2d {
 
     fn forward_around(&self, x: Tensor<4>, around: Around) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        conv2d_around(x, self.weight.val(), bias, self.stride, self.padding, around)
+        convolution(x, self.weight.val(), bias, [self.stride, self.padding], false, around)
     }
 }
 
@@ -250,14 +243,14 @@ impl ConvTranspose2d {
         self.forward_around(x, Around::default())
     }
 
-    /// [`Self::forward`] of [`relu`] of `x`, in one pass on the CPU.
+    /// [`Self::forward`] of [`super::relu`] of `x`, in one pass on the CPU.
     pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward_around(x, Around { relu: true, residual: None })
     }
 
     fn forward_around(&self, x: Tensor<4>, around: Around) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        conv_transpose2d_around(x, self.weight.val(), bias, self.stride, self.padding, around)
+        convolution(x, self.weight.val(), bias, [self.stride, self.padding], true, around)
     }
 }
 
