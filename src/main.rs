@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vqgen::cli::Cli;
-use vqgen::commands;
+use vqgen::{commands, progress};
 
 /// Training allocates and frees large buffers all the time; the system's allocator returns their pages each time,
 /// and every new page is a fault.
@@ -16,7 +16,8 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", commands::error_chain(&error));
+            let message = commands::error_chain(&error);
+            let _ = writeln!(std::io::stderr(), "error: {}", progress::printable(&message));
             ExitCode::from(commands::exit_code(&error))
         }
     }

@@ -8,6 +8,9 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+#[path = "support/log.rs"]
+mod log;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -73,14 +76,7 @@ fn results(run: &RunDir) -> Vec<(String, Vec<u8>)> {
             (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())
         })
         .collect();
-    let log = fs::read_to_string(run.metrics_path()).unwrap();
-    let timeless = log.lines().map(|line| {
-        let mut line: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(line).unwrap();
-        line.retain(|key, _| !key.ends_with("_per_s"));
-        serde_json::Value::Object(line).to_string() + "\n"
-    });
-    results.push(("metrics.jsonl".to_owned(), timeless.collect::<String>().into_bytes()));
+    results.push(("metrics.jsonl".to_owned(), log::timeless(run)));
     results
 }
 

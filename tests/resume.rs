@@ -5,6 +5,9 @@
 //! process is the same case as a resume from its last checkpoint, with files on the disk that are newer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/log.rs"]
+mod log;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -136,16 +139,8 @@ fn go<T: Training>(training: &T, recipe: &Recipe, dir: &RunDir, stop_at: Stop) -
 
 /// Everything that must be the same: the checkpoint, the model, the log without what was timed.
 fn result(dir: &RunDir, stage: Stage) -> [Vec<u8>; 3] {
-    let log = fs::read_to_string(dir.metrics_path()).unwrap();
-    let timeless = log.lines().map(|line| {
-        let mut line: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(line).unwrap();
-        line.retain(|key, _| !key.ends_with("_per_s"));
-        serde_json::Value::Object(line).to_string() + "\n"
-    });
-    let log = timeless.collect::<String>().into_bytes();
     let read = |path: &Path| fs::read(path).unwrap();
-    [read(&dir.resume_path(stage)), read(&dir.model_path(stage)), log]
+    [read(&dir.resume_path(stage)), read(&dir.model_path(stage)), log::timeless(dir)]
 }
 
 /// Compares one go with stops at each of `stops` in turn, the process gone in between.

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 
@@ -16,18 +17,27 @@ const TEMPORARY_SUFFIX: &str = ".vqgen-tmp";
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Creates a folder and its parents; an existing one is fine.
+///
+/// # Errors
+/// The system refuses; the message names the folder.
 pub fn create_dir(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))
 }
 
 /// Replaces the file `path` by one that holds `bytes`. The folder must exist.
+///
+/// # Errors
+/// The system refuses; the message names `path`, which stays as it was.
 pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
 
 /// Replaces the file `path` by what `fill` writes. If `fill` or the system fails, `path` stays as it was and
 /// the temporary file is removed. The folder must exist.
+///
+/// # Errors
+/// What `fill` returns or the system says, with the name `path`.
 pub fn write_with(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -43,6 +53,9 @@ pub fn write_with(
 /// Replaces the file `path` by what `fill` writes and keeps the one before as `before`, in the same folder, if that
 /// is wanted. The new file must pass `check` first; otherwise both stay as they were. After a crash at any moment,
 /// `path` or `before` is a whole file that passed its check, if there was one.
+///
+/// # Errors
+/// What `fill` or `check` return or the system says, with the name `path`.
 pub fn write_keeping(
     path: impl AsRef<Path>,
     before: Option<&Path>,
@@ -117,16 +130,26 @@ fn folder_of(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Deletes what a killed process left in `folder` under temporary names and says how many files that were. Only
-/// for the one process that owns the folder: another one's file in the making would go too.
-pub fn remove_leftovers(folder: impl AsRef<Path>) -> Result<usize> {
+/// Deletes what a killed process left in `folder` under temporary names and says how many files that were. Files
+/// last written less than `age` ago stay: in a folder that other processes write to as well, one may be in the making.
+///
+/// # Errors
+/// What the system refuses.
+pub fn remove_leftovers(folder: impl AsRef<Path>, age: Duration) -> Result<usize> {
     let folder = folder.as_ref();
+    let now = SystemTime::now();
     let mut n_removed = 0;
     for entry in fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))? {
         let entry = entry.map_err(|e| Error::io("read", folder, e))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with('.') && name.ends_with(TEMPORARY_SUFFIX) {
+        if !name.starts_with('.') || !name.ends_with(TEMPORARY_SUFFIX) {
+            continue;
+        }
+        // What cannot be told, as a time in the future, is no reason to delete.
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = |written| now.duration_since(written).is_ok_and(|since| since >= age);
+        if age.is_zero() || written.is_ok_and(is_old) {
             let path = entry.path();
             fs::remove_file(&path).map_err(|e| Error::io("delete", &path, e))?;
             n_removed += 1;
@@ -136,6 +159,9 @@ pub fn remove_leftovers(folder: impl AsRef<Path>) -> Result<usize> {
 }
 
 /// Reads a whole regular file. Pipes and devices are refused: they may never end.
+///
+/// # Errors
+/// It is not there, not a regular file, or may not be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let metadata = fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
@@ -220,7 +246,14 @@ mod tests {
         for name in [".a1b2c3.vqgen-tmp", "kept.json", ".hidden"] {
             fs::write(folder.path().join(name), b"x").unwrap();
         }
-        assert_eq!(remove_leftovers(folder.path()).unwrap(), 1);
+        assert_eq!(remove_leftovers(folder.path(), Duration::from_secs(60)).unwrap(), 0);
+        assert_eq!(remove_leftovers(folder.path(), Duration::ZERO).unwrap(), 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+
+        let path = folder.path().join(".d4e5f6.vqgen-tmp");
+        let old = SystemTime::now() - Duration::from_secs(61);
+        File::create(&path).unwrap().set_modified(old).unwrap();
+        assert_eq!(remove_leftovers(folder.path(), Duration::from_secs(60)).unwrap(), 1);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 

@@ -16,6 +16,9 @@ const TOKENIZER: &str = "tokenizer";
 const CLASSES: &str = "classes";
 
 /// Refuses codes of another tokenizer. `action` is what the user wanted: "train the prior".
+///
+/// # Errors
+/// Fingerprints or shapes that differ; the message names both files.
 pub fn check_codes(
     action: &str,
     codes: &Codes,
@@ -62,6 +65,9 @@ fn check_shape_of_codes(
 }
 
 /// Refuses a prior that was trained on codes of another tokenizer. `action` is what the user wanted: "sample".
+///
+/// # Errors
+/// Fingerprints or shapes that differ; the message names both files.
 pub fn check_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Result<()> {
     let trained_on = prior.metadata(TOKENIZER)?;
     if trained_on == tokenizer.fingerprint() {
@@ -99,6 +105,9 @@ fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) 
 
 /// Refuses a prior that was trained on other classes than those of the codes, whose labels it would take for its
 /// own. `action` is what the user wanted: "evaluate the prior".
+///
+/// # Errors
+/// Names of classes that differ; the message names both files.
 pub fn check_classes(
     action: &str,
     prior: &ModelFile,

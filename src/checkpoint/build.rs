@@ -40,6 +40,9 @@ impl ModelConfig for PriorConfig {
 
 impl ModelFile {
     /// The configuration, if a model can have it.
+    ///
+    /// # Errors
+    /// A configuration that does not parse or that its kind of model refuses.
     pub fn checked_config<C: ModelConfig>(&self) -> Result<C> {
         let config: C = self.config()?;
         config

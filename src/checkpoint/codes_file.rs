@@ -100,23 +100,31 @@ impl Codes {
     }
 
     /// Checks and writes the file whole. The folder must exist.
+    ///
+    /// # Errors
+    /// Codes that are not what [`Codes`] promises, or what the system refuses.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         self.check()
             .map_err(|e| Error::invalid(format!("cannot write {}: {e}", path.display())))?;
-        let mut metadata: std::collections::BTreeMap<_, _> =
-            self.metadata().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        metadata.insert(FINGERPRINT.to_owned(), self.fingerprint());
+        let metadata = self.metadata().into_iter().chain([(FINGERPRINT, self.fingerprint())]);
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).collect();
         let (shape, per_image) = (self.shape(), [self.n_images()]);
         container::write(path, FORMAT, metadata, self.entries(&shape, &per_image).to_vec())
     }
 
     /// Reads a file and checks all of it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is damaged or holds other things than [`Codes`] promises; named with its field.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_container(Container::read(path.as_ref(), FORMAT)?)
     }
 
     /// The same of the content of a file; `source` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`Codes::load`].
     pub fn from_bytes(source: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self> {
         Self::from_container(Container::from_bytes(source.as_ref(), bytes, FORMAT)?)
     }

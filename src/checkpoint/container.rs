@@ -201,6 +201,9 @@ impl Container {
 
 /// The F32 tensors of any safetensors file, sorted by name, whoever wrote it: no format and no checksum is asked
 /// for. Tensors of other types (PyTorch's counters) are left out.
+///
+/// # Errors
+/// A file that cannot be read or is no safetensors file.
 pub fn read_foreign(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>> {
     let path = path.as_ref();
     let container = Container::parse(path, atomic::read(path)?)?;

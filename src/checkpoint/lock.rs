@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::process;
+use std::time::Duration;
 
 use super::atomic;
 use super::run_dir::RunDir;
@@ -56,7 +57,7 @@ impl RunLock {
             .and_then(|_| file.write_all(text.as_bytes()));
         written.map_err(|e| Error::io("write", &path, e))?;
         for folder in [run.path(), &run.resume_dir()] {
-            atomic::remove_leftovers(folder)?;
+            atomic::remove_leftovers(folder, Duration::ZERO)?;
         }
         Ok(Self { _file: file })
     }

@@ -67,6 +67,9 @@ impl MetricsLog {
     }
 
     /// Appends a line, values in the order given. It is in the hands of the operating system when this returns.
+    ///
+    /// # Errors
+    /// A name that is there twice, or what the system refuses.
     pub fn append(&mut self, step: u64, split: &str, values: &[(&str, f64)]) -> Result<()> {
         let mut line = Map::new();
         line.insert("stage".to_owned(), self.stage.name().into());
@@ -83,11 +86,17 @@ impl MetricsLog {
     }
 
     /// Makes what was appended survive a power cut; for checkpoints.
+    ///
+    /// # Errors
+    /// What the system refuses.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| Error::io("write", &self.path, e))
     }
 
     /// All lines of a log, without a torn last one; none if there is no log.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a line that is no object of the above form.
     pub fn read(path: impl AsRef<Path>) -> Result<Vec<MetricsLine>> {
         let path = path.as_ref();
         if !path.exists() {

@@ -69,6 +69,9 @@ impl ModelFile {
     }
 
     /// A model of tensors in file layout.
+    ///
+    /// # Errors
+    /// A value that is not finite, or a configuration that is no JSON.
     pub fn new<C: Serialize>(
         kind: Kind,
         config: &C,
@@ -99,6 +102,9 @@ impl ModelFile {
     }
 
     /// Adds a metadata value as JSON: `provenance`, `classes`.
+    ///
+    /// # Errors
+    /// A value that is no JSON.
     pub fn with_json<T: Serialize>(self, key: &str, value: &T) -> Result<Self> {
         let text = serde_json::to_string(value)
             .map_err(|e| Error::invalid(format!("metadata {key} of a model file: {e}")))?;
@@ -106,6 +112,9 @@ impl ModelFile {
     }
 
     /// Writes the file whole. The folder must exist.
+    ///
+    /// # Errors
+    /// What the system refuses.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let mut metadata = self.metadata.clone();
         metadata.insert(CONFIG.to_owned(), self.config.clone());
@@ -115,12 +124,18 @@ impl ModelFile {
     }
 
     /// Reads and verifies a file of `kind`: format, checksum, fingerprint and finite values.
+    ///
+    /// # Errors
+    /// A file that cannot be read or fails one of these; named with its field.
     pub fn load(path: impl AsRef<Path>, kind: Kind) -> Result<Self> {
         let path = path.as_ref();
         Self::from_container(path, Container::read(path, kind.format())?, kind)
     }
 
     /// The same of the content of a file; `source` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`ModelFile::load`].
     pub fn from_bytes(source: impl AsRef<Path>, bytes: Vec<u8>, kind: Kind) -> Result<Self> {
         let source = source.as_ref();
         Self::from_container(source, Container::from_bytes(source, bytes, kind.format())?, kind)
@@ -152,6 +167,9 @@ impl ModelFile {
     }
 
     /// The model's configuration. It is not validated here.
+    ///
+    /// # Errors
+    /// Metadata that is no configuration of this form.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C> {
         serde_json::from_str(&self.config)
             .map_err(|e| Error::file(&self.source, format!("{CONFIG} in the metadata: {e}")))
@@ -180,6 +198,9 @@ impl ModelFile {
     }
 
     /// A metadata value that must be there.
+    ///
+    /// # Errors
+    /// It is not there.
     pub fn metadata(&self, key: &str) -> Result<&str> {
         self.metadata
             .get(key)
@@ -188,6 +209,9 @@ impl ModelFile {
     }
 
     /// A metadata value that must be there, from JSON.
+    ///
+    /// # Errors
+    /// It is not there, or not of this form.
     pub fn json<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         serde_json::from_str(self.metadata(key)?)
             .map_err(|e| Error::file(&self.source, format!("{key} in the metadata: {e}")))
@@ -198,8 +222,10 @@ impl ModelFile {
         &self.tensors
     }
 
-    /// Fills `module`, which was built from [`Self::config`], with the weights: all of them, of the right shape,
-    /// or an error that names the first one that is not.
+    /// Fills `module`, which was built from [`Self::config`], with the weights: all of them, of the right shape.
+    ///
+    /// # Errors
+    /// The name of the first one that is missing, of another shape, or that `module` has no place for.
     pub fn load_into<M: Module>(self, module: M) -> Result<M> {
         parameters::load(module, self.tensors, &self.source)
     }

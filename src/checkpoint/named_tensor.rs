@@ -18,7 +18,10 @@ pub struct NamedTensor {
 }
 
 impl NamedTensor {
-    /// Puts the parts together; refuses a shape that does not hold exactly `data`.
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// A shape that does not hold exactly `data`.
     pub fn new(name: impl Into<String>, shape: Vec<usize>, data: Vec<f32>) -> Result<Self> {
         let name = name.into();
         if element_count(&shape) != Some(data.len()) {
@@ -31,6 +34,9 @@ impl NamedTensor {
     }
 
     /// Copies a tensor to the host, without any change of layout.
+    ///
+    /// # Errors
+    /// What the device says when it is read.
     pub fn from_tensor<const D: usize>(
         name: impl Into<String>,
         tensor: &Tensor<D>,
@@ -45,7 +51,10 @@ impl NamedTensor {
         Self::new(name, shape, data)
     }
 
-    /// Copies the values to a tensor on `device`, without any change of layout. The rank must be `D`.
+    /// Copies the values to a tensor on `device`, without any change of layout.
+    ///
+    /// # Errors
+    /// Another rank than `D`.
     pub fn to_tensor<const D: usize>(&self, device: &Device) -> Result<Tensor<D>> {
         if self.shape.len() != D {
             return Err(Error::invalid(format!(
@@ -57,6 +66,9 @@ impl NamedTensor {
     }
 
     /// Refuses another shape than `wanted`; `source` is the file it came from.
+    ///
+    /// # Errors
+    /// Both shapes and the file.
     pub fn expect_shape(&self, wanted: &[usize], source: &Path) -> Result<()> {
         if self.shape == wanted {
             return Ok(());

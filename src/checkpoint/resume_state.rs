@@ -39,6 +39,9 @@ pub struct ResumeState {
 
 impl ResumeState {
     /// A state with counters and no tensors yet.
+    ///
+    /// # Errors
+    /// Counters that are no JSON.
     pub fn new<C: Serialize>(stage: Stage, counters: &C) -> Result<Self> {
         let counters = serde_json::to_value(counters)
             .map_err(|e| Error::invalid(format!("the counters of {}: {e}", stage.name())))?;
@@ -47,6 +50,9 @@ impl ResumeState {
     }
 
     /// The counters.
+    ///
+    /// # Errors
+    /// Metadata that is no counters of this form.
     pub fn counters<C: DeserializeOwned>(&self) -> Result<C> {
         C::deserialize(&self.counters)
             .map_err(|e| Error::file(&self.source, format!("{COUNTERS} in the metadata: {e}")))
@@ -80,6 +86,9 @@ impl ResumeState {
     }
 
     /// Adds all parameters of a module under a prefix such as `model.`. Waits for the device.
+    ///
+    /// # Errors
+    /// As [`ResumeState::insert`].
     pub fn insert_module<M: Module>(&mut self, prefix: &str, module: &M) -> Result<()> {
         self.insert(prefix, parameters::named(module)?)
     }
@@ -99,12 +108,18 @@ impl ResumeState {
     }
 
     /// Fills a module with the tensors of a prefix: all of them, of the right shape.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, or that the module has no place for.
     pub fn take_module<M: Module>(&mut self, prefix: &str, module: M) -> Result<M> {
         let tensors = self.take(prefix);
         parameters::load(module, tensors, &self.source)
     }
 
     /// Refuses tensors that nobody took: the state is of another kind of training.
+    ///
+    /// # Errors
+    /// The name of the first of them.
     pub fn expect_empty(&self) -> Result<()> {
         match self.tensors.keys().next() {
             None => Ok(()),
@@ -116,6 +131,9 @@ impl ResumeState {
     }
 
     /// Takes out the one tensor of this name, which must have this shape.
+    ///
+    /// # Errors
+    /// It is not there, or of another shape.
     pub fn take_one(&mut self, name: &str, shape: &[usize]) -> Result<NamedTensor> {
         let tensor = self.tensors.remove(name);
         let tensor =
@@ -132,6 +150,9 @@ impl ResumeState {
     /// Makes it the newest checkpoint of the run and returns its path. The one that was the newest stays so until
     /// the new file was read back and found whole, and is then kept as the one before; unless it is known to be
     /// damaged, when the one before is the better one to keep.
+    ///
+    /// # Errors
+    /// What the system refuses, or a file that does not read back; the checkpoints before it stay.
     pub fn publish(&self, run: &RunDir, newest_is_good: bool) -> Result<PathBuf> {
         let path = run.resume_path(self.stage);
         let before = newest_is_good.then(|| run.previous_resume_path(self.stage));
@@ -168,6 +189,9 @@ impl ResumeState {
     }
 
     /// Writes the file whole, with a checksum over all of it. The folder must exist.
+    ///
+    /// # Errors
+    /// What the system refuses.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         container::write(path.as_ref(), FORMAT, self.metadata(), self.entries())
     }
@@ -184,12 +208,18 @@ impl ResumeState {
     }
 
     /// Reads a state of `stage` and verifies its checksum and that every value is finite.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is damaged, or is a state of the other stage.
     pub fn load(path: impl AsRef<Path>, stage: Stage) -> Result<Self> {
         let path = path.as_ref();
         Self::from_container(path, Container::read(path, FORMAT)?, stage)
     }
 
     /// The same of the content of a file; `source` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`ResumeState::load`].
     pub fn from_bytes(source: impl AsRef<Path>, bytes: Vec<u8>, stage: Stage) -> Result<Self> {
         let source = source.as_ref();
         Self::from_container(source, Container::from_bytes(source, bytes, FORMAT)?, stage)

@@ -39,6 +39,9 @@ impl RunDir {
     }
 
     /// Makes the folder and those below it.
+    ///
+    /// # Errors
+    /// What the system refuses.
     pub fn create(&self) -> Result<()> {
         atomic::create_dir(self.resume_dir())
     }
@@ -110,11 +113,17 @@ impl RunDir {
     }
 
     /// Writes the resolved recipe.
+    ///
+    /// # Errors
+    /// What the system refuses.
     pub fn save_recipe<R: Serialize>(&self, recipe: &R) -> Result<()> {
         write_json(self.recipe_path(), recipe)
     }
 
     /// Reads the resolved recipe, or any part of it.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no such recipe.
     pub fn load_recipe<R: DeserializeOwned>(&self) -> Result<R> {
         let path = self.recipe_path();
         let bytes = atomic::read(&path)?;
@@ -123,6 +132,9 @@ impl RunDir {
 }
 
 /// Writes a value as indented JSON with a final newline, whole. The folder must exist.
+///
+/// # Errors
+/// A value that is no JSON, or what the system refuses.
 pub fn write_json<T: Serialize>(path: impl AsRef<Path>, value: &T) -> Result<()> {
     let path = path.as_ref();
     let mut text = serde_json::to_string_pretty(value)

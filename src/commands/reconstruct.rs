@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
 use super::stages::{
-    ENCODE_BATCH, LoadedTokenizer, create_parent, decode, separate_path, write_pairs, write_picture,
+    ENCODE_BATCH, LoadedTokenizer, decode, prepare_parent, separate_path, write_pairs,
+    write_picture,
 };
 use super::{Context, Outcome};
 use crate::data::{
@@ -112,7 +113,7 @@ fn write(
     let config = tokenizer.model.config();
     let (size, channels) = (config.image_size, config.channels);
     let path = args.output.clone().unwrap_or_else(|| context.run.reconstructions.join(name));
-    create_parent(&path)?;
+    prepare_parent(&path)?;
     let mut codes = Vec::new();
     for part in originals.chunks(ENCODE_BATCH * size * size * channels) {
         let images = images_on(device, pixels::to_model(part), size, channels);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 
-use super::stages::{create_parent, decode, separate_path, write_picture};
+use super::stages::{decode, prepare_parent, separate_path, write_picture};
 use super::{Context, Outcome};
 use crate::checkpoint::{check_prior, write_json};
 use crate::data::{Layout, Target, Tiles, decode_file, grid, pixel_size};
@@ -122,7 +122,7 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
     let (size, channels) = (shape.image_size, shape.channels);
     let layout = Layout { columns: section.columns, scale: section.scale, ..Layout::default() };
     layout.size(section.count, [size, size])?;
-    create_parent(&path)?;
+    prepare_parent(&path)?;
 
     let codes = draw(&prior.model, &requests, &config, context)?;
     let pixels = decode(&tokenizer.model, &codes, device);

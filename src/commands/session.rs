@@ -1,7 +1,7 @@
 //! The process as the commands see it: which device, how loud, and whether the user wants it to stop.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ops::{
     Precision, check_instruction_limit, keep_freed_memory, runs_on_host, set_precision,
 };
-use crate::progress::Progress;
+use crate::progress::{Progress, printable};
 
 /// What holds for the whole process, whatever the recipe.
 #[derive(Debug, Clone, Default)]
@@ -96,17 +96,22 @@ impl Session {
     /// A line on stderr, unless quiet.
     pub fn note(&self, message: impl Display) {
         if !self.quiet {
-            let _ = writeln!(io::stderr(), "{message}");
+            let _ = writeln!(io::stderr(), "{}", printable(&message.to_string()));
         }
     }
 
     /// A warning on stderr, also when quiet.
     pub fn warn(&self, message: impl Display) {
-        let _ = writeln!(io::stderr(), "warning: {message}");
+        let _ = writeln!(io::stderr(), "warning: {}", printable(&message.to_string()));
     }
 
     /// A line of the result, on stdout. A reader that has seen enough (`| head`) is no error.
     pub fn result(&self, line: impl Display) -> anyhow::Result<()> {
+        let mut line = line.to_string();
+        // Another program gets what is really there.
+        if io::stdout().is_terminal() {
+            line = printable(&line).into_owned();
+        }
         match writeln!(io::stdout(), "{line}") {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(error).context("cannot write to stdout")

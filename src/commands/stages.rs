@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -25,6 +26,8 @@ use crate::training::{Begin, Event, Job, prior::train_prior, vqvae::train_vqvae}
 
 /// Images a pass when nothing is trained: enough to fill the cores, little enough for any memory.
 pub(super) const ENCODE_BATCH: usize = 64;
+/// A temporary file that nobody wrote to for so long is a killed process's.
+const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
 /// Pairs in a row of a picture of originals and reconstructions.
 const PAIR_COLUMNS: usize = 8;
 
@@ -277,11 +280,22 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Creates the folder that `path` goes to.
-pub(super) fn create_parent(path: &Path) -> anyhow::Result<()> {
+fn create_parent(path: &Path) -> anyhow::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => Ok(atomic::create_dir(parent)?),
         _ => Ok(()),
     }
+}
+
+/// Makes the folder that `path` goes to ready, before the long work: creates it, and clears away what killed
+/// processes left half-written.
+pub(super) fn prepare_parent(path: &Path) -> anyhow::Result<()> {
+    create_parent(path)?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        // What cannot be cleared away, as another user's file, is in nobody's way.
+        let _ = atomic::remove_leftovers(parent, LEFT_OVER_AFTER);
+    }
+    Ok(())
 }
 
 /// Writes originals in rows with their reconstructions below.
