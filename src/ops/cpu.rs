@@ -18,7 +18,6 @@ mod convolution;
 mod window;
 
 mod elementwise;
-mod erf;
 mod fresh;
 mod wide;
 
@@ -33,6 +32,7 @@ mod group_norm;
 mod layer_norm;
 mod math;
 mod nearest;
+mod normal;
 mod quantize;
 mod weight_mask;
 

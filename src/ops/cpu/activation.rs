@@ -11,7 +11,8 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::elementwise::{map, map_with};
-use super::erf::{exp, normal};
+use super::math::exp;
+use super::normal::normal;
 use super::slices::Values;
 
 /// 1 / √(2π), the height of the normal density.

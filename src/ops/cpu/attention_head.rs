@@ -1,10 +1,11 @@
 //! One head of causal attention over one sequence: a block of queries against the keys up to its end, so
 //! that the weights at hand stay in the cache and no table of all of them exists.
 
-use super::math::{exp, max, sum, sum_pairs, vectorised};
+use super::math::{exp, max, sum, sum_pairs};
 use super::product::{Matrix, matmul};
 use super::scratch::with_scratch;
 use super::weight_mask::{RowMask, WeightMask};
+use super::wide::vectorised;
 
 /// Queries to take at once: their weights over a few hundred keys stay in the second-level cache.
 const QUERIES: usize = 64;

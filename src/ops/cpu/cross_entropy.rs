@@ -13,8 +13,9 @@ use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
 use super::fresh::in_blocks;
-use super::math::{exp, max, sum, vectorised};
+use super::math::{exp, max, sum};
 use super::slices::{Values, indices, tensor};
+use super::wide::vectorised;
 
 /// Rows a task takes at once.
 const ROWS: usize = 32;

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use super::activation::gelu;
 use super::layer_norm::{Row, normalise};
-use super::math::{exp, max, sum, vectorised};
+use super::math::{exp, max, sum};
 use super::product::{Left, Matrix, MatrixMut, Right, multiply_columns};
 use super::scratch::with_scratch;
-use super::wide::wide;
+use super::wide::{vectorised, wide};
 use crate::ops::{LayerNorm, Linear, RotaryTables};
 
 /// As in [`crate::ops::LayerNorm`].

@@ -13,9 +13,9 @@ use burn::tensor::Tensor;
 
 use super::activation::{sigmoid, silu_slope};
 use super::fresh::{Pieces, set_in_blocks_with};
-use super::math::vectorised;
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
+use super::wide::vectorised;
 use crate::ops::norm::check_groups;
 
 /// Pixels that are written at once.

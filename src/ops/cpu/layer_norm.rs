@@ -11,8 +11,9 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::fresh::in_blocks_with;
-use super::math::{sum, sum_pairs, vectorised};
+use super::math::{sum, sum_pairs};
 use super::slices::{Values, tensor};
+use super::wide::vectorised;
 
 /// Rows a task takes at once, and whose gradients by gain and bias are summed before the sums are added up:
 /// part of the definition of the order.

@@ -3,9 +3,10 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::math::{max, vectorised};
+use super::math::max;
 use super::product::{Left, Matrix, MatrixMut, Right, multiply};
 use super::scratch::with_scratch;
+use super::wide::vectorised;
 use crate::ops::nearest::CodeSums;
 
 /// Latents whose distances are held at once.

@@ -13,9 +13,9 @@ use rayon::prelude::*;
 
 use super::elementwise::BLOCK;
 use super::fresh::in_blocks;
-use super::math::{sum_pairs, vectorised};
+use super::math::sum_pairs;
 use super::slices::{Values, tensor};
-use super::wide::wide;
+use super::wide::{vectorised, wide};
 
 /// See [`crate::ops::mean_squared_error`].
 pub(in crate::ops) fn mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {

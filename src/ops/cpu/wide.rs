@@ -6,7 +6,8 @@
 #[cfg(target_arch = "x86_64")]
 use super::instructions::Instructions;
 
-/// Runs `work`, which is compiled once for each width: a loop over slices, with everything it calls inlined.
+/// Runs `work`, which is compiled once for each width: a loop over slices. What it calls must be
+/// `#[inline(always)]` to be compiled with it.
 #[inline]
 pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
@@ -27,7 +28,7 @@ pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 fn avx512<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
@@ -37,3 +38,17 @@ fn avx512<R>(work: impl FnOnce() -> R) -> R {
 fn avx2<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
+
+/// Defines a function whose body runs in [`wide`]: a loop that has a name.
+macro_rules! vectorised {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn body($($arg: $type),*) $(-> $result)? $body
+
+            $crate::ops::cpu::wide::wide(move || body($($arg),*))
+        }
+    };
+}
+pub(super) use vectorised;
