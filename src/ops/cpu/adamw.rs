@@ -77,7 +77,7 @@ impl AdamWOps for Flex {
 
     fn vqgen_square_sum(x: FlexTensor) -> FlexTensor {
         let x = Values::of(x);
-        let blocks = x.slice().par_chunks(BLOCK).map(|block| wide(|| block_square_sum(block)));
+        let blocks = x.slice().par_chunks(BLOCK).map(|block| wide!(block_square_sum(block)));
         let sums: Vec<f32> = blocks.collect();
         let sum: f64 = sums.into_iter().map(f64::from).sum();
         tensor(vec![sum as f32], [1])
@@ -119,7 +119,7 @@ fn update(
     let moments = mean.par_chunks_mut(BLOCK).zip(square.par_chunks_mut(BLOCK));
     let values = value.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK));
     values.zip(moments).for_each(|((value, gradient), (mean, square))| {
-        wide(|| {
+        wide!({
             let moments = mean.iter_mut().zip(square);
             let places = value.iter_mut().zip(gradient).zip(moments);
             places.for_each(|((value, &gradient), (mean, square))| {

@@ -50,7 +50,7 @@ impl<'a> Input<'a> {
             return work(values);
         }
         with_scratch(len, |image| {
-            wide(|| {
+            wide!({
                 for (to, &value) in image.iter_mut().zip(values) {
                     // Written so that not a number stays so.
                     *to = if value <= 0.0 { 0.0 } else { value };
@@ -64,7 +64,7 @@ impl<'a> Input<'a> {
     fn to_image_gradient(self, index: usize, gradient: &mut [f32]) {
         if self.relu {
             let values = self.of_image(index, gradient.len());
-            wide(|| {
+            wide!({
                 for (gradient, &value) in gradient.iter_mut().zip(values) {
                     *gradient = if value <= 0.0 { 0.0 } else { *gradient };
                 }
@@ -306,7 +306,7 @@ fn with_patches(geometry: &Geometry, image: &[f32], rows: Range<usize>, work: im
 }
 
 fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
-    wide(|| {
+    wide!({
         for row in rows.chunks_exact_mut(bias.len()) {
             row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
         }

@@ -102,7 +102,7 @@ impl PackedLinear {
                 match then {
                     Then::Nothing => {}
                     Then::Gelu => {
-                        wide(|| values.iter_mut().for_each(|value| *value = gelu(*value)))
+                        wide!(values.iter_mut().for_each(|value| *value = gelu(*value)))
                     }
                     Then::Add(residual) => add(values, &residual[row * self.width_out + first..]),
                 }
@@ -112,7 +112,7 @@ impl PackedLinear {
 }
 
 fn add(sums: &mut [f32], values: &[f32]) {
-    wide(|| sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value));
+    wide!(sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value));
 }
 
 /// The parameters of a [`LayerNorm`].

@@ -174,7 +174,7 @@ impl LinearMap {
         let rows = first..first + out.len() / width_out;
         let out = product_in(out, &Left::new(self.x().rows_at(rows)), weight);
         if let Some(bias) = bias {
-            wide(|| {
+            wide!({
                 for row in out.chunks_exact_mut(bias.len()) {
                     row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
                 }
@@ -191,7 +191,7 @@ impl LinearMap {
         let out = set_in_blocks(rows * width, block_len, |index, out| {
             let out = self.product(index, &weight, bias, out);
             match (self.after, residual) {
-                (After::Gelu, _) => wide(|| out.iter_mut().for_each(|value| *value = gelu(*value))),
+                (After::Gelu, _) => wide!(out.iter_mut().for_each(|value| *value = gelu(*value))),
                 (After::Add(mask), Some(residual)) => {
                     let from = index * block_len;
                     add_masked(out, &residual.slice()[from..], mask, from);
@@ -213,7 +213,7 @@ impl LinearMap {
             let out = self.product(index, &weight, bias, out);
             let mut slopes = Pieces::of(slopes);
             slopes.set_few(out.len(), width, |at, slopes| {
-                wide(|| {
+                wide!({
                     let places = out[at].iter_mut().zip(slopes);
                     places.for_each(|(value, slope)| (*value, *slope) = gelu_and_slope(*value));
                 });
@@ -298,12 +298,12 @@ impl LinearMap {
             (After::Gelu, Some(slopes)) => with_scratch(len, |scratch| {
                 let operands = gradient.iter().zip(&slopes.slice()[from..]);
                 let places = scratch.iter_mut().zip(operands);
-                wide(|| places.for_each(|(out, (&gradient, &slope))| *out = gradient * slope));
+                wide!(places.for_each(|(out, (&gradient, &slope))| *out = gradient * slope));
                 work(scratch);
             }),
             (After::Add(Some(mask)), _) => with_scratch(len, |scratch| {
                 let places = scratch.iter_mut().zip(gradient).enumerate();
-                wide(|| places.for_each(|(at, (out, &g))| *out = g * mask.factor(from + at)));
+                wide!(places.for_each(|(at, (out, &g))| *out = g * mask.factor(from + at)));
                 work(scratch);
             }),
             _ => work(gradient),
@@ -316,7 +316,7 @@ fn add_masked(out: &mut [f32], residual: &[f32], mask: Option<Mask>, from: usize
     match mask {
         Some(mask) => {
             let places = out.iter_mut().zip(residual).enumerate();
-            wide(|| {
+            wide!({
                 places.for_each(|(at, (out, &add))| *out = add + *out * mask.factor(from + at));
             });
         }

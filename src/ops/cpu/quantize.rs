@@ -116,7 +116,7 @@ impl Backward<Flex, 2> for MeanBackward {
                 let part = index * BLOCK..index * BLOCK + out.len();
                 let operands = x[part.clone()].iter().zip(&y[part]);
                 let places = out.iter_mut().zip(operands);
-                wide(|| places.for_each(|(out, (x, y))| *out = (x - y) * factor));
+                wide!(places.for_each(|(out, (x, y))| *out = (x - y) * factor));
             });
             grads.register::<Flex>(parent.id, tensor(by, shape));
         }

@@ -19,5 +19,5 @@ pub(super) fn sum_of(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
 
 /// Adds `values` onto `sums`.
 pub(super) fn add(sums: &mut [f32], values: &[f32]) {
-    wide(|| sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value));
+    wide!(sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value));
 }

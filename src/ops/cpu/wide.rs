@@ -3,43 +3,28 @@
 //! A binary for any x86-64 has 4 values in a vector; processors of the last ten years have 8 or 16. The operations
 //! and their order stay the same at every width (nothing here fuses a product with a sum), and so do the results.
 
-#[cfg(target_arch = "x86_64")]
 use super::instructions::Instructions;
 
-/// Runs `work`, which is compiled once for each width: a loop over slices. What it calls must be
-/// `#[inline(always)]` to be compiled with it.
-#[inline]
-pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let instructions = Instructions::in_use();
-        if instructions >= Instructions::Avx512 {
-            // SAFETY: the processor has the features that the function is compiled for.
-            #[allow(unsafe_code)]
-            return unsafe { avx512(work) };
+/// Evaluates an expression, a loop over slices, that is compiled once for each width. What it calls must be a closure
+/// or `#[inline(always)]`.
+///
+/// A macro, since the compiler has to take the loop into the function that has the instructions: it always does with a
+/// closure of one caller, and does not with a long one of three.
+macro_rules! wide {
+    ($work:expr) => {{
+        use $crate::ops::cpu::wide::Width;
+        match Width::in_use() {
+            Width::Sixteen(has) => has.run(|| $work),
+            Width::Eight(has) => has.run(|| $work),
+            Width::Native => $work,
         }
-        if instructions >= Instructions::Avx2 {
-            // SAFETY: as above.
-            #[allow(unsafe_code)]
-            return unsafe { avx2(work) };
-        }
-    }
-    work()
+    }};
 }
+pub(super) use wide;
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
-fn avx512<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
-/// Defines a function whose body runs in [`wide`]: a loop that has a name.
+/// Defines a function whose body is compiled once for each width: for loops of some length, which the compiler is free
+/// to leave out of line where [`wide`] is used, and so without the instructions. What it calls must be
+/// `#[inline(always)]`.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
@@ -47,8 +32,86 @@ macro_rules! vectorised {
             #[inline(always)]
             fn body($($arg: $type),*) $(-> $result)? $body
 
-            $crate::ops::cpu::wide::wide(move || body($($arg),*))
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
+                fn sixteen($($arg: $type),*) $(-> $result)? {
+                    body($($arg),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn eight($($arg: $type),*) $(-> $result)? {
+                    body($($arg),*)
+                }
+                use $crate::ops::cpu::wide::Width;
+                // SAFETY: the processor has the features the functions are compiled for.
+                #[allow(unsafe_code)]
+                match Width::in_use() {
+                    Width::Sixteen(_) => return unsafe { sixteen($($arg),*) },
+                    Width::Eight(_) => return unsafe { eight($($arg),*) },
+                    Width::Native => {}
+                }
+            }
+            body($($arg),*)
         }
     };
 }
 pub(super) use vectorised;
+
+/// How many values of f32 a vector has.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Width {
+    /// AVX-512.
+    Sixteen(HasAvx512),
+    /// AVX2.
+    Eight(HasAvx2),
+    /// Whatever every processor of the target has.
+    Native,
+}
+
+impl Width {
+    #[inline]
+    pub(super) fn in_use() -> Self {
+        match Instructions::in_use() {
+            Instructions::Plain => Self::Native,
+            Instructions::Avx2 => Self::Eight(HasAvx2(())),
+            Instructions::Avx512 | Instructions::Avx512Bf16 | Instructions::Amx => {
+                Self::Sixteen(HasAvx512(()))
+            }
+        }
+    }
+}
+
+/// The processor has AVX-512; only [`Width::in_use`] says so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HasAvx512(());
+
+/// The processor has AVX2; only [`Width::in_use`] says so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HasAvx2(());
+
+/// Defines how to run what is compiled for these instructions.
+macro_rules! run_with {
+    ($has:ident, $features:literal) => {
+        impl $has {
+            #[inline(always)]
+            pub(super) fn run<R>(self, work: impl FnOnce() -> R) -> R {
+                #[cfg(target_arch = "x86_64")]
+                {
+                    #[target_feature(enable = $features)]
+                    fn compiled<R>(work: impl FnOnce() -> R) -> R {
+                        work()
+                    }
+                    // SAFETY: the processor has the features, or there would be no `self`.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        compiled(work)
+                    }
+                }
+                #[cfg(not(target_arch = "x86_64"))]
+                work()
+            }
+        }
+    };
+}
+run_with!(HasAvx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2");
+run_with!(HasAvx2, "avx2");

@@ -55,7 +55,7 @@ impl<'a> Matrix<'a> {
     /// Adds every row onto `sums`, first to last. The rows must be runs of memory.
     pub(in crate::ops::cpu) fn sum_rows(&self, sums: &mut [f32]) {
         assert_eq!((self.column_stride, self.columns), (1, sums.len()), "rows to add up");
-        wide(|| {
+        wide!({
             for row in 0..self.rows {
                 let row = &self.values[row * self.row_stride..][..sums.len()];
                 sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
