@@ -52,6 +52,12 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
+    /// Part of a row, which must be a run of memory.
+    pub(super) fn run(&self, row: usize, column: usize, len: usize) -> &'a [f32] {
+        assert_eq!(self.column_stride, 1, "a row in one run");
+        &self.values[row * self.row_stride + column..][..len]
+    }
+
     /// Adds every row onto `sums`, first to last. The rows must be runs of memory.
     pub(in crate::ops::cpu) fn sum_rows(&self, sums: &mut [f32]) {
         assert_eq!((self.column_stride, self.columns), (1, sums.len()), "rows to add up");
