@@ -20,11 +20,11 @@ const EPSILON: f32 = crate::ops::norm::EPSILON as f32;
 /// Rows that a thread takes at once where rows are split.
 const ROWS: usize = 8;
 
-/// Positions whose scores are summed side by side: four vectors of AVX-512, so that a sum does not wait for itself.
-const GROUP: usize = 64;
-
-/// Dimensions of a head that are summed side by side.
+/// Positions, or dimensions of a head, in a vector.
 const LANES: usize = 16;
+
+/// Vectors that are summed side by side, so that a sum does not wait for itself.
+const ABREAST: usize = 4;
 
 /// A linear map with its weights packed.
 #[derive(Debug)]
@@ -182,18 +182,20 @@ pub struct HeadCache {
     head_dim: usize,
     /// Room for as many, whole groups of them.
     positions: usize,
-    /// `[sequence][head][head_dim][positions]`: the scores of all positions are sums over runs of memory.
+    /// `[sequence][head][group of LANES positions][head_dim][LANES]`: scores are summed side by side, and only the
+    /// groups that were reached are read.
     keys: Vec<f32>,
-    /// `[sequence][head][positions][head_dim]`.
+    /// `[sequence][head][position][head_dim, rounded up to whole LANES]`.
     values: Vec<f32>,
 }
 
 impl HeadCache {
     /// Room for `positions` of each of `sequences`.
     pub fn new(sequences: usize, positions: usize, heads: usize, head_dim: usize) -> Self {
-        let positions = positions.next_multiple_of(GROUP);
-        let empty = || vec![0.0; sequences * heads * head_dim * positions];
-        Self { heads, head_dim, positions, keys: empty(), values: empty() }
+        let positions = positions.next_multiple_of(LANES);
+        let empty = |dims: usize| vec![0.0; sequences * heads * dims * positions];
+        let values = empty(head_dim.next_multiple_of(LANES));
+        Self { heads, head_dim, positions, keys: empty(head_dim), values }
     }
 
     /// Takes in the keys and values at `position` and sets `out` to the attention of its queries over the positions
@@ -212,18 +214,19 @@ impl HeadCache {
     ) {
         let Self { heads, head_dim, positions, .. } = *self;
         let width = heads * head_dim;
-        let cache_len = width * positions;
+        let keys_len = width * positions;
+        let values_len = heads * head_dim.next_multiple_of(LANES) * positions;
         let attend = |keys: &mut [f32], values: &mut [f32], qkv: &mut [f32], out: &mut [f32]| {
-            attend_sequence([heads, head_dim, positions], keys, values, qkv, position, rotary, out);
+            attend_sequence([heads, head_dim], keys, values, qkv, position, rotary, out);
         };
         if share == Share::All {
-            let caches = self.keys.par_chunks_mut(cache_len);
-            let caches = caches.zip(self.values.par_chunks_mut(cache_len));
+            let caches = self.keys.par_chunks_mut(keys_len);
+            let caches = caches.zip(self.values.par_chunks_mut(values_len));
             let rows = qkv.par_chunks_mut(3 * width).zip(out.par_chunks_mut(width));
             let all = caches.zip(rows);
             return all.for_each(|((keys, values), (qkv, out))| attend(keys, values, qkv, out));
         }
-        let caches = self.keys.chunks_mut(cache_len).zip(self.values.chunks_mut(cache_len));
+        let caches = self.keys.chunks_mut(keys_len).zip(self.values.chunks_mut(values_len));
         let rows = qkv.chunks_mut(3 * width).zip(out.chunks_mut(width));
         caches.zip(rows).for_each(|((keys, values), (qkv, out))| attend(keys, values, qkv, out));
     }
@@ -231,7 +234,7 @@ impl HeadCache {
 
 /// [`HeadCache::attend`] of one sequence.
 fn attend_sequence(
-    [heads, head_dim, positions]: [usize; 3],
+    [heads, head_dim]: [usize; 2],
     keys: &mut [f32],
     values: &mut [f32],
     qkv: &mut [f32],
@@ -239,50 +242,48 @@ fn attend_sequence(
     rotary: Option<&RotaryRows>,
     out: &mut [f32],
 ) {
-    let (seen, head_len) = (position + 1, head_dim * positions);
+    let (seen, (group, lane)) = (position + 1, (position / LANES, position % LANES));
     let (queries, rest) = qkv.split_at_mut(heads * head_dim);
     let (new_keys, new_values) = rest.split_at_mut(heads * head_dim);
-    for head in 0..heads {
-        let at = head * head_dim..(head + 1) * head_dim;
-        let (query, key) = (&mut queries[at.clone()], &mut new_keys[at.clone()]);
-        if let Some(rotary) = rotary {
-            turn(query, &rotary.query, position);
-            turn(key, &rotary.key, position);
+    let (keys_len, values_len) = (keys.len() / heads, values.len() / heads);
+    let (group_len, row_len) = (head_dim * LANES, head_dim.next_multiple_of(LANES));
+    with_scratch(seen.next_multiple_of(LANES), |scores| {
+        for head in 0..heads {
+            let at = head * head_dim..(head + 1) * head_dim;
+            let (query, key) = (&mut queries[at.clone()], &mut new_keys[at.clone()]);
+            if let Some(rotary) = rotary {
+                turn(query, &rotary.query, position);
+                turn(key, &rotary.key, position);
+            }
+            let keys = &mut keys[head * keys_len..][..(group + 1) * group_len];
+            let values = &mut values[head * values_len..][..seen * row_len];
+            let places = keys[group * group_len..].iter_mut().skip(lane).step_by(LANES);
+            places.zip(key).for_each(|(place, value)| *place = *value);
+            values[position * row_len..][..head_dim].copy_from_slice(&new_values[at.clone()]);
+            attend_head(query, keys, values, scores, seen, &mut out[at]);
         }
-        let keys = &mut keys[head * head_len..(head + 1) * head_len];
-        let values = &mut values[head * head_len..(head + 1) * head_len];
-        for (dim, value) in key.iter().enumerate() {
-            keys[dim * positions + position] = *value;
-        }
-        values[position * head_dim..seen * head_dim].copy_from_slice(&new_values[at.clone()]);
-        with_scratch(positions, |scores| {
-            attend_head(query, keys, values, seen, scores, &mut out[at]);
-        });
-    }
+    });
 }
 
 vectorised! {
-    /// Attention of one query over the first `seen` of `stride` positions. `scores` has room for `stride`.
+    /// Attention of one query over the first `seen` positions, all that `keys` and `values` hold but for what fills
+    /// the last group of keys. `scores` has room for whole groups.
     fn attend_head(
         query: &[f32],
         keys: &[f32],
         values: &[f32],
-        seen: usize,
         scores: &mut [f32],
+        seen: usize,
         out: &mut [f32],
     ) {
-        let (stride, scale) = (scores.len(), 1.0 / (query.len() as f32).sqrt());
-        let (groups, _) = scores.as_chunks_mut::<GROUP>();
-        for (index, group) in groups.iter_mut().enumerate().take(seen.div_ceil(GROUP)) {
-            let mut sums = [0.0; GROUP];
-            for (query, keys) in query.iter().zip(keys.chunks_exact(stride)) {
-                let keys = &keys[index * GROUP..][..GROUP];
-                for lane in 0..GROUP {
-                    sums[lane] += query * keys[lane];
-                }
-            }
-            for lane in 0..GROUP {
-                group[lane] = sums[lane] * scale;
+        let (keys, _) = keys.as_chunks::<LANES>();
+        let (groups, _) = scores.as_chunks_mut::<LANES>();
+        for (keys, groups) in keys.chunks(ABREAST * query.len()).zip(groups.chunks_mut(ABREAST)) {
+            match groups.len() {
+                1 => score_groups::<1>(query, keys, groups),
+                2 => score_groups::<2>(query, keys, groups),
+                3 => score_groups::<3>(query, keys, groups),
+                _ => score_groups::<ABREAST>(query, keys, groups),
             }
         }
         let scores = &mut scores[..seen];
@@ -291,26 +292,62 @@ vectorised! {
             *score = exp(*score - most);
         }
         let inverse = 1.0 / sum(scores, |weight| weight);
-        let head_dim = out.len();
-        let (blocks, rest) = out.as_chunks_mut::<LANES>();
-        let whole = blocks.len() * LANES;
-        for (index, block) in blocks.iter_mut().enumerate() {
-            let mut sums = [0.0; LANES];
-            for (weight, values) in scores.iter().zip(values.chunks_exact(head_dim)) {
-                let values = &values[index * LANES..][..LANES];
-                for lane in 0..LANES {
-                    sums[lane] += weight * values[lane];
-                }
+        let (values, _) = values.as_chunks::<LANES>();
+        let blocks = out.len().div_ceil(LANES);
+        for (index, out) in out.chunks_mut(ABREAST * LANES).enumerate() {
+            let values = &values[index * ABREAST..];
+            match out.len().div_ceil(LANES) {
+                1 => weigh_blocks::<1>(scores, values, blocks, inverse, out),
+                2 => weigh_blocks::<2>(scores, values, blocks, inverse, out),
+                3 => weigh_blocks::<3>(scores, values, blocks, inverse, out),
+                _ => weigh_blocks::<ABREAST>(scores, values, blocks, inverse, out),
             }
+        }
+    }
+}
+
+/// The scores of `N` groups of positions, each the sum over the dimensions in their order.
+#[inline(always)]
+fn score_groups<const N: usize>(query: &[f32], keys: &[[f32; LANES]], groups: &mut [[f32; LANES]]) {
+    let head_dim = query.len();
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let mut sums = [[0.0; LANES]; N];
+    for (dim, query) in query.iter().enumerate() {
+        for (group, sums) in sums.iter_mut().enumerate() {
+            let keys = &keys[group * head_dim + dim];
             for lane in 0..LANES {
-                block[lane] = sums[lane] * inverse;
+                sums[lane] += query * keys[lane];
             }
         }
-        for (dim, out) in rest.iter_mut().enumerate() {
-            let values = values.iter().skip(whole + dim).step_by(head_dim);
-            let terms = scores.iter().zip(values).map(|(weight, value)| weight * value);
-            *out = terms.sum::<f32>() * inverse;
+    }
+    for (group, sums) in groups.iter_mut().zip(sums) {
+        for lane in 0..LANES {
+            group[lane] = sums[lane] * scale;
         }
+    }
+}
+
+/// `N` blocks of dimensions of the sum of the values by their weights, over the positions in their order. The rows of
+/// values are `stride` blocks apart.
+#[inline(always)]
+fn weigh_blocks<const N: usize>(
+    weights: &[f32],
+    values: &[[f32; LANES]],
+    stride: usize,
+    factor: f32,
+    out: &mut [f32],
+) {
+    let mut sums = [[0.0; LANES]; N];
+    for (position, weight) in weights.iter().enumerate() {
+        for (block, sums) in sums.iter_mut().enumerate() {
+            let values = &values[position * stride + block];
+            for lane in 0..LANES {
+                sums[lane] += weight * values[lane];
+            }
+        }
+    }
+    for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
+        *out = sum * factor;
     }
 }
 
