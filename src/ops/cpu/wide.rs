@@ -8,8 +8,9 @@ use super::instructions::Instructions;
 /// Evaluates an expression, a loop over slices, that is compiled once for each width. What it calls must be a closure
 /// or `#[inline(always)]`.
 ///
-/// A macro, since the compiler has to take the loop into the function that has the instructions: it always does with a
-/// closure of one caller, and does not with a long one of three.
+/// A macro, since the compiler has to take the loop into the function that has the instructions. It does not with a
+/// closure of any length that has three callers, and does with one of a few lines that has one; [`vectorised`] is for
+/// longer ones.
 macro_rules! wide {
     ($work:expr) => {{
         use $crate::ops::cpu::wide::Width;
@@ -22,8 +23,7 @@ macro_rules! wide {
 }
 pub(super) use wide;
 
-/// Defines a function whose body is compiled once for each width: for loops of some length, which the compiler is free
-/// to leave out of line where [`wide`] is used, and so without the instructions. What it calls must be
+/// Defines a function whose body is compiled once for each width, whatever its length. What it calls must be
 /// `#[inline(always)]`.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {

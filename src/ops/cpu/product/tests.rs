@@ -62,6 +62,8 @@ fn every_way_multiplies_every_layout_at_odd_and_even_shapes() {
         (32, 64, 32),
         (33, 600, 40),
         (50, 257, 96),
+        // Rows 4 kB apart.
+        (25, 1024, 33),
     ] {
         let (a, b) = (random(0, rows * inner), random(1, inner * columns));
         let onto = random(2, rows * columns);
