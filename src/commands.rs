@@ -7,6 +7,7 @@ mod context;
 mod dirs;
 mod interrupt;
 mod session;
+mod silence;
 mod stages;
 
 pub mod train_vqvae;
@@ -32,6 +33,7 @@ pub use dirs::RunDirs;
 pub use session::Session;
 
 use crate::error::Error;
+use crate::progress::printable;
 
 /// What a command's `run` returns.
 pub type Outcome = anyhow::Result<()>;
@@ -46,8 +48,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// An error and its causes in one line: `cannot sample: cannot read x: no such file`. A cause that the message
-/// above it quotes already is not repeated.
+/// An error and its causes in one line, as a terminal may show it: `cannot sample: cannot read x: no such file`. A
+/// cause that the message above it quotes already is not repeated.
 pub fn error_chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -58,7 +60,7 @@ pub fn error_chain(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
-    text
+    printable(&text).into_owned()
 }
 
 #[cfg(test)]

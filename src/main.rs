@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vqgen::cli::Cli;
-use vqgen::{commands, progress};
+use vqgen::commands;
 
 /// Training allocates and frees large buffers all the time; the system's allocator returns their pages each time,
 /// and every new page is a fault.
@@ -16,8 +16,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let message = commands::error_chain(&error);
-            let _ = writeln!(std::io::stderr(), "error: {}", progress::printable(&message));
+            let _ = writeln!(std::io::stderr(), "error: {}", commands::error_chain(&error));
             ExitCode::from(commands::exit_code(&error))
         }
     }

@@ -100,3 +100,8 @@ fn devices_lists_the_cpu_on_stdout_and_marks_what_auto_takes() {
     assert_eq!(taken.len(), 1, "{stdout}");
     assert!(!taken[0].contains("software rasteriser"), "{stdout}");
 }
+
+#[test]
+fn drivers_do_not_complain_where_there_is_no_desktop() {
+    vqgen(&["devices"]).env_remove("XDG_RUNTIME_DIR").assert().success().stderr("");
+}

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 
 use super::interrupt;
+use super::silence::silently;
 use crate::device::{self, Device, DeviceSpec, Opened};
 use crate::error::{Error, Result};
 use crate::ops::{
@@ -72,7 +73,7 @@ impl Session {
 
     /// The same, with what is known of the device.
     pub fn open(&self) -> Result<Opened> {
-        let opened = device::open(self.device)?;
+        let opened = silently(|| device::open(self.device))?;
         if self.precision != Precision::F32 && !runs_on_host(&opened.device) {
             return Err(Error::invalid(format!(
                 "--precision {} is for the CPU, and the device is {} (add --device cpu, or leave --precision at f32)",

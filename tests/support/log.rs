@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use vqgen::checkpoint::RunDir;
 
 /// The log of a run without what was timed, which no two runs have in common.
-pub fn timeless(run: &RunDir) -> Vec<u8> {
+pub(crate) fn timeless(run: &RunDir) -> Vec<u8> {
     let log = fs::read_to_string(run.metrics_path()).unwrap();
     let lines = log.lines().map(|line| {
         let mut line: Map<String, Value> = serde_json::from_str(line).unwrap();
