@@ -63,6 +63,7 @@ pub(super) fn indices(tensor: &FlexTensor) -> Vec<usize> {
 }
 
 fn all<T: Copy + std::fmt::Display + TryInto<usize>>(values: &[T]) -> Vec<usize> {
+    // Ids and tokens are checked where they come from: a file, a draw, the nearest code.
     let index = |&value: &T| value.try_into().unwrap_or_else(|_| panic!("an index of {value}"));
     values.iter().map(index).collect()
 }
