@@ -1,6 +1,8 @@
 //! Causal attention over the images of a batch in parallel, head by head. The backward pass keeps only the
 //! queries, keys and values and computes the weights again.
 
+use std::ops::Range;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,9 +12,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
-use super::attention_head::{Columns, Head};
-use super::fresh::in_blocks;
-use super::scratch::with_scratch;
+use super::attention_head::Head;
+use super::fresh::set_in_blocks;
+use super::product::{Matrix, MatrixMut};
 use super::slices::{Values, tensor};
 use super::weight_mask::WeightMask;
 use crate::ops::Dropout;
@@ -84,20 +86,18 @@ impl Attention {
     fn forward(&self, qkv: &Values) -> FlexTensor {
         let [rows, width] = self.dims(qkv);
         let Self { sequence, heads, .. } = *self;
-        let qkv_len = sequence * 3 * width;
-        let out = in_blocks(rows * width, sequence * width, |image, out| {
-            let qkv = &qkv.slice()[image * qkv_len..][..qkv_len];
+        let out = set_in_blocks(rows * width, sequence * width, |image, values| {
+            let qkv = of_image(qkv, image, sequence);
+            let mut out = MatrixMut::unset(values, sequence, width);
             for index in 0..heads {
-                let head = self.head(image, index, width);
-                let from = |part| Columns::new(3 * width, part * width + index * head.head_dim);
-                with_scratch(4 * head.len(), |buffer| {
-                    let [q, k, v, attended] = parts(buffer, head.len());
-                    head.gather(qkv, from(0), q);
-                    head.gather(qkv, from(1), k);
-                    head.gather(qkv, from(2), v);
-                    head.forward(q, k, v, attended);
-                    head.scatter(attended, out, Columns::new(width, index * head.head_dim));
-                });
+                let [q, k, v] = self.columns(index, width).map(|columns| qkv.columns_at(columns));
+                let [columns, ..] = self.columns(index, width);
+                self.head(image, index, width).forward([q, k, v], out.part(0..sequence, columns));
+            }
+            // SAFETY: each head has set every row of its columns, and the heads have all columns.
+            #[allow(unsafe_code)]
+            unsafe {
+                values.assume_init_mut()
             }
         });
         tensor(out, [rows, width])
@@ -107,24 +107,21 @@ impl Attention {
     fn backward(&self, qkv: &Values, gradient: &Values) -> FlexTensor {
         let [rows, width] = self.dims(qkv);
         let Self { sequence, heads, .. } = *self;
-        let (qkv_len, out_len) = (sequence * 3 * width, sequence * width);
-        let out = in_blocks(rows * 3 * width, qkv_len, |image, out| {
-            let qkv = &qkv.slice()[image * qkv_len..][..qkv_len];
-            let gradient = &gradient.slice()[image * out_len..][..out_len];
+        let out = set_in_blocks(rows * 3 * width, sequence * 3 * width, |image, values| {
+            let qkv = of_image(qkv, image, sequence);
+            let gradient = of_image(gradient, image, sequence);
+            let mut out = MatrixMut::unset(values, sequence, 3 * width);
             for index in 0..heads {
+                let columns = self.columns(index, width);
+                let [q, k, v] = columns.clone().map(|columns| qkv.columns_at(columns));
+                let by_out = gradient.columns_at(columns[0].clone());
                 let head = self.head(image, index, width);
-                let at = |part| Columns::new(3 * width, part * width + index * head.head_dim);
-                with_scratch(7 * head.len(), |buffer| {
-                    let [q, k, v, by_out, by_q, by_k, by_v] = parts(buffer, head.len());
-                    head.gather(qkv, at(0), q);
-                    head.gather(qkv, at(1), k);
-                    head.gather(qkv, at(2), v);
-                    head.gather(gradient, Columns::new(width, index * head.head_dim), by_out);
-                    head.backward([q, k, v, by_out], [by_q, by_k, by_v]);
-                    head.scatter(by_q, out, at(0));
-                    head.scatter(by_k, out, at(1));
-                    head.scatter(by_v, out, at(2));
-                });
+                head.backward([q, k, v, by_out], &mut out, columns);
+            }
+            // SAFETY: each head has set every row of its columns in the three parts, and the heads have all columns.
+            #[allow(unsafe_code)]
+            unsafe {
+                values.assume_init_mut()
             }
         });
         tensor(out, [rows, 3 * width])
@@ -138,6 +135,15 @@ impl Attention {
         [rows, three_widths / 3]
     }
 
+    /// Where the queries, keys and values of a head are in a row. Outputs are where queries are.
+    fn columns(&self, index: usize, width: usize) -> [Range<usize>; 3] {
+        let head_dim = width / self.heads;
+        [0, width, 2 * width].map(|part| {
+            let first = part + index * head_dim;
+            first..first + head_dim
+        })
+    }
+
     fn head(&self, image: usize, index: usize, width: usize) -> Head {
         Head {
             sequence: self.sequence,
@@ -148,8 +154,8 @@ impl Attention {
     }
 }
 
-/// The first `N` pieces of `len` values of a buffer.
-fn parts<const N: usize>(buffer: &mut [f32], len: usize) -> [&mut [f32]; N] {
-    let mut parts = buffer.chunks_exact_mut(len);
-    std::array::from_fn(|_| parts.next().unwrap_or_default())
+/// The rows of an image.
+fn of_image(values: &Values, image: usize, sequence: usize) -> Matrix<'_> {
+    let [rows, columns] = values.dims();
+    Matrix::new(values.slice(), rows, columns).rows_at(image * sequence..(image + 1) * sequence)
 }

@@ -1,8 +1,10 @@
 //! One head of causal attention over one sequence: a block of queries against the keys up to its end, so
 //! that the weights at hand stay in the cache and no table of all of them exists.
 
-use super::math::{exp, max, sum, sum_pairs};
-use super::product::{Matrix, matmul};
+use std::ops::Range;
+
+use super::math::{LANES, exp, max, sum, sum_pairs};
+use super::product::{Matrix, MatrixMut, matmul};
 use super::scratch::with_scratch;
 use super::weight_mask::{RowMask, WeightMask};
 use super::wide::vectorised;
@@ -20,61 +22,32 @@ pub(super) struct Head {
     pub(super) first_row: usize,
 }
 
-/// Where a head lies in a matrix of rows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Columns {
-    row_len: usize,
-    start: usize,
-}
-
-impl Columns {
-    /// From column `start` of rows of `row_len`.
-    pub(super) fn new(row_len: usize, start: usize) -> Self {
-        Self { row_len, start }
-    }
-}
-
 impl Head {
-    /// Values of queries, keys, values or outputs.
-    pub(super) fn len(&self) -> usize {
-        self.sequence * self.head_dim
-    }
-
-    /// Copies `columns` of `rows` to `[sequence, head_dim]`.
-    pub(super) fn gather(&self, rows: &[f32], columns: Columns, to: &mut [f32]) {
-        let rows = rows.chunks_exact(columns.row_len);
-        for (row, to) in rows.zip(to.chunks_exact_mut(self.head_dim)) {
-            to.copy_from_slice(&row[columns.start..columns.start + self.head_dim]);
-        }
-    }
-
-    /// Copies `[sequence, head_dim]` to `columns` of `rows`.
-    pub(super) fn scatter(&self, from: &[f32], rows: &mut [f32], columns: Columns) {
-        let rows = rows.chunks_exact_mut(columns.row_len);
-        for (row, from) in rows.zip(from.chunks_exact(self.head_dim)) {
-            row[columns.start..columns.start + self.head_dim].copy_from_slice(from);
-        }
-    }
-
-    /// Attention. All are `[sequence, head_dim]`.
-    pub(super) fn forward(&self, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) {
+    /// Sets `out` to the attention. All are `[sequence, head_dim]`.
+    pub(super) fn forward(&self, [q, k, v]: [Matrix; 3], mut out: MatrixMut) {
         with_scratch(self.weights_len(), |weights| {
             for block in self.blocks() {
                 let weights = &mut weights[..block.n * block.keys];
-                matmul(weights, block.of(q), block.seen(k).transposed(), false);
+                matmul(block.place(weights), block.of(q), block.seen(k).transposed(), false);
                 softmax(weights, block, self.scale());
                 if let Some(mask) = self.mask {
                     drop_weights(weights, block, mask);
                 }
                 let weights = Matrix::new(weights, block.n, block.keys);
-                matmul(block.of_mut(out), weights, block.seen(v), false);
+                let out = out.part(block.queries(), 0..self.head_dim);
+                matmul(out, weights, block.seen(v), false);
             }
         });
     }
 
-    /// Gradients by queries, keys and values for the one by the output. All are `[sequence, head_dim]`.
-    pub(super) fn backward(&self, [q, k, v, by_out]: [&[f32]; 4], by: [&mut [f32]; 3]) {
-        let [by_q, by_k, by_v] = by;
+    /// Sets three ranges of columns of `by` to the gradients by queries, keys and values for the one by the output. All
+    /// are `[sequence, head_dim]`.
+    pub(super) fn backward(
+        &self,
+        [q, k, v, by_out]: [Matrix; 4],
+        by: &mut MatrixMut,
+        [by_q, by_k, by_v]: [Range<usize>; 3],
+    ) {
         with_scratch(2 * self.weights_len(), |buffer| {
             let (weights, by_scores) = buffer.split_at_mut(self.weights_len());
             // From the last block on, which sees all keys and so sets every sum that the others add to.
@@ -82,15 +55,19 @@ impl Head {
             for block in self.blocks().rev() {
                 let weights = &mut weights[..block.n * block.keys];
                 let by_scores = &mut by_scores[..block.n * block.keys];
-                matmul(weights, block.of(q), block.seen(k).transposed(), false);
+                matmul(block.place(weights), block.of(q), block.seen(k).transposed(), false);
                 softmax(weights, block, self.scale());
-                matmul(by_scores, block.of(by_out), block.seen(v).transposed(), false);
+                let by_weights = block.place(by_scores);
+                matmul(by_weights, block.of(by_out), block.seen(v).transposed(), false);
                 softmax_gradient(weights, by_scores, block, self.mask, self.scale());
-                let weights = Matrix::new(weights, block.n, block.keys);
+                let weights = Matrix::new(weights, block.n, block.keys).transposed();
                 let by_scores = Matrix::new(by_scores, block.n, block.keys);
-                matmul(by_v, weights.transposed(), block.of(by_out), accumulate);
-                matmul(by_k, by_scores.transposed(), block.of(q), accumulate);
-                matmul(block.of_mut(by_q), by_scores, block.seen(k), false);
+                let by_values = by.part(0..block.keys, by_v.clone());
+                matmul(by_values, weights, block.of(by_out), accumulate);
+                let by_keys = by.part(0..block.keys, by_k.clone());
+                matmul(by_keys, by_scores.transposed(), block.of(q), accumulate);
+                let by_queries = by.part(block.queries(), by_q.clone());
+                matmul(by_queries, by_scores, block.seen(k), false);
                 accumulate = true;
             }
         });
@@ -105,11 +82,11 @@ impl Head {
     }
 
     fn blocks(&self) -> impl DoubleEndedIterator<Item = Block> + use<> {
-        let Self { sequence, head_dim, first_row, .. } = *self;
+        let Self { sequence, first_row, .. } = *self;
         (0..sequence.div_ceil(QUERIES)).map(move |index| {
             let first = index * QUERIES;
             let keys = (first + QUERIES).min(sequence);
-            Block { first, n: keys - first, keys, head_dim, row: first_row + first }
+            Block { first, n: keys - first, keys, row: first_row + first }
         })
     }
 }
@@ -122,35 +99,47 @@ struct Block {
     /// How many queries.
     n: usize,
     keys: usize,
-    head_dim: usize,
     /// Number of the first query among all.
     row: usize,
 }
 
 impl Block {
-    /// Its rows of `[sequence, head_dim]`.
-    fn of<'a>(&self, values: &'a [f32]) -> Matrix<'a> {
-        Matrix::new(&values[self.first * self.head_dim..], self.n, self.head_dim)
+    fn queries(&self) -> Range<usize> {
+        self.first..self.keys
     }
 
-    fn of_mut<'a>(&self, values: &'a mut [f32]) -> &'a mut [f32] {
-        &mut values[self.first * self.head_dim..self.keys * self.head_dim]
+    /// Its rows of `[sequence, head_dim]`.
+    fn of<'a>(&self, values: Matrix<'a>) -> Matrix<'a> {
+        values.rows_at(self.queries())
     }
 
     /// The rows of `[sequence, head_dim]` up to its end.
-    fn seen<'a>(&self, values: &'a [f32]) -> Matrix<'a> {
-        Matrix::new(values, self.keys, self.head_dim)
+    fn seen<'a>(&self, values: Matrix<'a>) -> Matrix<'a> {
+        values.rows_at(0..self.keys)
+    }
+
+    /// `[queries, keys]`.
+    fn place<'a>(&self, weights: &'a mut [f32]) -> MatrixMut<'a> {
+        MatrixMut::new(weights, self.n, self.keys)
     }
 }
 
-// Rows are taken whole, with the keys that a query does not see: their weights come out as 0, and vectors
-// end where rows do. Stopping at the last key seen leaves up to a vector of keys to scalar code in each row.
+/// How many keys of a row are computed: those up to the query's own, and of those after it as many as fill the last
+/// vector. Stopping at the last key seen would leave up to a vector of keys to scalar code in each row.
+#[inline(always)]
+fn computed(block: Block, query: usize) -> [usize; 2] {
+    let seen = block.first + query + 1;
+    [seen, seen.next_multiple_of(LANES).min(block.keys)]
+}
 
 vectorised! {
     /// Scores to weights: over the keys up to the query's own, and 0 after it.
     fn softmax(scores: &mut [f32], block: Block, scale: f32) {
         for (query, row) in scores.chunks_exact_mut(block.keys).enumerate() {
-            row[block.first + query + 1..].fill(f32::NEG_INFINITY);
+            let [seen, computed] = computed(block, query);
+            let (row, unseen) = row.split_at_mut(computed);
+            unseen.fill(0.0);
+            row[seen..].fill(f32::NEG_INFINITY);
             let max = max(row);
             for score in row.iter_mut() {
                 *score = exp((*score - max) * scale);
@@ -166,7 +155,8 @@ vectorised! {
 vectorised! {
     fn drop_weights(weights: &mut [f32], block: Block, mask: WeightMask) {
         for (query, row) in weights.chunks_exact_mut(block.keys).enumerate() {
-            drop_row(row, mask.row(block.row + query));
+            let [_, computed] = computed(block, query);
+            drop_row(&mut row[..computed], mask.row(block.row + query));
         }
     }
 }
@@ -183,6 +173,10 @@ vectorised! {
     ) {
         let rows = weights.chunks_exact_mut(block.keys).zip(gradient.chunks_exact_mut(block.keys));
         for (query, (weights, gradient)) in rows.enumerate() {
+            let [_, computed] = computed(block, query);
+            let weights = &mut weights[..computed];
+            let (gradient, unseen) = gradient.split_at_mut(computed);
+            unseen.fill(0.0);
             let mask = mask.map(|mask| mask.row(block.row + query));
             if let Some(mask) = mask {
                 drop_row(gradient, mask);

@@ -6,7 +6,7 @@
 
 /// Partial results kept side by side by the reductions: a vector of AVX-512, and part of the definition of
 /// a sum.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// e^x to within 2 units in the last place, as if x were 88 above that; 0 below -87. Not a number stays so.
 ///

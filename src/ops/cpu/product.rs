@@ -304,9 +304,8 @@ pub(super) fn add_product(sum: &mut Vec<f32>, left: &Left, right: &Right) {
     multiply(MatrixMut::new(sum, rows, columns), left, right, true);
 }
 
-/// `out = a b`, or `out += a b` with `accumulate`, row-major, on this thread.
-pub(super) fn matmul(out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
-    let out = MatrixMut::new(out, a.rows(), b.columns());
+/// `out = a b`, or `out += a b` with `accumulate`, on this thread.
+pub(super) fn matmul(out: MatrixMut, a: Matrix, b: Matrix, accumulate: bool) {
     multiply(out, &Left::new(a), &Right::new(b), accumulate);
 }
 

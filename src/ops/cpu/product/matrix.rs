@@ -44,6 +44,15 @@ impl<'a> Matrix<'a> {
         Self { values: &self.values[from..], rows: rows.len(), ..self }
     }
 
+    /// Some of the columns of rows that are runs of memory.
+    pub(in crate::ops::cpu) fn columns_at(self, columns: Range<usize>) -> Self {
+        let Range { start, end } = columns;
+        assert!(start <= end && end <= self.columns, "{columns:?} of {} columns", self.columns);
+        assert_eq!(self.column_stride, 1, "rows in one run");
+        let from = start.min(self.values.len());
+        Self { values: &self.values[from..], columns: columns.len(), ..self }
+    }
+
     pub(in crate::ops::cpu) fn rows(&self) -> usize {
         self.rows
     }
@@ -110,7 +119,11 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// The same of values that are not set yet: nothing may be added to them.
-    pub(super) fn unset(values: &'a mut [MaybeUninit<f32>], rows: usize, columns: usize) -> Self {
+    pub(in crate::ops::cpu) fn unset(
+        values: &'a mut [MaybeUninit<f32>],
+        rows: usize,
+        columns: usize,
+    ) -> Self {
         assert!(values.len() >= rows * columns, "a {rows}x{columns} product");
         let start = values.as_mut_ptr().cast();
         Self { start, rows, columns, row_stride: columns, values: PhantomData }
@@ -125,6 +138,25 @@ impl<'a> MatrixMut<'a> {
             ..self
         };
         (0..self.columns).step_by(width).map(part).collect()
+    }
+
+    /// Some of the rows and columns, for as long as they are borrowed.
+    pub(in crate::ops::cpu) fn part(
+        &mut self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> MatrixMut<'_> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "{rows:?} of {}", self.rows);
+        let is_inside = columns.start <= columns.end && columns.end <= self.columns;
+        assert!(is_inside, "{columns:?} of {}", self.columns);
+        MatrixMut {
+            // Inside, or nothing is.
+            start: self.start.wrapping_add(rows.start * self.row_stride + columns.start),
+            rows: rows.len(),
+            columns: columns.len(),
+            row_stride: self.row_stride,
+            values: PhantomData,
+        }
     }
 
     pub(super) fn rows(&self) -> usize {
