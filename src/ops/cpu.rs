@@ -16,9 +16,11 @@ mod sums;
 mod conv;
 mod convolution;
 mod window;
+mod winograd;
 
 mod elementwise;
 mod fresh;
+mod vector;
 mod wide;
 
 mod activation;

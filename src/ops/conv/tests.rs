@@ -78,6 +78,17 @@ fn the_cpu_kernels_agree_with_the_compositions_in_value_and_every_gradient() {
             (33, 4, 4, 1, 2, 3, 1, 1),
             (2, 7, 5, 3, 2, 7, 2, 3),
             (2, 6, 6, 2, 4, 1, 2, 0),
+            // With as many channels as Winograd's filtering is for, by its windows.
+            (5, 8, 8, 16, 32, 3, 1, 1),
+            (2, 7, 5, 20, 17, 3, 1, 1),
+            (3, 3, 4, 16, 16, 3, 1, 0),
+            (1, 2, 2, 33, 16, 3, 1, 2),
+            (2, 18, 21, 16, 16, 3, 1, 1),
+            (5, 8, 8, 16, 33, 4, 2, 1),
+            (2, 7, 5, 20, 17, 4, 2, 1),
+            (1, 6, 4, 16, 16, 4, 2, 0),
+            (2, 5, 6, 17, 16, 2, 1, 0),
+            (3, 9, 6, 16, 18, 6, 2, 2),
         ] {
             let x = [batch, height, width, c_in];
             let weight =
@@ -94,11 +105,78 @@ fn the_cpu_kernels_agree_with_the_compositions_in_value_and_every_gradient() {
     }
 }
 
+/// Shapes that each way to convolve is for, `[height, width, c_in, c_out]`, and size and step of the kernel.
+const WAYS: [([usize; 4], usize, usize); 3] =
+    [([6, 6, 5, 7], 3, 1), ([6, 5, 16, 17], 3, 1), ([8, 6, 16, 16], 4, 2)];
+
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| passes(convolution, false, [40, 6, 6, 5], [3, 3, 5, 7], [true, true], 1, 1))
-    };
-    assert_eq!(run(1), run(3));
+    for transposed in [false, true] {
+        for ([height, width, c_in, c_out], size, stride) in WAYS {
+            let weight =
+                if transposed { [c_in, size, size, c_out] } else { [size, size, c_in, c_out] };
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let x = [40, height, width, c_in];
+                pool.install(|| passes(convolution, transposed, x, weight, [true, true], stride, 1))
+            };
+            assert_eq!(run(1), run(3));
+        }
+    }
+}
+
+#[test]
+fn an_image_does_not_depend_on_the_others_of_its_batch() {
+    let device = Device::flex();
+    for transposed in [false, true] {
+        for ([height, width, c_in, c_out], size, stride) in WAYS {
+            let x = random(0, [37, height, width, c_in], &device);
+            let weight =
+                if transposed { [c_in, size, size, c_out] } else { [size, size, c_in, c_out] };
+            let run = |x| {
+                let weight = random(1, weight, &device);
+                convolution(x, weight, None, [stride, 1], transposed, Around::default())
+            };
+            let all = run(x.clone());
+            for image in [0, 17, 36] {
+                let alone = run(x.clone().slice_dim(0, image..image + 1));
+                let among = all.clone().slice_dim(0, image..image + 1);
+                assert_eq!(alone.into_data(), among.into_data());
+            }
+        }
+    }
+}
+
+#[test]
+fn fewer_multiplications_lose_no_digits() {
+    let device = Device::flex();
+    for (size, stride) in [(3, 1), (4, 2)] {
+        let x = random(0, [2, 8, 8, 64], &device);
+        let weight = random(1, [size, size, 64, 32], &device);
+        let y = conv2d(x.clone(), weight.clone(), None, stride, 1);
+        let [_, rows, columns, _] = y.dims();
+        let [x, weight, y] =
+            [x, weight, y].map(|tensor| tensor.into_data().try_into_vec::<f32>().unwrap());
+        let (mut error, mut all) = (0.0, 0.0);
+        for (at, &y) in y.iter().enumerate() {
+            let [c, column, row, image] =
+                [at % 32, at / 32 % columns, at / 32 / columns % rows, at / 32 / columns / rows];
+            let mut wanted = 0.0;
+            for (i, j) in (0..size).flat_map(|i| (0..size).map(move |j| (i, j))) {
+                let (v, u) = (row * stride + i, column * stride + j);
+                if !(1..=8).contains(&v) || !(1..=8).contains(&u) {
+                    continue;
+                }
+                for k in 0..64 {
+                    let x = x[((image * 8 + v - 1) * 8 + u - 1) * 64 + k];
+                    let w = weight[((i * size + j) * 64 + k) * 32 + c];
+                    wanted += f64::from(x) * f64::from(w);
+                }
+            }
+            error += (f64::from(y) - wanted).powi(2);
+            all += wanted.powi(2);
+        }
+        let relative = (error / all).sqrt();
+        assert!(relative < 1e-6, "a root mean square error of {relative:e}");
+    }
 }

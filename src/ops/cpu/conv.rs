@@ -39,6 +39,11 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    /// Some of the images.
+    pub(super) fn of_images(self, images: Range<usize>, len: usize) -> Self {
+        Self { values: &self.values[images.start * len..images.end * len], ..self }
+    }
+
     fn of_image(&self, index: usize, len: usize) -> &'a [f32] {
         &self.values[index * len..(index + 1) * len]
     }
@@ -60,8 +65,9 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// From the gradient by what is convolved to the one by the image.
-    fn to_image_gradient(self, index: usize, gradient: &mut [f32]) {
+    /// From the gradient by what is convolved to the one by the image of this number, or by all from it on that there
+    /// are gradients by.
+    pub(super) fn to_image_gradient(self, index: usize, gradient: &mut [f32]) {
         if self.relu {
             let values = self.of_image(index, gradient.len());
             wide!({
@@ -130,7 +136,7 @@ pub(super) fn gather_product_gradients(
     let transposed = Right::shared(Matrix::new(weight, patch_len, c_out).transposed());
     let (image_len, out_len) = (geometry.image_len(), geometry.n_patches() * c_out);
     let batch = large.values.len() / image_len;
-    let gradients = in_parts(batch, image_len, wants_input, |index, sums, mut by_image| {
+    let gradients = over_images(batch, image_len, wants_input, |index, sums, mut by_image| {
         let gradient = &gradient[index * out_len..(index + 1) * out_len];
         sum_rows(gradient, &mut sums.bias, c_out);
         large.with_image(index, image_len, |image| {
@@ -226,7 +232,7 @@ pub(super) fn scatter_product_gradients(
     let transposed = Right::shared(Matrix::new(weight, c_in, patch_len).transposed());
     let (small_len, image_len) = (geometry.n_patches() * c_in, geometry.image_len());
     let batch = small.values.len() / small_len;
-    in_parts(batch, small_len, wants_input, |index, sums, mut by_small| {
+    over_images(batch, small_len, wants_input, |index, sums, mut by_small| {
         let gradient = &gradient[index * image_len..(index + 1) * image_len];
         sum_rows(gradient, &mut sums.bias, geometry.channels);
         small.with_image(index, small_len, |image| {
@@ -253,18 +259,35 @@ pub(super) fn scatter_product_gradients(
 
 /// Sums over the images of a part of a batch; empty before the first.
 #[derive(Debug, Default)]
-struct Sums {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+pub(super) struct Sums {
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
 }
 
-/// Lets `work` add each of `batch` images to the sums of one of [`PARTS`], and set the gradient by it, `input_len`
-/// zeros, if that is wanted; adds the parts up in order.
-fn in_parts(
+/// Lets `work` add each of `batch` images to the sums of its part, and set the gradient by it, `input_len` zeros, if
+/// that is wanted.
+fn over_images(
     batch: usize,
     input_len: usize,
     wants_input: bool,
     work: impl Fn(usize, &mut Sums, Option<&mut [f32]>) + Sync,
+) -> ConvGradients {
+    in_parts(batch, input_len, wants_input, |images, sums, mut input| {
+        for (place, index) in images.enumerate() {
+            let input = input.as_deref_mut();
+            let input = input.map(|input| &mut input[place * input_len..(place + 1) * input_len]);
+            work(index, sums, input);
+        }
+    })
+}
+
+/// Lets `work` add up the images of each of [`PARTS`] of a batch, and set the gradients by them, `input_len` zeros each,
+/// if they are wanted; adds the parts up in order.
+pub(super) fn in_parts(
+    batch: usize,
+    input_len: usize,
+    wants_input: bool,
+    work: impl Fn(Range<usize>, &mut Sums, Option<&mut [f32]>) + Sync,
 ) -> ConvGradients {
     let per_part = batch.div_ceil(PARTS).max(1);
     let images_of = |part: usize| part * per_part..batch.min((part + 1) * per_part);
@@ -272,16 +295,14 @@ fn in_parts(
         let part_len = per_part * input_len;
         let (input, sums) = in_blocks_with(batch * input_len, part_len, |part, input| {
             let mut sums = Sums::default();
-            for (index, input) in images_of(part).zip(input.chunks_exact_mut(input_len)) {
-                work(index, &mut sums, Some(input));
-            }
+            work(images_of(part), &mut sums, Some(input));
             sums
         });
         (Some(input), sums)
     } else {
         let parts = (0..batch.div_ceil(per_part)).into_par_iter().map(|part| {
             let mut sums = Sums::default();
-            images_of(part).for_each(|index| work(index, &mut sums, None));
+            work(images_of(part), &mut sums, None);
             sums
         });
         (None, parts.collect())
@@ -305,7 +326,7 @@ fn with_patches(geometry: &Geometry, image: &[f32], rows: Range<usize>, work: im
     });
 }
 
-fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+pub(super) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
     wide!({
         for row in rows.chunks_exact_mut(bias.len()) {
             row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
@@ -313,7 +334,7 @@ fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
     });
 }
 
-fn sum_rows(rows: &[f32], sums: &mut Vec<f32>, width: usize) {
+pub(super) fn sum_rows(rows: &[f32], sums: &mut Vec<f32>, width: usize) {
     sums.resize(width, 0.0);
     Matrix::new(rows, rows.len() / width, width).sum_rows(sums);
 }

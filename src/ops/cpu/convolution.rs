@@ -17,6 +17,7 @@ use super::conv::{
 use super::extension::{Optional, optional, optional_parts};
 use super::slices::{Values, tensor};
 use super::window::{Geometry, Window};
+use super::winograd::Winograd;
 
 /// Which convolution.
 #[derive(Debug, Clone, Copy)]
@@ -128,25 +129,31 @@ impl Convolution {
     fn forward(&self, bias: Option<&Values>, residual: Option<&Values>) -> FlexTensor {
         let (geometry, small) = self.geometry();
         let [batch, _, _, _] = self.x.dims();
-        let (input, weight) = (self.input(), self.weight.slice());
+        let (x, weight) = (self.input(), self.weight.slice());
         let (bias, residual) = (bias.map(Values::slice), residual.map(Values::slice));
-        if self.kind.transposed {
-            let out = scatter_product(input, weight, bias, residual, small, &geometry);
-            tensor(out, [batch, geometry.height, geometry.width, geometry.channels])
+        let transposed = self.kind.transposed;
+        let out = match Winograd::new(geometry, small, transposed) {
+            Some(winograd) => winograd.forward(x, weight, bias, residual),
+            None if transposed => scatter_product(x, weight, bias, residual, small, &geometry),
+            None => gather_product(x, weight, bias, residual, small, &geometry),
+        };
+        let shape = if transposed {
+            [batch, geometry.height, geometry.width, geometry.channels]
         } else {
-            let out = gather_product(input, weight, bias, residual, small, &geometry);
-            tensor(out, [batch, geometry.rows, geometry.columns, small])
-        }
+            [batch, geometry.rows, geometry.columns, small]
+        };
+        tensor(out, shape)
     }
 
     fn gradients(&self, gradient: &Values, wants_input: bool) -> ConvGradients {
         let (geometry, small) = self.geometry();
-        let (input, weight, gradient) = (self.input(), self.weight.slice(), gradient.slice());
-        if self.kind.transposed {
-            scatter_product_gradients(input, weight, gradient, small, &geometry, wants_input)
-        } else {
-            gather_product_gradients(input, weight, gradient, small, &geometry, wants_input)
+        let (x, weight, gradient) = (self.input(), self.weight.slice(), gradient.slice());
+        if let Some(winograd) = Winograd::new(geometry, small, self.kind.transposed) {
+            return winograd.gradients(x, weight, gradient, wants_input);
         }
+        let gradients =
+            if self.kind.transposed { scatter_product_gradients } else { gather_product_gradients };
+        gradients(x, weight, gradient, small, &geometry, wants_input)
     }
 }
 

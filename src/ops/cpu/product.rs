@@ -25,7 +25,6 @@ pub(super) use matrix::{Matrix, MatrixMut};
 /// Columns of a right operand that are packed together and multiplied at once.
 pub(super) const PANEL: usize = 32;
 
-/// Whether products round their operands to bf16.
 static ROUNDS: AtomicBool = AtomicBool::new(false);
 
 /// See [`crate::ops::set_precision`].
@@ -36,6 +35,11 @@ pub(in crate::ops) fn set_precision(precision: Precision) -> bool {
     }
     ROUNDS.store(rounds, Ordering::Relaxed);
     true
+}
+
+/// Whether products round their operands to bf16.
+pub(super) fn rounds() -> bool {
+    ROUNDS.load(Ordering::Relaxed)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -54,8 +58,7 @@ struct Way {
 
 impl Way {
     fn in_use() -> Self {
-        let rounds = ROUNDS.load(Ordering::Relaxed);
-        let precision = if rounds { Precision::Bf16 } else { Precision::F32 };
+        let precision = if rounds() { Precision::Bf16 } else { Precision::F32 };
         Self { precision, instructions: Instructions::in_use() }
     }
 

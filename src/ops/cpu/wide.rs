@@ -24,8 +24,36 @@ macro_rules! wide {
 pub(super) use wide;
 
 /// Defines a function whose body is compiled once for each width, whatever its length. What it calls must be
-/// `#[inline(always)]`.
+/// `#[inline(always)]`. With a type parameter, that is the [`Vector`](super::vector::Vector) of the width.
 macro_rules! vectorised {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$vector:ident>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $type),*) {
+            #[inline(always)]
+            fn body<$vector: $crate::ops::cpu::vector::Vector>($($arg: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                use $crate::ops::cpu::{vector, wide::Width};
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
+                fn sixteen($($arg: $type),*) {
+                    body::<vector::Sixteen>($($arg),*);
+                }
+                #[target_feature(enable = "avx2")]
+                fn eight($($arg: $type),*) {
+                    body::<vector::Eight>($($arg),*);
+                }
+                // SAFETY: the processor has the features the functions are compiled for.
+                #[allow(unsafe_code)]
+                match Width::in_use() {
+                    Width::Sixteen(_) => return unsafe { sixteen($($arg),*) },
+                    Width::Eight(_) => return unsafe { eight($($arg),*) },
+                    Width::Native => {}
+                }
+            }
+            body::<$crate::ops::cpu::vector::Four>($($arg),*);
+        }
+    };
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
         $vis fn $name($($arg: $type),*) $(-> $result)? {

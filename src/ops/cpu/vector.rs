@@ -1,0 +1,192 @@
+//! Vectors of f32 by name, for what the compiler makes none of by itself: loops that hold many values in registers.
+
+use std::ops::{Add, Mul, Sub};
+
+/// As many values as a vector of some set of instructions has. A value exists only where the processor has them:
+/// [`super::wide::vectorised`] chooses the type.
+pub(super) trait Vector:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+{
+    /// Values of a vector.
+    const LEN: usize;
+
+    /// The same value everywhere.
+    fn all(value: f32) -> Self;
+
+    /// The first values of a slice, and zeros beyond its end.
+    fn load(values: &[f32]) -> Self;
+
+    /// Writes as many as there is place for.
+    fn store(self, to: &mut [f32]);
+
+    /// 0 where a value is below; not a number stays so.
+    fn rectified(self) -> Self;
+}
+
+/// Defines a vector of these instructions.
+#[cfg(target_arch = "x86_64")]
+macro_rules! vector {
+    ($(#[$meta:meta])* $name:ident, $register:ident, $len:literal, $set:ident, $load:ident, $store:ident, $add:ident,
+     $subtract:ident, $multiply:ident, $max:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        pub(super) struct $name(std::arch::x86_64::$register);
+
+        // SAFETY: whoever has the type has the instructions.
+        #[allow(unsafe_code)]
+        impl Vector for $name {
+            const LEN: usize = $len;
+
+            #[inline(always)]
+            fn all(value: f32) -> Self {
+                Self(unsafe { std::arch::x86_64::$set(value) })
+            }
+
+            #[inline(always)]
+            fn load(values: &[f32]) -> Self {
+                let mut padded = [0.0; $len];
+                let values = match values.first_chunk() {
+                    Some(values) => values,
+                    None => {
+                        padded[..values.len()].copy_from_slice(values);
+                        &padded
+                    }
+                };
+                Self(unsafe { std::arch::x86_64::$load(values.as_ptr()) })
+            }
+
+            #[inline(always)]
+            fn store(self, to: &mut [f32]) {
+                if let Some(to) = to.first_chunk_mut::<$len>() {
+                    unsafe { std::arch::x86_64::$store(to.as_mut_ptr(), self.0) };
+                    return;
+                }
+                let mut all = [0.0; $len];
+                unsafe { std::arch::x86_64::$store(all.as_mut_ptr(), self.0) };
+                let len = to.len();
+                to.copy_from_slice(&all[..len]);
+            }
+
+            #[inline(always)]
+            fn rectified(self) -> Self {
+                // Of two operands the second is the result where one is not a number.
+                Self(unsafe { std::arch::x86_64::$max(Self::all(0.0).0, self.0) })
+            }
+        }
+
+        vector!(@ $name, Add, add, $add);
+        vector!(@ $name, Sub, sub, $subtract);
+        vector!(@ $name, Mul, mul, $multiply);
+    };
+    (@ $name:ident, $trait:ident, $method:ident, $instruction:ident) => {
+        impl $trait for $name {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                // SAFETY: as above.
+                #[allow(unsafe_code)]
+                Self(unsafe { std::arch::x86_64::$instruction(self.0, other.0) })
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+vector!(
+    /// AVX-512.
+    Sixteen,
+    __m512,
+    16,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_add_ps,
+    _mm512_sub_ps,
+    _mm512_mul_ps,
+    _mm512_max_ps
+);
+#[cfg(target_arch = "x86_64")]
+vector!(
+    /// AVX2.
+    Eight,
+    __m256,
+    8,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_mul_ps,
+    _mm256_max_ps
+);
+
+/// What the compiler makes of four values on any processor.
+#[derive(Clone, Copy)]
+pub(super) struct Four([f32; 4]);
+
+impl Four {
+    #[inline(always)]
+    fn each(mut self, of: impl Fn(usize, f32) -> f32) -> Self {
+        for (lane, value) in self.0.iter_mut().enumerate() {
+            *value = of(lane, *value);
+        }
+        self
+    }
+}
+
+impl Vector for Four {
+    const LEN: usize = 4;
+
+    #[inline(always)]
+    fn all(value: f32) -> Self {
+        Self([value; 4])
+    }
+
+    #[inline(always)]
+    fn load(values: &[f32]) -> Self {
+        Self(values.first_chunk().copied().unwrap_or_else(|| {
+            let mut padded = [0.0; 4];
+            padded[..values.len()].copy_from_slice(values);
+            padded
+        }))
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        let len = to.len().min(4);
+        to[..len].copy_from_slice(&self.0[..len]);
+    }
+
+    #[inline(always)]
+    fn rectified(self) -> Self {
+        self.each(|_, value| if value <= 0.0 { 0.0 } else { value })
+    }
+}
+
+impl Add for Four {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.each(|lane, value| value + other.0[lane])
+    }
+}
+
+impl Sub for Four {
+    type Output = Self;
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.each(|lane, value| value - other.0[lane])
+    }
+}
+
+impl Mul for Four {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.each(|lane, value| value * other.0[lane])
+    }
+}

@@ -1,0 +1,245 @@
+//! Convolutions with fewer multiplications, by Winograd's minimal filtering as Lavin and Gray have it ("Fast Algorithms
+//! for Convolutional Neural Networks", 2015).
+//!
+//! Two by two outputs of a kernel of 3x3 come from a tile of 4x4 pixels. Tile, kernel and outputs are each taken through
+//! a transform of an axis, first along rows and then along columns. Between them lies one product for each of 16 places
+//! instead of 36 (four outputs of nine taps), and the sum over the channels makes it a product of matrices: for each
+//! place, tiles by channels in, times channels in by channels out. Gradients are the adjoints of the same three
+//! transforms with the same matrices between them, and a transposed convolution is the gradient of one by its input.
+//!
+//! A kernel of 4x4 at a step of 2 is one of 2x2 at a step of 1 whose channels are those of the four phases of the
+//! pixels, by row and column even or odd: 9 places instead of 16.
+
+mod kernel;
+mod transform;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use self::kernel::{kernel_gradients, kernels};
+use super::conv::{ConvGradients, Input, add_to_rows, in_parts, sum_rows};
+use super::fresh::in_blocks;
+use super::product::{Left, Matrix, MatrixMut, Right, add_product, multiply, rounds};
+use super::scratch::with_scratch;
+use super::window::{Geometry, Window};
+
+/// Tiles that are transformed and multiplied at once: the matrices of a place stay in the second-level cache, and the
+/// weights are read once for each.
+const TILES: usize = 64;
+
+/// Fewest channels on either side for which the products outweigh the transforms.
+const FEWEST_CHANNELS: usize = 16;
+
+/// Outputs along an edge of a tile.
+const OUT_EDGE: usize = 2;
+
+/// A convolution between a large image and a small one, from the former to the latter or transposed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Winograd {
+    geometry: Geometry,
+    /// Channels of the small image.
+    small: usize,
+    transposed: bool,
+}
+
+/// Rows of tiles, counted on from image to image.
+type TileRows = Range<usize>;
+
+/// One of the two images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The one of the pixels that a kernel lies on.
+    Large,
+    /// The one of a value for each place of the kernel.
+    Small,
+}
+
+impl Winograd {
+    /// `None` where the plain product is the way: another window, few channels, or operands of bf16, which the
+    /// transforms would leave too few digits.
+    pub(super) fn new(geometry: Geometry, small: usize, transposed: bool) -> Option<Self> {
+        let Window { kernel, stride, .. } = geometry.window;
+        let fits = kernel % stride == 0 && matches!(kernel / stride, 2 | 3);
+        let is_wide = geometry.channels.min(small) >= FEWEST_CHANNELS;
+        (fits && is_wide && !rounds()).then_some(Self { geometry, small, transposed })
+    }
+
+    /// Those of what is convolved and of the result.
+    fn sides(&self) -> [Side; 2] {
+        if self.transposed { [Side::Small, Side::Large] } else { [Side::Large, Side::Small] }
+    }
+
+    /// Taps of the kernel along an axis within one phase.
+    fn taps(&self) -> usize {
+        self.geometry.window.kernel / self.geometry.window.stride
+    }
+
+    /// Phases of the large image.
+    fn phases(&self) -> usize {
+        self.geometry.window.stride * self.geometry.window.stride
+    }
+
+    /// Places of a transformed tile.
+    fn places(&self) -> usize {
+        let edge = OUT_EDGE + self.taps() - 1;
+        edge * edge
+    }
+
+    /// Channels of an image, and of a transformed tile of it.
+    fn channels(&self, side: Side) -> [usize; 2] {
+        match side {
+            Side::Large => [self.geometry.channels, self.phases() * self.geometry.channels],
+            Side::Small => [self.small; 2],
+        }
+    }
+
+    /// Values of an image.
+    fn len(&self, side: Side) -> usize {
+        match side {
+            Side::Large => self.geometry.image_len(),
+            Side::Small => self.geometry.n_patches() * self.small,
+        }
+    }
+
+    /// Rows and columns of the tiles of an image; the last ones may reach beyond its outputs.
+    fn tiles(&self) -> [usize; 2] {
+        [self.geometry.rows, self.geometry.columns].map(|pixels| pixels.div_ceil(OUT_EDGE))
+    }
+
+    /// The tiles of `images` images, some rows at a time.
+    fn blocks(&self, images: usize) -> impl Iterator<Item = TileRows> + use<> {
+        let [rows, columns] = self.tiles();
+        let (all, at_once) = (images * rows, (TILES / columns).max(1));
+        (0..all).step_by(at_once).map(move |first| first..all.min(first + at_once))
+    }
+
+    /// Calls `work` with the places of the tiles of `rows` on either side, `[places, tiles, channels]`.
+    fn with_places(&self, rows: &TileRows, work: impl FnOnce([&mut Places; 2])) {
+        let [_, columns] = self.tiles();
+        let tiles = rows.len() * columns;
+        let [x, y] = self.sides().map(|side| self.channels(side)[1]);
+        let per_place = self.places() * tiles;
+        with_scratch(per_place * (x + y), |buffer| {
+            let (of_x, of_y) = buffer.split_at_mut(per_place * x);
+            let of_x = &mut Places { values: of_x, tiles, channels: x };
+            work([of_x, &mut Places { values: of_y, tiles, channels: y }]);
+        });
+    }
+
+    /// The convolution plus `bias`, plus `residual`, as `conv::gather_product` and `conv::scatter_product` have it.
+    pub(super) fn forward(
+        &self,
+        x: Input,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        residual: Option<&[f32]>,
+    ) -> Vec<f32> {
+        let [x_side, y_side] = self.sides();
+        let [x_len, y_len] = self.sides().map(|side| self.len(side));
+        let batch = x.values.len() / x_len;
+        let weights = self.weights(weight, false);
+        let [rows, columns] = self.tiles();
+        // Few images at once where they are small, and all threads busy.
+        let images = (TILES / (rows * columns)).clamp(1, batch.div_ceil(8).max(1));
+        in_blocks(batch * y_len, images * y_len, |index, out| {
+            let (first, n) = (index * images, out.len() / y_len);
+            if let Some(residual) = residual {
+                out.copy_from_slice(&residual[first * y_len..][..out.len()]);
+            }
+            if let Some(bias) = bias {
+                add_to_rows(out, bias);
+            }
+            let x = x.of_images(first..first + n, x_len);
+            for rows in self.blocks(n) {
+                self.with_places(&rows, |[of_x, of_y]| {
+                    self.set_places(x_side, of_x, x, &rows);
+                    for (place, weight) in weights.iter().enumerate() {
+                        multiply(of_y.to(place), &Left::new(of_x.of(place)), weight, false);
+                    }
+                    self.add_places(y_side, of_y, out, &rows);
+                });
+            }
+        })
+    }
+
+    /// Gradients of [`Self::forward`] for `gradient` of the shape of its output; the one by the residual is `gradient`.
+    pub(super) fn gradients(
+        &self,
+        x: Input,
+        weight: &[f32],
+        gradient: &[f32],
+        wants_input: bool,
+    ) -> ConvGradients {
+        let [x_side, y_side] = self.sides();
+        let [x_len, y_len] = self.sides().map(|side| self.len(side));
+        let batch = x.values.len() / x_len;
+        let weights = if wants_input { self.weights(weight, true) } else { Vec::new() };
+        in_parts(batch, x_len, wants_input, |images, sums, mut by_x| {
+            let x = x.of_images(images.clone(), x_len);
+            let gradient = Input { values: gradient, relu: false }.of_images(images.clone(), y_len);
+            sum_rows(gradient.values, &mut sums.bias, self.channels(y_side)[0]);
+            let mut by_kernels = vec![Vec::new(); self.places()];
+            for rows in self.blocks(images.len()) {
+                self.with_places(&rows, |[of_x, of_y]| {
+                    self.set_places(x_side, of_x, x, &rows);
+                    self.set_places(y_side, of_y, gradient, &rows);
+                    for (place, by_kernel) in by_kernels.iter_mut().enumerate() {
+                        let (x, by_y) = (of_x.of(place).transposed(), of_y.of(place));
+                        add_product(by_kernel, &Left::new(x), &Right::new(by_y));
+                        if let Some(weight) = weights.get(place) {
+                            // In the place of what was convolved, which has done its work.
+                            multiply(of_x.to(place), &Left::new(by_y), weight, false);
+                        }
+                    }
+                    if let Some(by_x) = by_x.as_deref_mut() {
+                        self.add_places(x_side, of_x, by_x, &rows);
+                    }
+                });
+            }
+            sums.weight = kernel_gradients(&by_kernels, self);
+            if let Some(by_x) = by_x {
+                x.to_image_gradient(0, by_x);
+            }
+        })
+    }
+
+    /// The transformed kernels of each place, `[channels in, channels out]` or transposed.
+    fn weights(&self, weight: &[f32], transposed: bool) -> Vec<Right> {
+        let [rows, columns] = self.sides().map(|side| self.channels(side)[1]);
+        let kernels = kernels(weight, self);
+        let kernels = Matrix::new(&kernels, rows, self.places() * columns);
+        let of_place = |place: usize| {
+            let kernels = kernels.columns_at(place * columns..(place + 1) * columns);
+            Right::new(if transposed { kernels.transposed() } else { kernels })
+        };
+        (0..self.places()).into_par_iter().map(of_place).collect()
+    }
+}
+
+/// Transformed tiles, a matrix `[tiles, channels]` for each place.
+struct Places<'a> {
+    values: &'a mut [f32],
+    tiles: usize,
+    channels: usize,
+}
+
+impl Places<'_> {
+    /// Values of a place.
+    fn len(&self) -> usize {
+        self.tiles * self.channels
+    }
+
+    fn of(&self, place: usize) -> Matrix<'_> {
+        Matrix::new(&self.values[place * self.len()..], self.tiles, self.channels)
+    }
+
+    fn to(&mut self, place: usize) -> MatrixMut<'_> {
+        let at = place * self.len();
+        MatrixMut::new(
+            &mut self.values[at..at + self.tiles * self.channels],
+            self.tiles,
+            self.channels,
+        )
+    }
+}
