@@ -18,28 +18,35 @@ pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> O
         return Some(best);
     }
     let max = f64::from(logits[best]);
+    let least = least_of_top_k(logits, config);
     // Relative to the most probable code, whose weight is 1.
-    let weight = |logit: &f32| ((f64::from(*logit) - max) / config.temperature).exp();
+    let weight = |&logit: &f32| {
+        if logit < least { 0.0 } else { ((f64::from(logit) - max) / config.temperature).exp() }
+    };
     let mut weights: Vec<f64> = logits.iter().map(weight).collect();
     keep_most_probable(&mut weights, config);
     Some(inverse_cdf(&weights, uniform))
 }
 
-/// Sets the weights that top-k and top-p exclude to zero.
-fn keep_most_probable(weights: &mut [f64], config: &SamplingConfig) {
-    let descending = |a: &f64, b: &f64| b.total_cmp(a);
-    if let Some(k) = config.top_k
-        && k < weights.len()
-    {
-        let mut sorted = weights.to_vec();
-        let (_, least, _) = sorted.select_nth_unstable_by(k - 1, descending);
-        keep_from(weights, *least);
+/// The least logit that top-k leaves.
+fn least_of_top_k(logits: &[f32], config: &SamplingConfig) -> f32 {
+    match config.top_k {
+        Some(k) if k < logits.len() => {
+            let mut sorted = logits.to_vec();
+            let (_, least, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+            *least
+        }
+        _ => f32::NEG_INFINITY,
     }
+}
+
+/// Sets the weights that top-p excludes to zero.
+fn keep_most_probable(weights: &mut [f64], config: &SamplingConfig) {
     if let Some(p) = config.top_p
         && p < 1.0
     {
         let mut sorted: Vec<f64> = weights.iter().copied().filter(|&w| w > 0.0).collect();
-        sorted.sort_unstable_by(descending);
+        sorted.sort_unstable_by(|a, b| b.total_cmp(a));
         let mut missing = p * sorted.iter().sum::<f64>();
         let least = sorted.iter().find(|&&weight| {
             missing -= weight;
