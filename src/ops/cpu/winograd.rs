@@ -31,6 +31,10 @@ const TILES: usize = 64;
 /// Fewest channels on either side for which the products outweigh the transforms.
 const FEWEST_CHANNELS: usize = 16;
 
+/// Values between the matrices of two places, which would else be a multiple of 4 kB apart where a tile has many channels,
+/// and so in the same few lines of a cache.
+const APART: usize = 16;
+
 /// Outputs along an edge of a tile.
 const OUT_EDGE: usize = 2;
 
@@ -119,11 +123,12 @@ impl Winograd {
         let [_, columns] = self.tiles();
         let tiles = rows.len() * columns;
         let [x, y] = self.sides().map(|side| self.channels(side)[1]);
-        let per_place = self.places() * tiles;
-        with_scratch(per_place * (x + y), |buffer| {
-            let (of_x, of_y) = buffer.split_at_mut(per_place * x);
-            let of_x = &mut Places { values: of_x, tiles, channels: x };
-            work([of_x, &mut Places { values: of_y, tiles, channels: y }]);
+        let strides = [x, y].map(|channels| tiles * channels + APART);
+        let len = |stride: usize| self.places() * stride;
+        with_scratch(len(strides[0]) + len(strides[1]), |buffer| {
+            let (of_x, of_y) = buffer.split_at_mut(len(strides[0]));
+            let of_x = &mut Places { values: of_x, tiles, channels: x, stride: strides[0] };
+            work([of_x, &mut Places { values: of_y, tiles, channels: y, stride: strides[1] }]);
         });
     }
 
@@ -222,24 +227,17 @@ struct Places<'a> {
     values: &'a mut [f32],
     tiles: usize,
     channels: usize,
+    /// Between places.
+    stride: usize,
 }
 
 impl Places<'_> {
-    /// Values of a place.
-    fn len(&self) -> usize {
-        self.tiles * self.channels
-    }
-
     fn of(&self, place: usize) -> Matrix<'_> {
-        Matrix::new(&self.values[place * self.len()..], self.tiles, self.channels)
+        Matrix::new(&self.values[place * self.stride..], self.tiles, self.channels)
     }
 
     fn to(&mut self, place: usize) -> MatrixMut<'_> {
-        let at = place * self.len();
-        MatrixMut::new(
-            &mut self.values[at..at + self.tiles * self.channels],
-            self.tiles,
-            self.channels,
-        )
+        let values = &mut self.values[place * self.stride..(place + 1) * self.stride];
+        MatrixMut::new(values, self.tiles, self.channels)
     }
 }

@@ -217,7 +217,7 @@ impl Winograd {
         images: Input,
         rows: &TileRows,
     ) {
-        let stride = places.len();
+        let stride = places.stride;
         let [channels, _] = self.channels(side);
         self.for_each_tile::<EDGE>(side, rows, |pixels, first| {
             for channel in (0..channels).step_by(V::LEN) {
@@ -252,7 +252,7 @@ impl Winograd {
         images: &mut [f32],
         rows: &TileRows,
     ) {
-        let stride = places.len();
+        let stride = places.stride;
         let [channels, _] = self.channels(side);
         self.for_each_tile::<EDGE>(side, rows, |pixels, first| {
             for channel in (0..channels).step_by(V::LEN) {
