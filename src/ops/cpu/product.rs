@@ -282,12 +282,11 @@ pub(super) fn product_in<'a>(
 ) -> &'a mut [f32] {
     let (rows, columns) = (left.matrix.rows(), right.columns);
     assert_eq!(out.len(), rows * columns, "a product's place");
-    let start = out.as_mut_ptr().cast();
     multiply(MatrixMut::unset(out, rows, columns), left, right, false);
-    // SAFETY: the values of `out`, each of which a product that adds to nothing has set.
+    // SAFETY: a product that adds to nothing has set every value.
     #[allow(unsafe_code)]
     unsafe {
-        std::slice::from_raw_parts_mut(start, rows * columns)
+        out.assume_init_mut()
     }
 }
 
