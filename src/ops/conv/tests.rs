@@ -6,11 +6,18 @@ use crate::rng::{Purpose, stream};
 #[test]
 fn a_convolution_of_ones_counts_the_pixels_under_the_kernel() {
     let device = Device::flex();
-    let x = Tensor::<4>::ones([1, 3, 3, 2], &device);
-    let weight = Tensor::<4>::ones([3, 3, 2, 1], &device);
-    let y = conv2d(x, weight, Some(Tensor::from_floats([0.5], &device)), 1, 1);
-    let counts = [8.5, 12.5, 8.5, 12.5, 18.5, 12.5, 8.5, 12.5, 8.5f32];
-    y.into_data().assert_eq(&TensorData::new(counts.to_vec(), [1, 3, 3, 1]), true);
+    // Few channels, and as many as Winograd's filtering is for.
+    for (c_in, c_out) in [(2, 1), (16, 17)] {
+        let x = Tensor::<4>::ones([1, 3, 3, c_in], &device);
+        let weight = Tensor::<4>::ones([3, 3, c_in, c_out], &device);
+        let y = conv2d(x, weight, Some(Tensor::full([c_out], 0.5, &device)), 1, 1);
+        let pixels = [4, 6, 4, 6, 9, 6, 4, 6, 4];
+        let wanted: Vec<f32> = pixels
+            .into_iter()
+            .flat_map(|pixels| vec![(pixels * c_in) as f32 + 0.5; c_out])
+            .collect();
+        y.into_data().assert_eq(&TensorData::new(wanted, [1, 3, 3, c_out]), true);
+    }
 }
 
 #[test]
