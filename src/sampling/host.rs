@@ -24,7 +24,11 @@ pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> O
         if logit < least { 0.0 } else { ((f64::from(logit) - max) / config.temperature).exp() }
     };
     let mut weights: Vec<f64> = logits.iter().map(weight).collect();
-    keep_most_probable(&mut weights, config);
+    if let Some(p) = config.top_p
+        && p < 1.0
+    {
+        keep_top_p(&mut weights, p);
+    }
     Some(inverse_cdf(&weights, uniform))
 }
 
@@ -41,28 +45,16 @@ fn least_of_top_k(logits: &[f32], config: &SamplingConfig) -> f32 {
 }
 
 /// Sets the weights that top-p excludes to zero.
-fn keep_most_probable(weights: &mut [f64], config: &SamplingConfig) {
-    if let Some(p) = config.top_p
-        && p < 1.0
-    {
-        let mut sorted: Vec<f64> = weights.iter().copied().filter(|&w| w > 0.0).collect();
-        sorted.sort_unstable_by(|a, b| b.total_cmp(a));
-        let mut missing = p * sorted.iter().sum::<f64>();
-        let least = sorted.iter().find(|&&weight| {
-            missing -= weight;
-            missing <= 0.0
-        });
-        if let Some(&least) = least {
-            keep_from(weights, least);
-        }
-    }
-}
-
-fn keep_from(weights: &mut [f64], least: f64) {
-    for weight in weights {
-        if *weight < least {
-            *weight = 0.0;
-        }
+fn keep_top_p(weights: &mut [f64], p: f64) {
+    let mut sorted: Vec<f64> = weights.iter().copied().filter(|&w| w > 0.0).collect();
+    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+    let mut missing = p * sorted.iter().sum::<f64>();
+    let least = sorted.iter().find(|&&weight| {
+        missing -= weight;
+        missing <= 0.0
+    });
+    if let Some(&least) = least {
+        weights.iter_mut().filter(|weight| **weight < least).for_each(|weight| *weight = 0.0);
     }
 }
 

@@ -89,7 +89,10 @@ fn the_cpu_kernels_agree_with_the_compositions_in_value_and_every_gradient() {
             (5, 8, 8, 16, 32, 3, 1, 1),
             (2, 7, 5, 20, 17, 3, 1, 1),
             (3, 3, 4, 16, 16, 3, 1, 0),
-            (1, 2, 2, 33, 16, 3, 1, 2),
+            (1, 4, 5, 33, 16, 3, 1, 2),
+            (1, 2, 131, 16, 16, 3, 1, 1),
+            (2, 9, 7, 16, 17, 6, 3, 2),
+            (2, 1, 5, 16, 16, 3, 1, 1),
             (2, 18, 21, 16, 16, 3, 1, 1),
             (5, 8, 8, 16, 33, 4, 2, 1),
             (2, 7, 5, 20, 17, 4, 2, 1),
@@ -155,7 +158,7 @@ fn an_image_does_not_depend_on_the_others_of_its_batch() {
 }
 
 #[test]
-fn fewer_multiplications_lose_no_digits() {
+fn fewer_multiplications_keep_the_error_below_a_millionth() {
     let device = Device::flex();
     for (size, stride) in [(3, 1), (4, 2)] {
         let x = random(0, [2, 8, 8, 64], &device);

@@ -88,15 +88,18 @@ impl Attention {
         let Self { sequence, heads, .. } = *self;
         let out = set_in_blocks(rows * width, sequence * width, |image, values| {
             let qkv = of_image(qkv, image, sequence);
-            let mut out = MatrixMut::unset(values, sequence, width);
-            for index in 0..heads {
-                let [q, k, v] = self.columns(index, width).map(|columns| qkv.columns_at(columns));
-                let [columns, ..] = self.columns(index, width);
-                self.head(image, index, width).forward([q, k, v], out.part(0..sequence, columns));
-            }
-            // SAFETY: each head has set every row of its columns, and the heads have all columns.
+            // SAFETY: each head sets every row of its columns by products that add to nothing, and the heads have all
+            // columns.
             #[allow(unsafe_code)]
             unsafe {
+                let mut out = MatrixMut::unset(values, sequence, width);
+                for index in 0..heads {
+                    let columns = self.columns(index, width);
+                    let parts = columns.clone().map(|columns| qkv.columns_at(columns));
+                    let [columns, ..] = columns;
+                    let head = self.head(image, index, width);
+                    head.forward(parts, out.part(0..sequence, columns));
+                }
                 values.assume_init_mut()
             }
         });
@@ -110,17 +113,18 @@ impl Attention {
         let out = set_in_blocks(rows * 3 * width, sequence * 3 * width, |image, values| {
             let qkv = of_image(qkv, image, sequence);
             let gradient = of_image(gradient, image, sequence);
-            let mut out = MatrixMut::unset(values, sequence, 3 * width);
-            for index in 0..heads {
-                let columns = self.columns(index, width);
-                let [q, k, v] = columns.clone().map(|columns| qkv.columns_at(columns));
-                let by_out = gradient.columns_at(columns[0].clone());
-                let head = self.head(image, index, width);
-                head.backward([q, k, v, by_out], &mut out, columns);
-            }
-            // SAFETY: each head has set every row of its columns in the three parts, and the heads have all columns.
+            // SAFETY: each head sets every row of its columns in the three parts, beginning with the block that sees all
+            // keys and adds to nothing, and the heads have all columns.
             #[allow(unsafe_code)]
             unsafe {
+                let mut out = MatrixMut::unset(values, sequence, 3 * width);
+                for index in 0..heads {
+                    let columns = self.columns(index, width);
+                    let [q, k, v] = columns.clone().map(|columns| qkv.columns_at(columns));
+                    let by_out = gradient.columns_at(columns[0].clone());
+                    let head = self.head(image, index, width);
+                    head.backward([q, k, v, by_out], &mut out, columns);
+                }
                 values.assume_init_mut()
             }
         });

@@ -28,7 +28,7 @@ impl Head {
         with_scratch(self.weights_len(), |weights| {
             for block in self.blocks() {
                 let weights = &mut weights[..block.n * block.keys];
-                matmul(block.place(weights), block.of(q), block.seen(k).transposed(), false);
+                matmul(block.matrix_mut(weights), block.of(q), block.seen(k).transposed(), false);
                 softmax(weights, block, self.scale());
                 if let Some(mask) = self.mask {
                     drop_weights(weights, block, mask);
@@ -40,8 +40,8 @@ impl Head {
         });
     }
 
-    /// Sets three ranges of columns of `by` to the gradients by queries, keys and values for the one by the output. All
-    /// are `[sequence, head_dim]`.
+    /// Sets three ranges of columns of `by`, `[sequence, _]`, to the gradients by queries, keys and values for the one by
+    /// the output. The others are `[sequence, head_dim]`.
     pub(super) fn backward(
         &self,
         [q, k, v, by_out]: [Matrix; 4],
@@ -55,9 +55,9 @@ impl Head {
             for block in self.blocks().rev() {
                 let weights = &mut weights[..block.n * block.keys];
                 let by_scores = &mut by_scores[..block.n * block.keys];
-                matmul(block.place(weights), block.of(q), block.seen(k).transposed(), false);
+                matmul(block.matrix_mut(weights), block.of(q), block.seen(k).transposed(), false);
                 softmax(weights, block, self.scale());
-                let by_weights = block.place(by_scores);
+                let by_weights = block.matrix_mut(by_scores);
                 matmul(by_weights, block.of(by_out), block.seen(v).transposed(), false);
                 softmax_gradient(weights, by_scores, block, self.mask, self.scale());
                 let weights = Matrix::new(weights, block.n, block.keys).transposed();
@@ -119,15 +119,15 @@ impl Block {
     }
 
     /// `[queries, keys]`.
-    fn place<'a>(&self, weights: &'a mut [f32]) -> MatrixMut<'a> {
+    fn matrix_mut<'a>(&self, weights: &'a mut [f32]) -> MatrixMut<'a> {
         MatrixMut::new(weights, self.n, self.keys)
     }
 }
 
-/// How many keys of a row are computed: those up to the query's own, and of those after it as many as fill the last
-/// vector. Stopping at the last key seen would leave up to a vector of keys to scalar code in each row.
+/// How many keys a query sees, up to its own, and how many are computed: as many more as fill the last vector. Stopping
+/// at the last key seen would leave up to a vector of keys to scalar code in each row.
 #[inline(always)]
-fn computed(block: Block, query: usize) -> [usize; 2] {
+fn extents(block: Block, query: usize) -> [usize; 2] {
     let seen = block.first + query + 1;
     [seen, seen.next_multiple_of(LANES).min(block.keys)]
 }
@@ -136,7 +136,7 @@ vectorised! {
     /// Scores to weights: over the keys up to the query's own, and 0 after it.
     fn softmax(scores: &mut [f32], block: Block, scale: f32) {
         for (query, row) in scores.chunks_exact_mut(block.keys).enumerate() {
-            let [seen, computed] = computed(block, query);
+            let [seen, computed] = extents(block, query);
             let (row, unseen) = row.split_at_mut(computed);
             unseen.fill(0.0);
             row[seen..].fill(f32::NEG_INFINITY);
@@ -155,7 +155,7 @@ vectorised! {
 vectorised! {
     fn drop_weights(weights: &mut [f32], block: Block, mask: WeightMask) {
         for (query, row) in weights.chunks_exact_mut(block.keys).enumerate() {
-            let [_, computed] = computed(block, query);
+            let [_, computed] = extents(block, query);
             drop_row(&mut row[..computed], mask.row(block.row + query));
         }
     }
@@ -173,7 +173,7 @@ vectorised! {
     ) {
         let rows = weights.chunks_exact_mut(block.keys).zip(gradient.chunks_exact_mut(block.keys));
         for (query, (weights, gradient)) in rows.enumerate() {
-            let [_, computed] = computed(block, query);
+            let [_, computed] = extents(block, query);
             let weights = &mut weights[..computed];
             let (gradient, unseen) = gradient.split_at_mut(computed);
             unseen.fill(0.0);

@@ -3,7 +3,7 @@
 //!
 //! Both are one pair of maps. A convolution multiplies the patches of the large image by the weights; a
 //! transposed one multiplies the small image by the weights and adds the patches up. Each is the other's
-//! gradient by its input.
+//! gradient by its input. Where [`super::winograd`] has a faster way, it is taken instead; what both share is here.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ use super::window::Geometry;
 
 /// Into how many parts the images of a batch are split for sums over the batch. A constant, so that the
 /// order of the sums is; large enough for the cores of a workstation.
-const PARTS: usize = 16;
+pub(super) const PARTS: usize = 16;
 
 /// Gradients of a convolution.
 pub(super) struct ConvGradients {
@@ -44,13 +44,9 @@ impl<'a> Input<'a> {
         Self { values: &self.values[images.start * len..images.end * len], ..self }
     }
 
-    fn of_image(&self, index: usize, len: usize) -> &'a [f32] {
-        &self.values[index * len..(index + 1) * len]
-    }
-
     /// `work` on the image of this number.
     fn with_image<R>(&self, index: usize, len: usize, work: impl FnOnce(&[f32]) -> R) -> R {
-        let values = self.of_image(index, len);
+        let values = self.of_images(index..index + 1, len).values;
         if !self.relu {
             return work(values);
         }
@@ -65,13 +61,11 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// From the gradient by what is convolved to the one by the image of this number, or by all from it on that there
-    /// are gradients by.
-    pub(super) fn to_image_gradient(self, index: usize, gradient: &mut [f32]) {
+    /// From the gradient by what is convolved to the one by these images.
+    pub(super) fn to_image_gradient(self, gradient: &mut [f32]) {
         if self.relu {
-            let values = self.of_image(index, gradient.len());
             wide!({
-                for (gradient, &value) in gradient.iter_mut().zip(values) {
+                for (gradient, &value) in gradient.iter_mut().zip(self.values) {
                     *gradient = if value <= 0.0 { 0.0 } else { *gradient };
                 }
             });
@@ -160,7 +154,7 @@ pub(super) fn gather_product_gradients(
             }
         });
         if let Some(by_image) = by_image {
-            large.to_image_gradient(index, by_image);
+            large.of_images(index..index + 1, image_len).to_image_gradient(by_image);
         }
     });
     // Summed transposed, since the larger operand is packed the faster way as the right one.
@@ -252,7 +246,7 @@ pub(super) fn scatter_product_gradients(
             }
         });
         if let Some(by_small) = by_small {
-            small.to_image_gradient(index, by_small);
+            small.of_images(index..index + 1, small_len).to_image_gradient(by_small);
         }
     })
 }
@@ -326,6 +320,7 @@ fn with_patches(geometry: &Geometry, image: &[f32], rows: Range<usize>, work: im
     });
 }
 
+/// Adds `bias` onto each row.
 pub(super) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
     wide!({
         for row in rows.chunks_exact_mut(bias.len()) {
@@ -334,6 +329,7 @@ pub(super) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
     });
 }
 
+/// Adds every row of `width` onto `sums`, which is empty before the first.
 pub(super) fn sum_rows(rows: &[f32], sums: &mut Vec<f32>, width: usize) {
     sums.resize(width, 0.0);
     Matrix::new(rows, rows.len() / width, width).sum_rows(sums);

@@ -25,6 +25,7 @@ pub(super) use matrix::{Matrix, MatrixMut};
 /// Columns of a right operand that are packed together and multiplied at once.
 pub(super) const PANEL: usize = 32;
 
+/// Whether products round their operands to bf16.
 static ROUNDS: AtomicBool = AtomicBool::new(false);
 
 /// See [`crate::ops::set_precision`].
@@ -37,9 +38,9 @@ pub(in crate::ops) fn set_precision(precision: Precision) -> bool {
     true
 }
 
-/// Whether products round their operands to bf16.
-pub(super) fn rounds() -> bool {
-    ROUNDS.load(Ordering::Relaxed)
+/// Whether products take so little time that fewer of them save none: those of AMX.
+pub(super) fn is_fast() -> bool {
+    Way::in_use() == Way { precision: Precision::Bf16, instructions: Instructions::Amx }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -58,7 +59,8 @@ struct Way {
 
 impl Way {
     fn in_use() -> Self {
-        let precision = if rounds() { Precision::Bf16 } else { Precision::F32 };
+        let rounds = ROUNDS.load(Ordering::Relaxed);
+        let precision = if rounds { Precision::Bf16 } else { Precision::F32 };
         Self { precision, instructions: Instructions::in_use() }
     }
 
@@ -282,10 +284,10 @@ pub(super) fn product_in<'a>(
 ) -> &'a mut [f32] {
     let (rows, columns) = (left.matrix.rows(), right.columns);
     assert_eq!(out.len(), rows * columns, "a product's place");
-    multiply(MatrixMut::unset(out, rows, columns), left, right, false);
-    // SAFETY: a product that adds to nothing has set every value.
+    // SAFETY: the product adds to nothing and sets every value.
     #[allow(unsafe_code)]
     unsafe {
+        multiply(MatrixMut::unset(out, rows, columns), left, right, false);
         out.assume_init_mut()
     }
 }

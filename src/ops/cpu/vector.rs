@@ -1,49 +1,60 @@
 //! Vectors of f32 by name, for what the compiler makes none of by itself: loops that hold many values in registers.
 
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Sub};
 
-/// As many values as a vector of some set of instructions has. A value exists only where the processor has them:
-/// [`super::wide::vectorised`] chooses the type.
-pub(super) trait Vector:
-    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
-{
+#[cfg(target_arch = "x86_64")]
+use super::wide::{HasAvx2, HasAvx512};
+
+/// As many values as a vector of some set of instructions has. To make one takes the proof that the processor has them;
+/// what has one has the proof.
+pub(super) trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> {
     /// Values of a vector.
     const LEN: usize;
 
+    /// The proof.
+    type Has: Copy;
+
     /// The same value everywhere.
-    fn all(value: f32) -> Self;
+    fn all(has: Self::Has, value: f32) -> Self;
 
     /// The first values of a slice, and zeros beyond its end.
-    fn load(values: &[f32]) -> Self;
+    fn load(has: Self::Has, values: &[f32]) -> Self;
 
     /// Writes as many as there is place for.
     fn store(self, to: &mut [f32]);
 
-    /// 0 where a value is below; not a number stays so.
+    /// 0 where a value is below; not a number stays so. The sign of a zero is any.
     fn rectified(self) -> Self;
+
+    /// Half of each value.
+    fn halved(self) -> Self;
+
+    /// 0 less each value.
+    fn negated(self) -> Self;
 }
 
 /// Defines a vector of these instructions.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector {
-    ($(#[$meta:meta])* $name:ident, $register:ident, $len:literal, $set:ident, $load:ident, $store:ident, $add:ident,
+    ($(#[$meta:meta])* $name:ident, $has:ident, $register:ident, $len:literal, $set:ident, $load:ident, $store:ident, $add:ident,
      $subtract:ident, $multiply:ident, $max:ident) => {
         $(#[$meta])*
         #[derive(Clone, Copy)]
         pub(super) struct $name(std::arch::x86_64::$register);
 
-        // SAFETY: whoever has the type has the instructions.
+        // SAFETY: the processor has the instructions, as `has` proves, or `self`, which was made with one.
         #[allow(unsafe_code)]
         impl Vector for $name {
             const LEN: usize = $len;
+            type Has = $has;
 
             #[inline(always)]
-            fn all(value: f32) -> Self {
+            fn all(_: $has, value: f32) -> Self {
                 Self(unsafe { std::arch::x86_64::$set(value) })
             }
 
             #[inline(always)]
-            fn load(values: &[f32]) -> Self {
+            fn load(_: $has, values: &[f32]) -> Self {
                 let mut padded = [0.0; $len];
                 let values = match values.first_chunk() {
                     Some(values) => values,
@@ -70,13 +81,22 @@ macro_rules! vector {
             #[inline(always)]
             fn rectified(self) -> Self {
                 // Of two operands the second is the result where one is not a number.
-                Self(unsafe { std::arch::x86_64::$max(Self::all(0.0).0, self.0) })
+                Self(unsafe { std::arch::x86_64::$max(std::arch::x86_64::$set(0.0), self.0) })
+            }
+
+            #[inline(always)]
+            fn halved(self) -> Self {
+                Self(unsafe { std::arch::x86_64::$multiply(std::arch::x86_64::$set(0.5), self.0) })
+            }
+
+            #[inline(always)]
+            fn negated(self) -> Self {
+                Self(unsafe { std::arch::x86_64::$subtract(std::arch::x86_64::$set(0.0), self.0) })
             }
         }
 
         vector!(@ $name, Add, add, $add);
         vector!(@ $name, Sub, sub, $subtract);
-        vector!(@ $name, Mul, mul, $multiply);
     };
     (@ $name:ident, $trait:ident, $method:ident, $instruction:ident) => {
         impl $trait for $name {
@@ -96,6 +116,7 @@ macro_rules! vector {
 vector!(
     /// AVX-512.
     Sixteen,
+    HasAvx512,
     __m512,
     16,
     _mm512_set1_ps,
@@ -110,6 +131,7 @@ vector!(
 vector!(
     /// AVX2.
     Eight,
+    HasAvx2,
     __m256,
     8,
     _mm256_set1_ps,
@@ -137,14 +159,15 @@ impl Four {
 
 impl Vector for Four {
     const LEN: usize = 4;
+    type Has = ();
 
     #[inline(always)]
-    fn all(value: f32) -> Self {
+    fn all((): (), value: f32) -> Self {
         Self([value; 4])
     }
 
     #[inline(always)]
-    fn load(values: &[f32]) -> Self {
+    fn load((): (), values: &[f32]) -> Self {
         Self(values.first_chunk().copied().unwrap_or_else(|| {
             let mut padded = [0.0; 4];
             padded[..values.len()].copy_from_slice(values);
@@ -161,6 +184,16 @@ impl Vector for Four {
     #[inline(always)]
     fn rectified(self) -> Self {
         self.each(|_, value| if value <= 0.0 { 0.0 } else { value })
+    }
+
+    #[inline(always)]
+    fn halved(self) -> Self {
+        self.each(|_, value| 0.5 * value)
+    }
+
+    #[inline(always)]
+    fn negated(self) -> Self {
+        self.each(|_, value| 0.0 - value)
     }
 }
 
@@ -179,14 +212,5 @@ impl Sub for Four {
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
         self.each(|lane, value| value - other.0[lane])
-    }
-}
-
-impl Mul for Four {
-    type Output = Self;
-
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        self.each(|lane, value| value * other.0[lane])
     }
 }

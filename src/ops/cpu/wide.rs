@@ -24,34 +24,37 @@ macro_rules! wide {
 pub(super) use wide;
 
 /// Defines a function whose body is compiled once for each width, whatever its length. What it calls must be
-/// `#[inline(always)]`. With a type parameter, that is the [`Vector`](super::vector::Vector) of the width.
+/// `#[inline(always)]`. With a type parameter, that is the [`Vector`](super::vector::Vector) of the width, and the first
+/// argument, which callers do not give, the proof that makes one.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$vector:ident>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$vector:ident>($has:ident; $($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
         $vis fn $name($($arg: $type),*) {
+            use $crate::ops::cpu::vector;
+
             #[inline(always)]
-            fn body<$vector: $crate::ops::cpu::vector::Vector>($($arg: $type),*) $body
+            fn body<$vector: vector::Vector>($has: $vector::Has, $($arg: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
             {
-                use $crate::ops::cpu::{vector, wide::Width};
+                use $crate::ops::cpu::wide::{HasAvx2, HasAvx512, Width};
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
-                fn sixteen($($arg: $type),*) {
-                    body::<vector::Sixteen>($($arg),*);
+                fn sixteen(has: HasAvx512, $($arg: $type),*) {
+                    body::<vector::Sixteen>(has, $($arg),*);
                 }
                 #[target_feature(enable = "avx2")]
-                fn eight($($arg: $type),*) {
-                    body::<vector::Eight>($($arg),*);
+                fn eight(has: HasAvx2, $($arg: $type),*) {
+                    body::<vector::Eight>(has, $($arg),*);
                 }
                 // SAFETY: the processor has the features the functions are compiled for.
                 #[allow(unsafe_code)]
                 match Width::in_use() {
-                    Width::Sixteen(_) => return unsafe { sixteen($($arg),*) },
-                    Width::Eight(_) => return unsafe { eight($($arg),*) },
+                    Width::Sixteen(has) => return unsafe { sixteen(has, $($arg),*) },
+                    Width::Eight(has) => return unsafe { eight(has, $($arg),*) },
                     Width::Native => {}
                 }
             }
-            body::<$crate::ops::cpu::vector::Four>($($arg),*);
+            body::<vector::Four>((), $($arg),*);
         }
     };
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {

@@ -18,21 +18,21 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use self::kernel::{kernel_gradients, kernels};
-use super::conv::{ConvGradients, Input, add_to_rows, in_parts, sum_rows};
+use super::conv::{ConvGradients, Input, PARTS, add_to_rows, in_parts, sum_rows};
 use super::fresh::in_blocks;
-use super::product::{Left, Matrix, MatrixMut, Right, add_product, multiply, rounds};
+use super::product::{Left, Matrix, MatrixMut, Right, add_product, is_fast, multiply};
 use super::scratch::with_scratch;
 use super::window::{Geometry, Window};
 
 /// Tiles that are transformed and multiplied at once: the matrices of a place stay in the second-level cache, and the
-/// weights are read once for each.
+/// weights are read once for all. Between 24 and 144 a training step took the same time.
 const TILES: usize = 64;
 
-/// Fewest channels on either side for which the products outweigh the transforms.
+/// Fewest channels on either side for which the products outweigh the transforms: a vector of AVX-512.
 const FEWEST_CHANNELS: usize = 16;
 
 /// Values between the matrices of two places, which would else be a multiple of 4 kB apart where a tile has many channels,
-/// and so in the same few lines of a cache.
+/// and so in the same few lines of a cache: 1 to 5 % of a training step.
 const APART: usize = 16;
 
 /// Outputs along an edge of a tile.
@@ -60,13 +60,14 @@ enum Side {
 }
 
 impl Winograd {
-    /// `None` where the plain product is the way: another window, few channels, or operands of bf16, which the
-    /// transforms would leave too few digits.
+    /// `None` where the plain product is the way: another window, few channels, less than a tile, or products that take
+    /// less time than the transforms would.
     pub(super) fn new(geometry: Geometry, small: usize, transposed: bool) -> Option<Self> {
         let Window { kernel, stride, .. } = geometry.window;
         let fits = kernel % stride == 0 && matches!(kernel / stride, 2 | 3);
         let is_wide = geometry.channels.min(small) >= FEWEST_CHANNELS;
-        (fits && is_wide && !rounds()).then_some(Self { geometry, small, transposed })
+        let is_large = geometry.rows.min(geometry.columns) >= OUT_EDGE;
+        (fits && is_wide && is_large && !is_fast()).then_some(Self { geometry, small, transposed })
     }
 
     /// Those of what is convolved and of the result.
@@ -90,11 +91,19 @@ impl Winograd {
         edge * edge
     }
 
-    /// Channels of an image, and of a transformed tile of it.
-    fn channels(&self, side: Side) -> [usize; 2] {
+    /// Channels of an image.
+    fn channels(&self, side: Side) -> usize {
         match side {
-            Side::Large => [self.geometry.channels, self.phases() * self.geometry.channels],
-            Side::Small => [self.small; 2],
+            Side::Large => self.geometry.channels,
+            Side::Small => self.small,
+        }
+    }
+
+    /// Channels of a transformed tile: those of the large image once for each phase.
+    fn place_channels(&self, side: Side) -> usize {
+        match side {
+            Side::Large => self.phases() * self.geometry.channels,
+            Side::Small => self.small,
         }
     }
 
@@ -122,7 +131,7 @@ impl Winograd {
     fn with_places(&self, rows: &TileRows, work: impl FnOnce([&mut Places; 2])) {
         let [_, columns] = self.tiles();
         let tiles = rows.len() * columns;
-        let [x, y] = self.sides().map(|side| self.channels(side)[1]);
+        let [x, y] = self.sides().map(|side| self.place_channels(side));
         let strides = [x, y].map(|channels| tiles * channels + APART);
         let len = |stride: usize| self.places() * stride;
         with_scratch(len(strides[0]) + len(strides[1]), |buffer| {
@@ -132,7 +141,12 @@ impl Winograd {
         });
     }
 
-    /// The convolution plus `bias`, plus `residual`, as `conv::gather_product` and `conv::scatter_product` have it.
+    /// The convolution plus `bias`, plus `residual`.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, height, width, channels]` of `geometry`, transposed `[batch, rows, columns, small]`
+    /// - `weight`: `[kernel, kernel, channels, small]`, transposed `[small, kernel, kernel, channels]`
+    /// - output, `residual`: that of `x` with the other side's
     pub(super) fn forward(
         &self,
         x: Input,
@@ -145,8 +159,8 @@ impl Winograd {
         let batch = x.values.len() / x_len;
         let weights = self.weights(weight, false);
         let [rows, columns] = self.tiles();
-        // Few images at once where they are small, and all threads busy.
-        let images = (TILES / (rows * columns)).clamp(1, batch.div_ceil(8).max(1));
+        // Small images together, but in no fewer tasks than the backward pass has.
+        let images = (TILES / (rows * columns)).clamp(1, batch.div_ceil(PARTS).max(1));
         in_blocks(batch * y_len, images * y_len, |index, out| {
             let (first, n) = (index * images, out.len() / y_len);
             if let Some(residual) = residual {
@@ -183,15 +197,16 @@ impl Winograd {
         in_parts(batch, x_len, wants_input, |images, sums, mut by_x| {
             let x = x.of_images(images.clone(), x_len);
             let gradient = Input { values: gradient, relu: false }.of_images(images.clone(), y_len);
-            sum_rows(gradient.values, &mut sums.bias, self.channels(y_side)[0]);
+            sum_rows(gradient.values, &mut sums.bias, self.channels(y_side));
             let mut by_kernels = vec![Vec::new(); self.places()];
             for rows in self.blocks(images.len()) {
                 self.with_places(&rows, |[of_x, of_y]| {
                     self.set_places(x_side, of_x, x, &rows);
                     self.set_places(y_side, of_y, gradient, &rows);
                     for (place, by_kernel) in by_kernels.iter_mut().enumerate() {
-                        let (x, by_y) = (of_x.of(place).transposed(), of_y.of(place));
-                        add_product(by_kernel, &Left::new(x), &Right::new(by_y));
+                        let by_y = of_y.of(place);
+                        let of_place = Left::new(of_x.of(place).transposed());
+                        add_product(by_kernel, &of_place, &Right::new(by_y));
                         if let Some(weight) = weights.get(place) {
                             // In the place of what was convolved, which has done its work.
                             multiply(of_x.to(place), &Left::new(by_y), weight, false);
@@ -204,14 +219,14 @@ impl Winograd {
             }
             sums.weight = kernel_gradients(&by_kernels, self);
             if let Some(by_x) = by_x {
-                x.to_image_gradient(0, by_x);
+                x.to_image_gradient(by_x);
             }
         })
     }
 
     /// The transformed kernels of each place, `[channels in, channels out]` or transposed.
     fn weights(&self, weight: &[f32], transposed: bool) -> Vec<Right> {
-        let [rows, columns] = self.sides().map(|side| self.channels(side)[1]);
+        let [rows, columns] = self.matrix();
         let kernels = kernels(weight, self);
         let kernels = Matrix::new(&kernels, rows, self.places() * columns);
         let of_place = |place: usize| {

@@ -95,7 +95,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A row-major matrix to write to, whole or a range of the columns of one.
+/// A row-major matrix to write to, whole or some of the rows and columns of one.
 #[derive(Debug)]
 pub(in crate::ops::cpu) struct MatrixMut<'a> {
     start: *mut f32,
@@ -105,7 +105,8 @@ pub(in crate::ops::cpu) struct MatrixMut<'a> {
     values: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a view owns the values that it reaches as a `&mut [f32]` would; `columns_of` hands each value to one part.
+// SAFETY: a view owns the values that it reaches as a `&mut [f32]` would; `columns_of` hands each value to one part, and
+// `part` borrows.
 #[allow(unsafe_code)]
 unsafe impl Send for MatrixMut<'_> {}
 
@@ -118,8 +119,12 @@ impl<'a> MatrixMut<'a> {
         Self { start, rows, columns, row_stride: columns, values: PhantomData }
     }
 
-    /// The same of values that are not set yet: nothing may be added to them.
-    pub(in crate::ops::cpu) fn unset(
+    /// The same of values that are not set yet.
+    ///
+    /// # Safety
+    /// A product that adds to nothing must set a value before anything reads it or adds to it.
+    #[allow(unsafe_code)]
+    pub(in crate::ops::cpu) unsafe fn unset(
         values: &'a mut [MaybeUninit<f32>],
         rows: usize,
         columns: usize,
@@ -150,7 +155,7 @@ impl<'a> MatrixMut<'a> {
         let is_inside = columns.start <= columns.end && columns.end <= self.columns;
         assert!(is_inside, "{columns:?} of {}", self.columns);
         MatrixMut {
-            // Inside, or nothing is.
+            // Inside, or the part is empty and nothing of it is reached.
             start: self.start.wrapping_add(rows.start * self.row_stride + columns.start),
             rows: rows.len(),
             columns: columns.len(),
@@ -177,7 +182,7 @@ impl<'a> MatrixMut<'a> {
         self.start.wrapping_add(row * self.row_stride + column)
     }
 
-    /// `len` values of a row.
+    /// `len` values of a row, which must be set.
     pub(in crate::ops::cpu) fn row(&mut self, row: usize, column: usize, len: usize) -> &mut [f32] {
         assert!(row < self.rows && column + len <= self.columns, "a part of a row");
         // SAFETY: inside the values the view was made of, by the assert; borrowed mutably through `self`.
@@ -199,19 +204,31 @@ impl MatrixMut<'_> {
         adds: bool,
     ) {
         for (index, values) in block.chunks_exact(PANEL).take(rows).enumerate() {
-            let to = self.row(row + index, column, width);
+            let row = row + index;
             if adds {
+                let to = self.row(row, column, width);
                 to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
             } else {
-                to.copy_from_slice(&values[..width]);
+                self.set(row, column, &values[..width]);
             }
         }
     }
 
     /// Sets every value to 0: a product over no inner extent.
     pub(super) fn clear(&mut self) {
+        let zeros = vec![0.0; self.columns];
         for row in 0..self.rows {
-            self.row(row, 0, self.columns).fill(0.0);
+            self.set(row, 0, &zeros);
+        }
+    }
+
+    /// Sets neighbours in a row, which need not be set before.
+    fn set(&mut self, row: usize, column: usize, values: &[f32]) {
+        assert!(row < self.rows && column + values.len() <= self.columns, "a part of a row");
+        // SAFETY: inside the values the view was made of, by the assert, which nobody else holds.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::ptr::copy_nonoverlapping(values.as_ptr(), self.at(row, column), values.len());
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Kernels to their places and back.
+//! Kernels to their places and back: between the layouts of weights, `[kernel, kernel, channels, small]` and transposed
+//! `[small, kernel, kernel, channels]`, and a matrix of channels in and out for each place.
 
 #![allow(clippy::needless_range_loop)] // rows and columns index squares on either side of a transform
 
@@ -23,8 +24,8 @@ type TapStrides = [usize; 2];
 
 impl Winograd {
     /// Rows and columns of the matrix of a place: channels in and out, those of the large image by phase.
-    fn matrix(&self) -> [usize; 2] {
-        self.sides().map(|side| self.channels(side)[1])
+    pub(super) fn matrix(&self) -> [usize; 2] {
+        self.sides().map(|side| self.place_channels(side))
     }
 
     /// Values of the weights from one tap of the kernel to the next.
@@ -93,7 +94,8 @@ pub(super) fn kernel_gradients(by_places: &[Vec<f32>], winograd: &Winograd) -> V
 
 /// Sets a line of each place, `stride` apart.
 #[inline(always)]
-fn to_places<V: Vector, A: Axis<TAPS, EDGE>, const TAPS: usize, const EDGE: usize>(
+fn to_places<V: Vector, A: Axis<TAPS, PLACE_EDGE>, const TAPS: usize, const PLACE_EDGE: usize>(
+    has: V::Has,
     weight: &[f32],
     [down, across]: TapStrides,
     places: &mut [f32],
@@ -102,17 +104,17 @@ fn to_places<V: Vector, A: Axis<TAPS, EDGE>, const TAPS: usize, const EDGE: usiz
 ) {
     for at in (0..len).step_by(V::LEN) {
         let n = V::LEN.min(len - at);
-        let mut square: Square<V, TAPS> = [[V::all(0.0); TAPS]; TAPS];
+        let mut square: Square<V, TAPS> = [[V::all(has, 0.0); TAPS]; TAPS];
         for row in 0..TAPS {
             for column in 0..TAPS {
                 let from = row * down + column * across + at;
-                square[row][column] = V::load(&weight[from..from + n]);
+                square[row][column] = V::load(has, &weight[from..from + n]);
             }
         }
         let square = both::<A, V, _, _>(square);
-        for row in 0..EDGE {
-            for column in 0..EDGE {
-                let to = (row * EDGE + column) * stride + at;
+        for row in 0..PLACE_EDGE {
+            for column in 0..PLACE_EDGE {
+                let to = (row * PLACE_EDGE + column) * stride + at;
                 square[row][column].store(&mut places[to..to + n]);
             }
         }
@@ -121,7 +123,8 @@ fn to_places<V: Vector, A: Axis<TAPS, EDGE>, const TAPS: usize, const EDGE: usiz
 
 /// Sets a line of each tap.
 #[inline(always)]
-fn of_places<V: Vector, A: Axis<EDGE, TAPS>, const EDGE: usize, const TAPS: usize>(
+fn of_places<V: Vector, A: Axis<PLACE_EDGE, TAPS>, const PLACE_EDGE: usize, const TAPS: usize>(
+    has: V::Has,
     by_places: &[Vec<f32>],
     first: usize,
     out: &mut [f32],
@@ -130,11 +133,12 @@ fn of_places<V: Vector, A: Axis<EDGE, TAPS>, const EDGE: usize, const TAPS: usiz
 ) {
     for at in (0..len).step_by(V::LEN) {
         let n = V::LEN.min(len - at);
-        let mut square: Square<V, EDGE> = [[V::all(0.0); EDGE]; EDGE];
-        for row in 0..EDGE {
-            for column in 0..EDGE {
+        let mut square: Square<V, PLACE_EDGE> = [[V::all(has, 0.0); PLACE_EDGE]; PLACE_EDGE];
+        for row in 0..PLACE_EDGE {
+            for column in 0..PLACE_EDGE {
                 let from = first + at;
-                square[row][column] = V::load(&by_places[row * EDGE + column][from..from + n]);
+                square[row][column] =
+                    V::load(has, &by_places[row * PLACE_EDGE + column][from..from + n]);
             }
         }
         let square = both::<A, V, _, _>(square);
@@ -151,13 +155,13 @@ fn of_places<V: Vector, A: Axis<EDGE, TAPS>, const EDGE: usize, const TAPS: usiz
 macro_rules! lines {
     ($filter:ident: $to_places:ident $of_places:ident) => {
         vectorised! {
-            fn $to_places<V>(weight: &[f32], strides: TapStrides, places: &mut [f32], stride: usize, len: usize) {
-                to_places::<V, $filter::Taps, _, _>(weight, strides, places, stride, len);
+            fn $to_places<V>(has; weight: &[f32], strides: TapStrides, places: &mut [f32], stride: usize, len: usize) {
+                to_places::<V, $filter::Taps, _, _>(has, weight, strides, places, stride, len);
             }
         }
         vectorised! {
-            fn $of_places<V>(by_places: &[Vec<f32>], first: usize, out: &mut [f32], strides: TapStrides, len: usize) {
-                of_places::<V, $filter::TapGradients, _, _>(by_places, first, out, strides, len);
+            fn $of_places<V>(has; by_places: &[Vec<f32>], first: usize, out: &mut [f32], strides: TapStrides, len: usize) {
+                of_places::<V, $filter::TapGradients, _, _>(has, by_places, first, out, strides, len);
             }
         }
     };

@@ -8,11 +8,11 @@ use crate::ops::cpu::conv::Input;
 use crate::ops::cpu::vector::Vector;
 use crate::ops::cpu::wide::vectorised;
 
-/// A square of vectors of neighbouring channels.
+/// A square of vectors of neighbouring channels, or of where they are.
 pub(super) type Square<V, const EDGE: usize> = [[V; EDGE]; EDGE];
 
-/// A transform along an axis. By types instead of closures, since nothing makes the compiler take a closure into the
-/// function that has the instructions.
+/// A transform along an axis. By types instead of closures, since nothing makes the compiler take a closure that is called
+/// more than once into the function that has the instructions.
 pub(super) trait Axis<const FROM: usize, const TO: usize> {
     fn of<V: Vector>(values: [V; FROM]) -> [V; TO];
 }
@@ -39,23 +39,22 @@ pub(super) mod three {
     axis!(Pixels: 4 to 4, [a, b, c, d] => [a - c, b + c, c - b, b - d]);
     axis!(
         /// The adjoint of [`Pixels`].
-        PixelGradients: 4 to 4, [a, b, c, d] => [a, b - c + d, b + c - a, V::all(0.0) - d]
+        PixelGradients: 4 to 4, [a, b, c, d] => [a, b - c + d, b + c - a, d.negated()]
     );
     axis!(Outputs: 4 to 2, [a, b, c, d] => [a + b + c, b - c - d]);
     axis!(
         /// The adjoint of [`Outputs`].
-        OutputGradients: 2 to 4, [a, b] => [a, a + b, a - b, V::all(0.0) - b]
+        OutputGradients: 2 to 4, [a, b] => [a, a + b, a - b, b.negated()]
     );
     axis!(Taps: 3 to 4, [a, b, c] => {
-        let half = V::all(0.5);
-        [a, half * (a + c + b), half * (a + c - b), c]
+        let outer = a + c;
+        [a, (outer + b).halved(), (outer - b).halved(), c]
     });
     axis!(
         /// The adjoint of [`Taps`].
         TapGradients: 4 to 3, [a, b, c, d] => {
-            let half = V::all(0.5);
-            let sum = half * (b + c);
-            [a + sum, half * (b - c), sum + d]
+            let sum = (b + c).halved();
+            [a + sum, (b - c).halved(), sum + d]
         }
     );
 }
@@ -67,12 +66,12 @@ pub(super) mod two {
     axis!(Pixels: 3 to 3, [a, b, c] => [a - b, b, b - c]);
     axis!(
         /// The adjoint of [`Pixels`].
-        PixelGradients: 3 to 3, [a, b, c] => [a, b - a + c, V::all(0.0) - c]
+        PixelGradients: 3 to 3, [a, b, c] => [a, b - a + c, c.negated()]
     );
     axis!(Outputs: 3 to 2, [a, b, c] => [a + b, b - c]);
     axis!(
         /// The adjoint of [`Outputs`].
-        OutputGradients: 2 to 3, [a, b] => [a, a + b, V::all(0.0) - b]
+        OutputGradients: 2 to 3, [a, b] => [a, a + b, b.negated()]
     );
     axis!(Taps: 2 to 3, [a, b] => [a, a + b, b]);
     axis!(
@@ -86,13 +85,14 @@ pub(super) mod two {
 pub(super) fn both<A: Axis<FROM, TO>, V: Vector, const FROM: usize, const TO: usize>(
     values: Square<V, FROM>,
 ) -> Square<V, TO> {
-    let mut rows = [[V::all(0.0); TO]; FROM];
+    let any = values[0][0];
+    let mut rows = [[any; TO]; FROM];
     for row in 0..FROM {
         rows[row] = A::of(values[row]);
     }
-    let mut out = [[V::all(0.0); TO]; TO];
+    let mut out = [[any; TO]; TO];
     for column in 0..TO {
-        let mut line = [V::all(0.0); FROM];
+        let mut line = [any; FROM];
         for row in 0..FROM {
             line[row] = rows[row][column];
         }
@@ -105,7 +105,7 @@ pub(super) fn both<A: Axis<FROM, TO>, V: Vector, const FROM: usize, const TO: us
 }
 
 /// Where the pixels of a square are in the values of an image: `None` outside of it.
-type Pixels<const EDGE: usize> = Square<Option<usize>, EDGE>;
+type Offsets<const EDGE: usize> = Square<Option<usize>, EDGE>;
 
 /// The pixels of a tile.
 struct Tile {
@@ -122,10 +122,10 @@ struct Tile {
 
 impl Tile {
     #[inline(always)]
-    fn pixels<const EDGE: usize>(&self) -> Pixels<EDGE> {
+    fn offsets<const EDGE: usize>(&self) -> Offsets<EDGE> {
         let Self { image, extents: [height, width, channels], start: [top, left], step, padding } =
             *self;
-        let mut pixels = [[None; EDGE]; EDGE];
+        let mut offsets = [[None; EDGE]; EDGE];
         for row in 0..EDGE {
             let y = top + row * step;
             if y < padding || y >= height + padding {
@@ -135,11 +135,11 @@ impl Tile {
             for column in 0..EDGE {
                 let x = left + column * step;
                 if x >= padding && x < width + padding {
-                    pixels[row][column] = Some((start + x - padding) * channels);
+                    offsets[row][column] = Some((start + x - padding) * channels);
                 }
             }
         }
-        pixels
+        offsets
     }
 }
 
@@ -176,14 +176,14 @@ impl Winograd {
         }
     }
 
-    /// Calls `each` for each tile of `rows` and each phase of the images with the tile's pixels and the number of its
-    /// first channel among those of a place.
+    /// Calls `each` for each tile of `rows` and each phase of the images with where the tile's pixels are and its values
+    /// begin in the matrix of a place. A closure that is called at one place alone is taken into the caller.
     #[inline(always)]
     fn for_each_tile<const EDGE: usize>(
         &self,
         side: Side,
         rows: &TileRows,
-        mut each: impl FnMut(&Pixels<EDGE>, usize),
+        mut each: impl FnMut(&Offsets<EDGE>, usize),
     ) {
         let Self { geometry: g, small, .. } = *self;
         let [tile_rows, tile_columns] = self.tiles();
@@ -194,48 +194,49 @@ impl Winograd {
             }
             Side::Small => (1, 1, 0, [g.rows, g.columns, small]),
         };
-        let mut channel = 0;
+        let mut at = 0;
         for row in rows.clone() {
             for column in 0..tile_columns {
                 let (image, row) = (row / tile_rows, row % tile_rows);
                 let [top, left] = [row, column].map(|tile| tile * OUT_EDGE * step);
                 for phase in 0..phases {
                     let start = [top + phase / step, left + phase % step];
-                    each(&Tile { image, extents, start, step, padding }.pixels(), channel);
-                    channel += extents[2];
+                    each(&Tile { image, extents, start, step, padding }.offsets(), at);
+                    at += extents[2];
                 }
             }
         }
     }
 
-    /// Sets the places of one side, whose tiles are of `EDGE` pixels, by `A`.
+    /// Sets the places of one side, whose tiles are of `PIXELS` pixels, by `A`.
     #[inline(always)]
-    fn set<V: Vector, A: Axis<EDGE, PLACES>, const EDGE: usize, const PLACES: usize>(
+    fn set<V: Vector, A: Axis<PIXELS, PLACE_EDGE>, const PIXELS: usize, const PLACE_EDGE: usize>(
         &self,
+        has: V::Has,
         side: Side,
         places: &mut Places,
         images: Input,
         rows: &TileRows,
     ) {
         let stride = places.stride;
-        let [channels, _] = self.channels(side);
-        self.for_each_tile::<EDGE>(side, rows, |pixels, first| {
+        let channels = self.channels(side);
+        self.for_each_tile::<PIXELS>(side, rows, |offsets, first| {
             for channel in (0..channels).step_by(V::LEN) {
                 let len = V::LEN.min(channels - channel);
-                let mut square = [[V::all(0.0); EDGE]; EDGE];
-                for row in 0..EDGE {
-                    for column in 0..EDGE {
-                        if let Some(pixel) = pixels[row][column] {
-                            let values = V::load(&images.values[pixel + channel..][..len]);
+                let mut square = [[V::all(has, 0.0); PIXELS]; PIXELS];
+                for row in 0..PIXELS {
+                    for column in 0..PIXELS {
+                        if let Some(pixel) = offsets[row][column] {
+                            let values = V::load(has, &images.values[pixel + channel..][..len]);
                             square[row][column] =
                                 if images.relu { values.rectified() } else { values };
                         }
                     }
                 }
                 let square = both::<A, V, _, _>(square);
-                for row in 0..PLACES {
-                    for column in 0..PLACES {
-                        let at = (row * PLACES + column) * stride + first + channel;
+                for row in 0..PLACE_EDGE {
+                    for column in 0..PLACE_EDGE {
+                        let at = (row * PLACE_EDGE + column) * stride + first + channel;
                         square[row][column].store(&mut places.values[at..at + len]);
                     }
                 }
@@ -243,33 +244,34 @@ impl Winograd {
         });
     }
 
-    /// Adds onto the images of one side, whose tiles are of `EDGE` pixels, by `A`.
+    /// Adds onto the images of one side, whose tiles are of `PIXELS` pixels, by `A`.
     #[inline(always)]
-    fn add<V: Vector, A: Axis<PLACES, EDGE>, const PLACES: usize, const EDGE: usize>(
+    fn add<V: Vector, A: Axis<PLACE_EDGE, PIXELS>, const PLACE_EDGE: usize, const PIXELS: usize>(
         &self,
+        has: V::Has,
         side: Side,
         places: &Places,
         images: &mut [f32],
         rows: &TileRows,
     ) {
         let stride = places.stride;
-        let [channels, _] = self.channels(side);
-        self.for_each_tile::<EDGE>(side, rows, |pixels, first| {
+        let channels = self.channels(side);
+        self.for_each_tile::<PIXELS>(side, rows, |offsets, first| {
             for channel in (0..channels).step_by(V::LEN) {
                 let len = V::LEN.min(channels - channel);
-                let mut square = [[V::all(0.0); PLACES]; PLACES];
-                for row in 0..PLACES {
-                    for column in 0..PLACES {
-                        let at = (row * PLACES + column) * stride + first + channel;
-                        square[row][column] = V::load(&places.values[at..at + len]);
+                let mut square = [[V::all(has, 0.0); PLACE_EDGE]; PLACE_EDGE];
+                for row in 0..PLACE_EDGE {
+                    for column in 0..PLACE_EDGE {
+                        let at = (row * PLACE_EDGE + column) * stride + first + channel;
+                        square[row][column] = V::load(has, &places.values[at..at + len]);
                     }
                 }
                 let square = both::<A, V, _, _>(square);
-                for row in 0..EDGE {
-                    for column in 0..EDGE {
-                        if let Some(pixel) = pixels[row][column] {
+                for row in 0..PIXELS {
+                    for column in 0..PIXELS {
+                        if let Some(pixel) = offsets[row][column] {
                             let to = &mut images[pixel + channel..][..len];
-                            (V::load(to) + square[row][column]).store(to);
+                            (V::load(has, to) + square[row][column]).store(to);
                         }
                     }
                 }
@@ -282,23 +284,23 @@ impl Winograd {
 macro_rules! passes {
     ($filter:ident: $set_large:ident $add_large:ident $set_small:ident $add_small:ident) => {
         vectorised! {
-            fn $set_large<V>(winograd: &Winograd, places: &mut Places, images: Input, rows: &TileRows) {
-                winograd.set::<V, $filter::Pixels, _, _>(Side::Large, places, images, rows);
+            fn $set_large<V>(has; winograd: &Winograd, places: &mut Places, images: Input, rows: &TileRows) {
+                winograd.set::<V, $filter::Pixels, _, _>(has, Side::Large, places, images, rows);
             }
         }
         vectorised! {
-            fn $add_large<V>(winograd: &Winograd, places: &Places, images: &mut [f32], rows: &TileRows) {
-                winograd.add::<V, $filter::PixelGradients, _, _>(Side::Large, places, images, rows);
+            fn $add_large<V>(has; winograd: &Winograd, places: &Places, images: &mut [f32], rows: &TileRows) {
+                winograd.add::<V, $filter::PixelGradients, _, _>(has, Side::Large, places, images, rows);
             }
         }
         vectorised! {
-            fn $set_small<V>(winograd: &Winograd, places: &mut Places, images: Input, rows: &TileRows) {
-                winograd.set::<V, $filter::OutputGradients, _, _>(Side::Small, places, images, rows);
+            fn $set_small<V>(has; winograd: &Winograd, places: &mut Places, images: Input, rows: &TileRows) {
+                winograd.set::<V, $filter::OutputGradients, _, _>(has, Side::Small, places, images, rows);
             }
         }
         vectorised! {
-            fn $add_small<V>(winograd: &Winograd, places: &Places, images: &mut [f32], rows: &TileRows) {
-                winograd.add::<V, $filter::Outputs, _, _>(Side::Small, places, images, rows);
+            fn $add_small<V>(has; winograd: &Winograd, places: &Places, images: &mut [f32], rows: &TileRows) {
+                winograd.add::<V, $filter::Outputs, _, _>(has, Side::Small, places, images, rows);
             }
         }
     };
