@@ -25,7 +25,8 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
-/// Forward and backward of `run`, of `flops` floating-point operations in products: the items that are counted.
+/// Forward and backward of `run`, of `flops` floating-point operations in plain products: the items that are counted, of
+/// which Winograd's filtering does about half.
 fn both_ways<const D: usize>(bencher: Bencher, flops: usize, run: impl Fn() -> Tensor<D>) {
     let step = || run().sum().backward();
     if flops == 0 {
