@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop)] // rows and columns index squares on either side of a transform
 
 use super::Winograd;
-use super::transform::{Axis, Square, both, three, two};
+use super::transform::{Axis, Square, Strides, both, load_square, store_square, three, two};
 use crate::ops::cpu::fresh::in_blocks;
 use crate::ops::cpu::vector::Vector;
 use crate::ops::cpu::wide::vectorised;
@@ -19,9 +19,6 @@ struct Line {
     len: usize,
 }
 
-/// How many values of the weights lie between two taps of a phase, down and across.
-type TapStrides = [usize; 2];
-
 impl Winograd {
     /// Rows and columns of the matrix of a place: channels in and out, those of the large image by phase.
     pub(super) fn matrix(&self) -> [usize; 2] {
@@ -34,7 +31,8 @@ impl Winograd {
         if self.transposed { large } else { large * self.small }
     }
 
-    fn tap_strides(&self) -> TapStrides {
+    /// Between two taps of a phase in the weights.
+    fn tap_strides(&self) -> Strides {
         let Window { kernel, stride, .. } = self.geometry.window;
         [stride * kernel * self.tap_len(), stride * self.tap_len()]
     }
@@ -97,27 +95,15 @@ pub(super) fn kernel_gradients(by_places: &[Vec<f32>], winograd: &Winograd) -> V
 fn to_places<V: Vector, A: Axis<TAPS, PLACE_EDGE>, const TAPS: usize, const PLACE_EDGE: usize>(
     has: V::Has,
     weight: &[f32],
-    [down, across]: TapStrides,
+    strides: Strides,
     places: &mut [f32],
     stride: usize,
     len: usize,
 ) {
     for at in (0..len).step_by(V::LEN) {
         let n = V::LEN.min(len - at);
-        let mut square: Square<V, TAPS> = [[V::all(has, 0.0); TAPS]; TAPS];
-        for row in 0..TAPS {
-            for column in 0..TAPS {
-                let from = row * down + column * across + at;
-                square[row][column] = V::load(has, &weight[from..from + n]);
-            }
-        }
-        let square = both::<A, V, _, _>(square);
-        for row in 0..PLACE_EDGE {
-            for column in 0..PLACE_EDGE {
-                let to = (row * PLACE_EDGE + column) * stride + at;
-                square[row][column].store(&mut places[to..to + n]);
-            }
-        }
+        let square = both::<A, V, _, _>(load_square(has, weight, strides, at, n));
+        store_square(square, places, [PLACE_EDGE * stride, stride], at, n);
     }
 }
 
@@ -128,7 +114,7 @@ fn of_places<V: Vector, A: Axis<PLACE_EDGE, TAPS>, const PLACE_EDGE: usize, cons
     by_places: &[Vec<f32>],
     first: usize,
     out: &mut [f32],
-    [down, across]: TapStrides,
+    strides: Strides,
     len: usize,
 ) {
     for at in (0..len).step_by(V::LEN) {
@@ -141,13 +127,7 @@ fn of_places<V: Vector, A: Axis<PLACE_EDGE, TAPS>, const PLACE_EDGE: usize, cons
                     V::load(has, &by_places[row * PLACE_EDGE + column][from..from + n]);
             }
         }
-        let square = both::<A, V, _, _>(square);
-        for row in 0..TAPS {
-            for column in 0..TAPS {
-                let to = row * down + column * across + at;
-                square[row][column].store(&mut out[to..to + n]);
-            }
-        }
+        store_square(both::<A, V, _, _>(square), out, strides, at, n);
     }
 }
 
@@ -155,12 +135,12 @@ fn of_places<V: Vector, A: Axis<PLACE_EDGE, TAPS>, const PLACE_EDGE: usize, cons
 macro_rules! lines {
     ($filter:ident: $to_places:ident $of_places:ident) => {
         vectorised! {
-            fn $to_places<V>(has; weight: &[f32], strides: TapStrides, places: &mut [f32], stride: usize, len: usize) {
+            fn $to_places<V>(has; weight: &[f32], strides: Strides, places: &mut [f32], stride: usize, len: usize) {
                 to_places::<V, $filter::Taps, _, _>(has, weight, strides, places, stride, len);
             }
         }
         vectorised! {
-            fn $of_places<V>(has; by_places: &[Vec<f32>], first: usize, out: &mut [f32], strides: TapStrides, len: usize) {
+            fn $of_places<V>(has; by_places: &[Vec<f32>], first: usize, out: &mut [f32], strides: Strides, len: usize) {
                 of_places::<V, $filter::TapGradients, _, _>(has, by_places, first, out, strides, len);
             }
         }

@@ -11,6 +11,9 @@ use crate::ops::cpu::wide::vectorised;
 /// A square of vectors of neighbouring channels, or of where they are.
 pub(super) type Square<V, const EDGE: usize> = [[V; EDGE]; EDGE];
 
+/// How many values lie between two of a square, down and across.
+pub(super) type Strides = [usize; 2];
+
 /// A transform along an axis. By types instead of closures, since nothing makes the compiler take a closure that is called
 /// more than once into the function that has the instructions.
 pub(super) trait Axis<const FROM: usize, const TO: usize> {
@@ -102,6 +105,42 @@ pub(super) fn both<A: Axis<FROM, TO>, V: Vector, const FROM: usize, const TO: us
         }
     }
     out
+}
+
+/// A square of `len` values each from `at` on, so far apart down and across.
+#[inline(always)]
+pub(super) fn load_square<V: Vector, const EDGE: usize>(
+    has: V::Has,
+    values: &[f32],
+    [down, across]: Strides,
+    at: usize,
+    len: usize,
+) -> Square<V, EDGE> {
+    let mut square = [[V::all(has, 0.0); EDGE]; EDGE];
+    for row in 0..EDGE {
+        for column in 0..EDGE {
+            let at = row * down + column * across + at;
+            square[row][column] = V::load(has, &values[at..at + len]);
+        }
+    }
+    square
+}
+
+/// Writes a square as [`load_square`] reads it.
+#[inline(always)]
+pub(super) fn store_square<V: Vector, const EDGE: usize>(
+    square: Square<V, EDGE>,
+    values: &mut [f32],
+    [down, across]: Strides,
+    at: usize,
+    len: usize,
+) {
+    for row in 0..EDGE {
+        for column in 0..EDGE {
+            let at = row * down + column * across + at;
+            square[row][column].store(&mut values[at..at + len]);
+        }
+    }
 }
 
 /// Where the pixels of a square are in the values of an image: `None` outside of it.
@@ -218,7 +257,7 @@ impl Winograd {
         images: Input,
         rows: &TileRows,
     ) {
-        let stride = places.stride;
+        let strides = [PLACE_EDGE * places.stride, places.stride];
         let channels = self.channels(side);
         self.for_each_tile::<PIXELS>(side, rows, |offsets, first| {
             for channel in (0..channels).step_by(V::LEN) {
@@ -234,12 +273,7 @@ impl Winograd {
                     }
                 }
                 let square = both::<A, V, _, _>(square);
-                for row in 0..PLACE_EDGE {
-                    for column in 0..PLACE_EDGE {
-                        let at = (row * PLACE_EDGE + column) * stride + first + channel;
-                        square[row][column].store(&mut places.values[at..at + len]);
-                    }
-                }
+                store_square(square, places.values, strides, first + channel, len);
             }
         });
     }
@@ -254,18 +288,12 @@ impl Winograd {
         images: &mut [f32],
         rows: &TileRows,
     ) {
-        let stride = places.stride;
+        let strides = [PLACE_EDGE * places.stride, places.stride];
         let channels = self.channels(side);
         self.for_each_tile::<PIXELS>(side, rows, |offsets, first| {
             for channel in (0..channels).step_by(V::LEN) {
                 let len = V::LEN.min(channels - channel);
-                let mut square = [[V::all(has, 0.0); PLACE_EDGE]; PLACE_EDGE];
-                for row in 0..PLACE_EDGE {
-                    for column in 0..PLACE_EDGE {
-                        let at = (row * PLACE_EDGE + column) * stride + first + channel;
-                        square[row][column] = V::load(has, &places.values[at..at + len]);
-                    }
-                }
+                let square = load_square(has, places.values, strides, first + channel, len);
                 let square = both::<A, V, _, _>(square);
                 for row in 0..PIXELS {
                     for column in 0..PIXELS {
