@@ -143,6 +143,11 @@ unsafe fn multiply_vectors(
     stride: usize,
     adds: bool,
 ) {
+    for row in 0..VECTOR_ROWS {
+        let to = out.wrapping_add(row * stride);
+        _mm_prefetch::<_MM_HINT_T0>(to.cast());
+        _mm_prefetch::<_MM_HINT_T0>(to.wrapping_add(LANES).cast());
+    }
     let mut sums = [[_mm512_setzero_ps(); 2]; VECTOR_ROWS];
     for _ in 0..steps {
         for pair in 0..PAIRS {
