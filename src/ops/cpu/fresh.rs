@@ -167,6 +167,35 @@ impl<'a> Pieces<'a> {
     }
 }
 
+/// A copy of `values`, by all threads.
+pub(super) fn copied(values: &[f32], block_len: usize) -> Vec<f32> {
+    set_in_blocks(values.len(), block_len, |index, block| {
+        let from = &values[index * block_len..][..block.len()];
+        block.write_copy_of_slice(from)
+    })
+}
+
+/// Sets each value of `block` and of `values` to what `of` gives for the latter: the new value and what belongs into
+/// `block`.
+#[inline(always)]
+pub(super) fn set_from<'a>(
+    block: &'a mut [MaybeUninit<f32>],
+    values: &mut [f32],
+    of: impl Fn(f32) -> (f32, f32),
+) -> &'a mut [f32] {
+    assert_eq!(block.len(), values.len(), "values of a block");
+    for (value, place) in values.iter_mut().zip(block.iter_mut()) {
+        let (new, other) = of(*value);
+        *value = new;
+        place.write(other);
+    }
+    // SAFETY: the loop has set every value, by the assert.
+    #[allow(unsafe_code)]
+    unsafe {
+        block.assume_init_mut()
+    }
+}
+
 fn zeroed(block: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     block.fill(MaybeUninit::new(0.0));
     // SAFETY: the line before has set every value.

@@ -2,7 +2,6 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -17,8 +16,8 @@ use rayon::prelude::*;
 use super::activation::{gelu, gelu_and_slope};
 use super::dropout::Mask;
 use super::extension::{Optional, optional, optional_parts};
-use super::fresh::{Pieces, set_in_blocks, set_pair_in_blocks};
-use super::product::{Left, Matrix, Right, add_product, product_in};
+use super::fresh::{Pieces, set_from, set_in_blocks, set_in_blocks_with, set_pair_in_blocks};
+use super::product::{Left, Matrix, Right, product_in, sum_of_products};
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
 use super::sums::{add, sum_of};
@@ -30,12 +29,11 @@ pub(in crate::ops) const LINEAR_ROWS: usize = 64;
 /// Most rows of a block: its results stay in the second-level cache until what follows the product is done.
 const MOST_ROWS: usize = 128;
 
-/// Most parts of the rows for the sums over all rows, each of the size of the weights: few, since they are written and
-/// added up.
-const PARTS: usize = 8;
+/// Rows whose share of the gradient by the weight is one product.
+const PART_ROWS: usize = 256;
 
-/// Rows whose gradients are computed at once, so that they stay in the second-level cache.
-const CHUNK_ROWS: usize = 256;
+/// Rows of a part whose gradients are computed at once: they stay in the second-level cache while they are used.
+const FEW_ROWS: usize = 64;
 
 /// What follows the map.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -211,14 +209,8 @@ impl LinearMap {
         let block_len = self.block_rows() * width;
         let (out, slopes) = set_pair_in_blocks(rows * width, block_len, |index, out, slopes| {
             let out = self.product(index, &weight, bias, out);
-            let mut slopes = Pieces::of(slopes);
-            slopes.set_few(out.len(), width, |at, slopes| {
-                wide!({
-                    let places = out[at].iter_mut().zip(slopes);
-                    places.for_each(|(value, slope)| (*value, *slope) = gelu_and_slope(*value));
-                });
-            });
-            (out, slopes.finish())
+            let slopes = wide!(set_from(slopes, out, gelu_and_slope));
+            (out, slopes)
         });
         self.slopes = Some(Values::of(tensor(slopes, [rows, width])));
         tensor(out, [rows, width])
@@ -226,63 +218,58 @@ impl LinearMap {
 
     fn gradients(&self, gradient: &Values, wants_input: bool) -> LinearGradients {
         let [rows, width_in, width_out] = self.sizes();
-        let part_rows = rows.div_ceil(PARTS).max(CHUNK_ROWS);
-        let rows_of = |part: usize| part * part_rows..rows.min((part + 1) * part_rows);
-        let parts = rows.div_ceil(part_rows);
-        let sums = Mutex::new(vec![(Vec::new(), Vec::new()); parts]);
-        let keep = |part: usize, found| {
-            sums.lock().unwrap_or_else(PoisonError::into_inner)[part] = found;
+        let weight = wants_input.then(|| Right::shared(self.weight().transposed()));
+        let part_of = |part: usize| part * PART_ROWS..rows.min((part + 1) * PART_ROWS);
+        let (input, parts) = match &weight {
+            Some(weight) => {
+                set_in_blocks_with(rows * width_in, PART_ROWS * width_in, |part, input| {
+                    let mut pieces = Pieces::of(input);
+                    let found = self.part_gradients(gradient, part_of(part), |by_product| {
+                        let len = by_product.rows() * width_in;
+                        let by_product = Left::new(by_product);
+                        pieces.set_next(len, |piece| product_in(piece, &by_product, weight));
+                    });
+                    (pieces.finish(), found)
+                })
+            }
+            None => {
+                let parts = (0..rows.div_ceil(PART_ROWS)).into_par_iter();
+                let found = parts.map(|part| self.part_gradients(gradient, part_of(part), |_| {}));
+                (Vec::new(), found.collect())
+            }
         };
-        let input = if wants_input {
-            let weight = Right::shared(self.weight().transposed());
-            Some(set_in_blocks(rows * width_in, part_rows * width_in, |part, input| {
-                let mut pieces = Pieces::of(input);
-                let found = self.part_gradients(gradient, rows_of(part), |by_product| {
-                    let len = by_product.rows() * width_in;
-                    let by_product = Left::new(by_product);
-                    pieces.set_next(len, |piece| product_in(piece, &by_product, &weight));
-                });
-                keep(part, found);
-                pieces.finish()
-            }))
-        } else {
-            (0..parts).into_par_iter().for_each(|part| {
-                keep(part, self.part_gradients(gradient, rows_of(part), |_| {}));
-            });
-            None
-        };
-        let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (weights, biases): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
+        let (operands, biases): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         LinearGradients {
-            input,
-            weight: sum_of(weights, width_in * width_out),
+            input: wants_input.then_some(input),
+            weight: sum_of_products([width_in, width_out], &operands),
             bias: sum_of(biases, width_out),
         }
     }
 
-    /// Gradients by weight and bias that `rows` contribute. `each` gets the gradients by the product, a few rows at a
-    /// time.
+    /// The operands whose product is what `rows` add to the gradient by the weight, and what they add to that by the
+    /// bias. `each` gets the gradients by the product, a few rows at a time.
     fn part_gradients(
         &self,
         gradient: &Values,
         rows: Range<usize>,
         mut each: impl FnMut(Matrix),
-    ) -> (Vec<f32>, Vec<f32>) {
-        let [_, width_in, width_out] = self.sizes();
-        let mut weights = Vec::with_capacity(width_in * width_out);
+    ) -> ((Left<'_>, Right), Vec<f32>) {
+        let [_, _, width_out] = self.sizes();
         let mut biases = vec![0.0; width_out];
-        for first in rows.clone().step_by(CHUNK_ROWS) {
-            let chunk = first..rows.end.min(first + CHUNK_ROWS);
-            let (from, len) = (first * width_out, chunk.len() * width_out);
-            self.with_product_gradient(gradient.slice(), from, len, |values| {
-                let by_product = Matrix::new(values, chunk.len(), width_out);
-                by_product.sum_rows(&mut biases);
-                let x = Left::new(self.x().rows_at(chunk).transposed());
-                add_product(&mut weights, &x, &Right::new(by_product));
-                each(by_product);
-            });
-        }
-        (weights, biases)
+        let x = Left::new(self.x().rows_at(rows.clone()).transposed());
+        let by_product = Right::from_parts([rows.len(), width_out], |add| {
+            for first in rows.clone().step_by(FEW_ROWS) {
+                let few = FEW_ROWS.min(rows.end - first);
+                let (from, len) = (first * width_out, few * width_out);
+                self.with_product_gradient(gradient.slice(), from, len, |values| {
+                    let by_product = Matrix::new(values, few, width_out);
+                    by_product.sum_rows(&mut biases);
+                    add(by_product);
+                    each(by_product);
+                });
+            }
+        });
+        ((x, by_product), biases)
     }
 
     /// `work` on the gradient by the product, from that by the output.

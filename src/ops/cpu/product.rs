@@ -25,6 +25,9 @@ pub(super) use matrix::{Matrix, MatrixMut};
 /// Columns of a right operand that are packed together and multiplied at once.
 pub(super) const PANEL: usize = 32;
 
+/// Rows of a part of a right operand: those that bf16 packs together.
+const PART_ROWS: usize = 32;
+
 /// Whether products round their operands to bf16.
 static ROUNDS: AtomicBool = AtomicBool::new(false);
 
@@ -132,7 +135,7 @@ impl<'a> Left<'a> {
         };
         let mut packed = Buffer::new(rows.div_ceil(block_rows) * block_len);
         // Many blocks at once where a block alone would read a few values of every row of memory.
-        let at_once = if by_rows { 1 } else { 16 };
+        let at_once = if by_rows { 1 } else { 64 };
         for_each_block(&mut packed, at_once * block_len, shared, |index, blocks| {
             let first = index * at_once * block_rows;
             match way.precision {
@@ -181,8 +184,25 @@ impl Right {
         Some(Self { rows, columns, panels, panel_len, way })
     }
 
-    fn in_way(matrix: Matrix, way: Way, shared: bool) -> Self {
-        let (rows, columns) = (matrix.rows(), matrix.columns());
+    /// Packed on this thread as its rows come: `each` calls what it gets with a matrix of the next rows, each but the
+    /// last one of a multiple of [`PART_ROWS`], until all are set.
+    pub(super) fn from_parts(
+        [rows, columns]: [usize; 2],
+        each: impl FnOnce(&mut dyn FnMut(Matrix)),
+    ) -> Self {
+        let mut right = Self::unset([rows, columns], Way::in_use());
+        let mut done = 0;
+        each(&mut |part| {
+            assert_eq!((part.columns(), done % PART_ROWS), (columns, 0), "a part of an operand");
+            pack_panels(&part, 0, done, &mut right.panels, right.panel_len, right.way);
+            done += part.rows();
+        });
+        assert_eq!(done, rows, "rows of an operand");
+        right
+    }
+
+    /// Whose panels are still to be set.
+    fn unset([rows, columns]: [usize; 2], way: Way) -> Self {
         let panel_len = match way.precision {
             Precision::F32 => f32::panel_len(rows),
             #[cfg(target_arch = "x86_64")]
@@ -190,23 +210,38 @@ impl Right {
             #[cfg(not(target_arch = "x86_64"))]
             Precision::Bf16 => unreachable!("{NO_BF16}"),
         };
-        let n_panels = columns.div_ceil(PANEL);
-        let mut panels = Buffer::new(n_panels * panel_len);
-        let at_once = if shared { 1 } else { n_panels };
-        for_each_block(&mut panels, at_once * panel_len, shared, |index, panels| {
-            match way.precision {
-                Precision::F32 => f32::pack_panels(&matrix, index * at_once * PANEL, panels),
-                // SAFETY: this way is taken only where the processor has the instructions.
-                #[cfg(target_arch = "x86_64")]
-                #[allow(unsafe_code)]
-                Precision::Bf16 => unsafe {
-                    bf16::pack_panels(&matrix, index * at_once * PANEL, panels);
-                },
-                #[cfg(not(target_arch = "x86_64"))]
-                Precision::Bf16 => unreachable!("{NO_BF16}"),
-            }
-        });
+        let panels = Buffer::new(columns.div_ceil(PANEL) * panel_len);
         Self { rows, columns, panels, panel_len, way }
+    }
+
+    fn in_way(matrix: Matrix, way: Way, shared: bool) -> Self {
+        let mut right = Self::unset([matrix.rows(), matrix.columns()], way);
+        let panel_len = right.panel_len;
+        let at_once = if shared { 1 } else { matrix.columns().div_ceil(PANEL) };
+        for_each_block(&mut right.panels, at_once * panel_len, shared, |index, panels| {
+            pack_panels(&matrix, index * at_once * PANEL, 0, panels, panel_len, way);
+        });
+        right
+    }
+}
+
+/// Writes `matrix` as the rows from `row` on of the panels of its columns from `first` on.
+fn pack_panels(
+    matrix: &Matrix,
+    first: usize,
+    row: usize,
+    panels: &mut [f32],
+    panel_len: usize,
+    way: Way,
+) {
+    match way.precision {
+        Precision::F32 => f32::pack_panels(matrix, first, row, panels, panel_len),
+        // SAFETY: this way is taken only where the processor has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Precision::Bf16 => unsafe { bf16::pack_panels(matrix, first, row, panels, panel_len) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Precision::Bf16 => unreachable!("{NO_BF16}"),
     }
 }
 
@@ -306,6 +341,32 @@ pub(super) fn add_product(sum: &mut Vec<f32>, left: &Left, right: &Right) {
         return;
     }
     multiply(MatrixMut::new(sum, rows, columns), left, right, true);
+}
+
+/// The sum of the products of pairs of operands, `[rows, columns]`, by all threads, each of which computes some columns.
+pub(super) fn sum_of_products([rows, columns]: [usize; 2], pairs: &[(Left, Right)]) -> Vec<f32> {
+    if pairs.is_empty() {
+        return vec![0.0; rows * columns];
+    }
+    let mut sum = Vec::with_capacity(rows * columns);
+    let place = &mut sum.spare_capacity_mut()[..rows * columns];
+    // SAFETY: the first product of each part adds to nothing.
+    #[allow(unsafe_code)]
+    let out = unsafe { MatrixMut::unset(place, rows, columns) };
+    // Two parts for each thread, since none is as fast as the others all the time.
+    let panels = columns.div_ceil(PANEL).div_ceil(2 * rayon::current_num_threads()).max(1);
+    let parts = out.columns_of(panels * PANEL);
+    parts.into_par_iter().enumerate().for_each(|(index, mut part)| {
+        for (at, (left, right)) in pairs.iter().enumerate() {
+            multiply_panels(&mut part, left, right, index * panels, at > 0);
+        }
+    });
+    // SAFETY: the parts have all columns, and the first product of each sets every value.
+    #[allow(unsafe_code)]
+    unsafe {
+        sum.set_len(rows * columns);
+    }
+    sum
 }
 
 /// `out = a b`, or `out += a b` with `accumulate`, on this thread.

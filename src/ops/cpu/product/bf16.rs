@@ -59,8 +59,9 @@ pub(super) fn multiply(
     let tiles = instructions == Instructions::Amx;
     let block_rows = if tiles { 2 * TILE_ROWS } else { VECTOR_ROWS };
     let _configured = tiles.then(Tiles::configure);
-    // Where the kernel writes what reaches beyond the last row or column.
-    let mut edge = [0.0; 2 * TILE_ROWS * PANEL];
+    // Where the kernel writes what reaches beyond the last row or column, if anything does.
+    let is_even = out.rows().is_multiple_of(block_rows) && out.columns().is_multiple_of(PANEL);
+    let mut edge = (!is_even).then(|| [0.0; 2 * TILE_ROWS * PANEL]);
     for first in (0..steps(inner)).step_by(DEPTH / STEP) {
         let count = (DEPTH / STEP).min(steps(inner) - first);
         let adds = accumulate || first > 0;
@@ -73,10 +74,9 @@ pub(super) fn multiply(
                 let left = &left[row / TILE_ROWS * row_block_len(inner)..];
                 let left = &left[first * TILE_ROWS * PAIRS..];
                 let is_whole = n == block_rows && width == PANEL;
-                let (to, stride) = if is_whole {
-                    (out.at(row, column), out.row_stride())
-                } else {
-                    (edge.as_mut_ptr(), PANEL)
+                let (to, stride) = match &mut edge {
+                    Some(edge) if !is_whole => (edge.as_mut_ptr(), PANEL),
+                    _ => (out.at(row, column), out.row_stride()),
                 };
                 let adds_here = adds && is_whole;
                 if tiles {
@@ -113,10 +113,11 @@ pub(super) fn multiply(
                         );
                     }
                 }
-                if is_whole {
-                    continue;
+                if let Some(edge) = &edge
+                    && !is_whole
+                {
+                    out.put([row, column], [n, width], edge, adds);
                 }
-                out.put([row, column], [n, width], &edge, adds);
             }
         }
     }

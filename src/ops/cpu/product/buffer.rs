@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A line of the cache: tiles and vectors that cross none are read at twice the speed.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,12 @@ thread_local! {
 /// Buffers that a thread keeps at most.
 const MOST_KEPT: usize = 4;
 
+/// What is beyond that: buffers that one thread fills and another drops.
+static SPARE: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
+
+/// Buffers that are spare at most.
+const MOST_SPARE: usize = 64;
+
 /// Values of whatever content; 32 bits each, which also hold a pair of bf16.
 #[derive(Debug)]
 pub(super) struct Buffer {
@@ -26,13 +33,22 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(len: usize) -> Self {
-        let mut lines = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
-        if lines.len() * LINE < len {
-            lines.clear();
-            lines.resize(len.div_ceil(LINE), Line([0.0; LINE]));
-        }
+        let needed = len.div_ceil(LINE);
+        let kept = KEPT.with_borrow_mut(|kept| take(kept, needed));
+        let fitting = kept.or_else(|| take(&mut spare(), needed));
+        let lines = fitting.unwrap_or_else(|| vec![Line([0.0; LINE]); needed]);
         Self { lines, len }
     }
+}
+
+/// One of some buffers that has as many lines.
+fn take(buffers: &mut Vec<Vec<Line>>, lines: usize) -> Option<Vec<Line>> {
+    let index = buffers.iter().rposition(|buffer| buffer.len() >= lines)?;
+    Some(buffers.swap_remove(index))
+}
+
+fn spare() -> MutexGuard<'static, Vec<Vec<Line>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Deref for Buffer {
@@ -59,13 +75,20 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
+        let mut lines = std::mem::take(&mut self.lines);
         // A thread that ends has no store any more.
         let _ = KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();
-            if kept.len() < MOST_KEPT {
-                kept.push(lines);
+            kept.push(std::mem::take(&mut lines));
+            if kept.len() > MOST_KEPT {
+                lines = kept.swap_remove(0);
             }
         });
+        if !lines.is_empty() {
+            let mut spare = spare();
+            if spare.len() < MOST_SPARE {
+                spare.push(lines);
+            }
+        }
     }
 }

@@ -1,10 +1,20 @@
-//! Operands rounded to bf16 and laid out as the parent module says, 16 lines of 16 pairs at a time.
+//! Operands rounded to bf16 and laid out as the parent module says.
+//!
+//! A row of memory is read from end to end before the next one: the processor foresees one run, and reads it from beyond
+//! its caches at two to four times the rate of a few values of many rows in turn.
 
 use std::arch::x86_64::*;
 
-use super::{LANES, PAIRS, STEP, TILE_ROWS, panel_len, row_block_len, steps};
+use super::{LANES, PAIRS, STEP, TILE_ROWS, row_block_len, steps};
 use crate::ops::cpu::product::PANEL;
+use crate::ops::cpu::product::buffer::Buffer;
 use crate::ops::cpu::product::matrix::Matrix;
+
+/// Values of 32 bits in a step of a panel.
+const PANEL_STEP: usize = PAIRS * PANEL;
+
+/// Values of 32 bits in a tile.
+const TILE: usize = TILE_ROWS * PAIRS;
 
 /// Writes blocks of [`TILE_ROWS`] rows from row `first` on.
 ///
@@ -13,87 +23,107 @@ use crate::ops::cpu::product::matrix::Matrix;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[allow(unsafe_code)]
 pub(in super::super) unsafe fn pack_rows(left: &Matrix, first: usize, blocks: &mut [f32]) {
-    let (row_stride, column_stride) = left.strides();
     let block_len = row_block_len(left.columns());
-    // Blocks innermost: where columns are runs of memory, they are read as such.
-    for step in 0..steps(left.columns()) {
-        let at = step * STEP;
-        let depth = STEP.min(left.columns() - at);
+    if left.strides().1 == 1 {
         for (index, block) in blocks.chunks_exact_mut(block_len).enumerate() {
-            let row = first + index * TILE_ROWS;
-            let rows = TILE_ROWS.min(left.rows() - row);
-            let from = left.from(row, at).as_ptr();
-            let mut lines = [_mm512_setzero_si512(); TILE_ROWS];
-            // SAFETY: the masks and counts keep every read inside `left`: `rows` rows of `depth` values.
-            unsafe {
-                if column_stride == 1 {
-                    for (row, line) in lines.iter_mut().enumerate().take(rows) {
-                        *line = rounded_run(from.add(row * row_stride), depth);
-                    }
-                } else {
-                    for (pair, line) in lines.iter_mut().enumerate().take(depth.div_ceil(2)) {
-                        let from = from.add(2 * pair * column_stride);
-                        *line = rounded_pair(from, column_stride, rows, 2 * pair + 1 < depth);
-                    }
-                    lines = transposed(lines);
-                }
-            }
-            store(&lines, &mut block[step * TILE_ROWS * PAIRS..], PAIRS);
+            round_runs(left, first + index * TILE_ROWS, block);
+        }
+        return;
+    }
+    let n_panels = (blocks.len() / block_len).div_ceil(PANEL / TILE_ROWS);
+    let mut panels = Buffer::new(n_panels * PANEL_STEP);
+    let mut above = Buffer::new(n_panels * LANES);
+    for step in 0..steps(left.columns()) {
+        pair_rows(&left.transposed(), step, first, &mut above, &mut panels, PANEL_STEP);
+        for (index, block) in blocks.chunks_exact_mut(block_len).enumerate() {
+            let lines = &panels[index / 2 * PANEL_STEP + index % 2 * LANES..];
+            transpose(lines, PANEL, &mut block[step * TILE..], PAIRS);
         }
     }
 }
 
-/// Writes the panels of the columns from `first` on.
+/// Writes `right` as the rows from `row` on, a multiple of [`STEP`], of the panels of its columns from `first` on.
 ///
 /// # Safety
 /// As [`pack_rows`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[allow(unsafe_code)]
-pub(in super::super) unsafe fn pack_panels(right: &Matrix, first: usize, panels: &mut [f32]) {
-    let (row_stride, column_stride) = right.strides();
-    let panel_len = panel_len(right.rows());
-    let halves = (0..panels.len() / panel_len).flat_map(|panel| [(panel, 0), (panel, LANES)]);
-    // Panels innermost: where rows are runs of memory, they are read as such.
-    for step in 0..steps(right.rows()) {
-        let at = step * STEP;
-        let depth = STEP.min(right.rows() - at);
-        for (panel, half) in halves.clone() {
-            let column = first + panel * PANEL + half;
-            let mut lines = [_mm512_setzero_si512(); PAIRS];
-            let columns = right.columns().saturating_sub(column).min(LANES);
-            if columns > 0 {
-                let from = right.from(at, column).as_ptr();
-                // SAFETY: the masks and counts keep every read inside `right`: `depth` rows of `columns` values.
-                unsafe {
-                    if column_stride == 1 {
-                        for (pair, line) in lines.iter_mut().enumerate().take(depth.div_ceil(2)) {
-                            let from = from.add(2 * pair * row_stride);
-                            *line = rounded_pair(from, row_stride, columns, 2 * pair + 1 < depth);
-                        }
-                    } else {
-                        for (column, line) in lines.iter_mut().enumerate().take(columns) {
-                            *line = rounded_run(from.add(column * column_stride), depth);
-                        }
-                        lines = transposed(lines);
-                    }
-                }
+pub(in super::super) unsafe fn pack_panels(
+    right: &Matrix,
+    first: usize,
+    row: usize,
+    panels: &mut [f32],
+    panel_len: usize,
+) {
+    let from = row / STEP * PANEL_STEP;
+    if right.strides().1 == 1 {
+        let mut above = Buffer::new(panels.len() / panel_len * LANES);
+        for step in 0..steps(right.rows()) {
+            let panels = &mut panels[from + step * PANEL_STEP..];
+            pair_rows(right, step, first, &mut above, panels, panel_len);
+        }
+        return;
+    }
+    let mut block = Buffer::new(row_block_len(right.rows()));
+    for (index, panel) in panels.chunks_exact_mut(panel_len).enumerate() {
+        for half in [0, LANES] {
+            round_runs(&right.transposed(), first + index * PANEL + half, &mut block);
+            for (step, tile) in block.chunks_exact(TILE).enumerate() {
+                transpose(tile, PAIRS, &mut panel[from + step * PANEL_STEP + half..], PANEL);
             }
-            let to = panel * panel_len + step * PAIRS * PANEL + half;
-            store(&lines, &mut panels[to..], PANEL);
         }
     }
 }
 
-/// Up to 32 neighbours from `from` on, as pairs of bf16; zeros beyond.
-///
-/// # Safety
-/// `count` values are readable.
+/// Writes [`TILE_ROWS`] rows, which are runs of memory, from row `first` on: a block of a left operand.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn round_runs(matrix: &Matrix, first: usize, block: &mut [f32]) {
+    for line in 0..TILE_ROWS {
+        for (step, tile) in block.chunks_exact_mut(TILE).enumerate() {
+            let values = rounded(matrix, first + line, step * STEP);
+            store(values, &mut tile[line * PAIRS..]);
+        }
+    }
+}
+
+/// Writes [`STEP`] rows, which are runs of memory, as one step of the panels of the columns from `first` on, which are
+/// `panel_len` apart. `above` has room for a row.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn pair_rows(
+    matrix: &Matrix,
+    step: usize,
+    first: usize,
+    above: &mut [f32],
+    panels: &mut [f32],
+    panel_len: usize,
+) {
+    for pair in 0..PAIRS {
+        let row = step * STEP + 2 * pair;
+        for (index, above) in above.chunks_exact_mut(LANES).enumerate() {
+            store(rounded(matrix, row, first + index * PANEL), above);
+        }
+        for (index, above) in above.chunks_exact(LANES).enumerate() {
+            let values = rounded(matrix, row + 1, first + index * PANEL);
+            let [low, high] = paired(load(above), values);
+            let to = &mut panels[index * panel_len + pair * PANEL..][..PANEL];
+            store(low, to);
+            store(high, &mut to[LANES..]);
+        }
+    }
+}
+
+/// The 32 values of a row, which is a run of memory, from a column on; zeros beyond the last row and column.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[allow(unsafe_code)]
-unsafe fn rounded_run(from: *const f32, count: usize) -> __m512i {
+fn rounded(matrix: &Matrix, row: usize, column: usize) -> __m512i {
+    let ends = row >= matrix.rows();
+    let count = if ends { 0 } else { matrix.columns().saturating_sub(column).min(STEP) };
     let mask = (1u64 << count) - 1;
-    // SAFETY: the mask leaves out what is beyond `count`.
+    let (row_stride, column_stride) = matrix.strides();
+    assert_eq!(column_stride, 1, "rows in one run");
+    let from = matrix.as_ptr().wrapping_add(row * row_stride + column);
+    // SAFETY: the masks leave out what lies outside of the matrix.
     let (low, high) = unsafe {
         (
             _mm512_maskz_loadu_ps(mask as u16, from),
@@ -103,29 +133,17 @@ unsafe fn rounded_run(from: *const f32, count: usize) -> __m512i {
     bits(_mm512_cvtne2ps_pbh(high, low))
 }
 
-/// Up to 16 neighbours from `from` on, each paired with the one `stride` further, or with 0 where there is no `second`.
-///
-/// # Safety
-/// `count` values, and as many `stride` further if there is a `second`, are readable.
+/// The 32 values of two rows of bf16, those of a column side by side.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-#[allow(unsafe_code)]
-unsafe fn rounded_pair(from: *const f32, stride: usize, count: usize, second: bool) -> __m512i {
-    let mask = ((1u32 << count) - 1) as u16;
-    let second_mask = if second { mask } else { 0 };
-    // SAFETY: the masks leave out what is beyond.
-    let (low, high) = unsafe {
-        (
-            _mm512_maskz_loadu_ps(mask, from),
-            _mm512_maskz_loadu_ps(second_mask, from.wrapping_add(stride)),
-        )
-    };
-    // Values 0 to 15 are of the first row and 16 to 31 of the second: bring those of a column together.
-    let order = _mm512_set_epi16(
-        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
-        19, 3, 18, 2, 17, 1, 16, 0,
+#[target_feature(enable = "avx512f,avx512bw")]
+fn paired(above: __m512i, below: __m512i) -> [__m512i; 2] {
+    // Values 0 to 31 are of the row above and 32 to 63 of the one below.
+    let low = _mm512_set_epi16(
+        47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
+        35, 3, 34, 2, 33, 1, 32, 0,
     );
-    _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(high, low)))
+    let high = _mm512_add_epi16(low, _mm512_set1_epi16(LANES as i16));
+    [low, high].map(|order| _mm512_permutex2var_epi16(above, order, below))
 }
 
 #[inline]
@@ -136,15 +154,17 @@ fn bits(values: __m512bh) -> __m512i {
     unsafe { std::mem::transmute(values) }
 }
 
-/// The transpose of 16 lines of 16 values of 32 bits.
+/// The transpose of 16 lines of 16 values of 32 bits, `from_stride` and `to_stride` apart.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(lines: [__m512i; 16]) -> [__m512i; 16] {
+fn transpose(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
     let mut a = [_mm512_setzero_si512(); 16];
     let mut b = a;
+    let line = |index: usize| load(&from[index * from_stride..]);
     for i in 0..8 {
-        a[2 * i] = _mm512_unpacklo_epi32(lines[2 * i], lines[2 * i + 1]);
-        a[2 * i + 1] = _mm512_unpackhi_epi32(lines[2 * i], lines[2 * i + 1]);
+        let (upper, lower) = (line(2 * i), line(2 * i + 1));
+        a[2 * i] = _mm512_unpacklo_epi32(upper, lower);
+        a[2 * i + 1] = _mm512_unpackhi_epi32(upper, lower);
     }
     for i in 0..4 {
         b[4 * i] = _mm512_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
@@ -164,17 +184,25 @@ fn transposed(lines: [__m512i; 16]) -> [__m512i; 16] {
         b[8 + i] = _mm512_shuffle_i32x4::<0xdd>(a[i], a[8 + i]);
         b[12 + i] = _mm512_shuffle_i32x4::<0xdd>(a[4 + i], a[12 + i]);
     }
-    b
+    for (index, line) in b.into_iter().enumerate() {
+        store(line, &mut to[index * to_stride..]);
+    }
 }
 
-/// Writes the lines, `stride` apart.
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code)]
-fn store(lines: &[__m512i; 16], to: &mut [f32], stride: usize) {
-    assert!(to.len() >= 15 * stride + LANES, "16 lines in {} values", to.len());
-    for (index, line) in lines.iter().enumerate() {
-        // SAFETY: inside, by the assert.
-        unsafe { _mm512_storeu_si512(to.as_mut_ptr().add(index * stride).cast(), *line) }
-    }
+fn load(from: &[f32]) -> __m512i {
+    let from = &from[..LANES];
+    // SAFETY: as many values as a vector has.
+    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+#[allow(unsafe_code)]
+fn store(values: __m512i, to: &mut [f32]) {
+    let to = &mut to[..LANES];
+    // SAFETY: as many values as a vector has.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), values) }
 }

@@ -5,31 +5,33 @@ use crate::ops::cpu::instructions::Instructions;
 use crate::ops::cpu::product::matrix::Matrix;
 use crate::ops::cpu::product::{PANEL, Run};
 
-/// Writes the panels of the columns from `first` on.
-pub(in super::super) fn pack_panels(right: &Matrix, first: usize, panels: &mut [f32]) {
-    let inner = right.rows();
+/// Writes `right` as the rows from `row` on of the panels of its columns from `first` on.
+pub(in super::super) fn pack_panels(
+    right: &Matrix,
+    first: usize,
+    row: usize,
+    panels: &mut [f32],
+    panel_len: usize,
+) {
+    let places = row * PANEL..(row + right.rows()) * PANEL;
     if right.strides().1 != 1 {
-        for (index, panel) in panels.chunks_exact_mut(inner * PANEL).enumerate() {
-            pack_columns(right, first + index * PANEL, panel);
+        for (index, panel) in panels.chunks_exact_mut(panel_len).enumerate() {
+            pack_columns(right, first + index * PANEL, &mut panel[places.clone()]);
         }
         return;
     }
-    // A few rows across all panels: long runs to read, which the processor foresees.
-    const ROWS: usize = 4;
-    for from in (0..inner).step_by(ROWS) {
-        let rows = from..inner.min(from + ROWS);
-        for (index, panel) in panels.chunks_exact_mut(inner * PANEL).enumerate() {
+    for from in 0..right.rows() {
+        let at = (row + from) * PANEL;
+        for (index, panel) in panels.chunks_exact_mut(panel_len).enumerate() {
             let first = first + index * PANEL;
             let columns = (right.columns() - first).min(PANEL);
-            let (places, _) = panel[from * PANEL..].as_chunks_mut::<PANEL>();
-            for (row, to) in rows.clone().zip(places) {
-                let values = right.from(row, first);
-                match values.first_chunk::<PANEL>() {
-                    Some(values) if columns == PANEL => *to = *values,
-                    _ => {
-                        to[..columns].copy_from_slice(&values[..columns]);
-                        to[columns..].fill(0.0);
-                    }
+            let to = &mut panel[at..at + PANEL];
+            let values = right.from(from, first);
+            match (values.first_chunk::<PANEL>(), to.first_chunk_mut::<PANEL>()) {
+                (Some(values), Some(to)) if columns == PANEL => *to = *values,
+                _ => {
+                    to[..columns].copy_from_slice(&values[..columns]);
+                    to[columns..].fill(0.0);
                 }
             }
         }
