@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::elementwise::{BLOCK, map};
-use super::fresh::in_blocks;
+use super::fresh::copied;
 use super::slices::{Values, tensor};
 use super::wide::wide;
 use crate::ops::adamw::{AdamWStep, Moving};
@@ -95,11 +95,7 @@ fn owned(tensor: FlexTensor) -> Values {
     if values.slice_mut().is_some() {
         return values;
     }
-    let slice = values.slice();
-    let copy = in_blocks(slice.len(), BLOCK, |index, out| {
-        out.copy_from_slice(&slice[index * BLOCK..][..out.len()]);
-    });
-    Values::of(super::slices::tensor(copy, values.shape()))
+    Values::of(super::slices::tensor(copied(values.slice(), BLOCK), values.shape()))
 }
 
 fn update(

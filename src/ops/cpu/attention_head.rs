@@ -138,8 +138,20 @@ vectorised! {
         for (query, row) in scores.chunks_exact_mut(block.keys).enumerate() {
             let [seen, computed] = extents(block, query);
             let (row, unseen) = row.split_at_mut(computed);
-            unseen.fill(0.0);
-            row[seen..].fill(f32::NEG_INFINITY);
+            fill(unseen, 0.0);
+            // All of the last vector, which the compiler turns into one write under a mask.
+            let (vectors, rest) = row.as_chunks_mut::<LANES>();
+            match vectors.last_mut() {
+                Some(last) if rest.is_empty() => {
+                    let first = computed - LANES;
+                    for (lane, score) in last.iter_mut().enumerate() {
+                        if first + lane >= seen {
+                            *score = f32::NEG_INFINITY;
+                        }
+                    }
+                }
+                _ => row[seen..].fill(f32::NEG_INFINITY),
+            }
             let max = max(row);
             for score in row.iter_mut() {
                 *score = exp((*score - max) * scale);
@@ -150,6 +162,16 @@ vectorised! {
             }
         }
     }
+}
+
+/// Vector by vector: few of them, for which a call would take longer.
+#[inline(always)]
+fn fill(values: &mut [f32], value: f32) {
+    let (vectors, rest) = values.as_chunks_mut::<LANES>();
+    for vector in vectors {
+        *vector = [value; LANES];
+    }
+    rest.fill(value);
 }
 
 vectorised! {
@@ -176,7 +198,7 @@ vectorised! {
             let [_, computed] = extents(block, query);
             let weights = &mut weights[..computed];
             let (gradient, unseen) = gradient.split_at_mut(computed);
-            unseen.fill(0.0);
+            fill(unseen, 0.0);
             let mask = mask.map(|mask| mask.row(block.row + query));
             if let Some(mask) = mask {
                 drop_row(gradient, mask);

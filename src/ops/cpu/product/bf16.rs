@@ -61,7 +61,7 @@ pub(super) fn multiply(
     let _configured = tiles.then(Tiles::configure);
     // Where the kernel writes what reaches beyond the last row or column, if anything does.
     let is_even = out.rows().is_multiple_of(block_rows) && out.columns().is_multiple_of(PANEL);
-    let mut edge = (!is_even).then(|| [0.0; 2 * TILE_ROWS * PANEL]);
+    let mut edge = if is_even { None } else { Some([0.0; 2 * TILE_ROWS * PANEL]) };
     for first in (0..steps(inner)).step_by(DEPTH / STEP) {
         let count = (DEPTH / STEP).min(steps(inner) - first);
         let adds = accumulate || first > 0;
