@@ -1,13 +1,15 @@
 //! Vectors of f32 by name, for what the compiler makes none of by itself: loops that hold many values in registers.
 
-use std::ops::{Add, Sub};
+use std::ops::{Add, Mul, Sub};
 
 #[cfg(target_arch = "x86_64")]
 use super::wide::{HasAvx2, HasAvx512};
 
 /// As many values as a vector of some set of instructions has. To make one takes the proof that the processor has them;
 /// what has one has the proof.
-pub(super) trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> {
+pub(super) trait Vector:
+    Copy + Add<Output = Self> + Mul<Output = Self> + Sub<Output = Self>
+{
     /// Values of a vector.
     const LEN: usize;
 
@@ -96,6 +98,7 @@ macro_rules! vector {
         }
 
         vector!(@ $name, Add, add, $add);
+        vector!(@ $name, Mul, mul, $multiply);
         vector!(@ $name, Sub, sub, $subtract);
     };
     (@ $name:ident, $trait:ident, $method:ident, $instruction:ident) => {
@@ -203,6 +206,15 @@ impl Add for Four {
     #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.each(|lane, value| value + other.0[lane])
+    }
+}
+
+impl Mul for Four {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.each(|lane, value| value * other.0[lane])
     }
 }
 

@@ -10,9 +10,6 @@ use crate::ops::cpu::wide::vectorised;
 /// Positions, or dimensions of a head, in a vector.
 const LANES: usize = 16;
 
-/// Vectors that are summed side by side, so that a sum does not wait for itself.
-const ABREAST: usize = 4;
-
 /// Keys and values of a layer, of all positions of some sequences.
 #[derive(Debug)]
 pub struct HeadCache {
@@ -20,10 +17,10 @@ pub struct HeadCache {
     head_dim: usize,
     /// Room for as many, whole groups of them.
     positions: usize,
-    /// `[sequence][head][group of LANES positions][head_dim][LANES]`: scores are summed side by side, and only the
-    /// groups that were reached are read.
+    /// `[sequence][group of LANES positions][head][head_dim][LANES]`: scores are summed side by side, and what was
+    /// reached is one run of memory, which the processor foresees.
     keys: Vec<f32>,
-    /// `[sequence][head][position][head_dim, rounded up to whole LANES]`.
+    /// `[sequence][position][head][head_dim, rounded up to whole LANES]`: the same.
     values: Vec<f32>,
 }
 
@@ -80,112 +77,101 @@ fn attend_sequence(
     rotary: Option<&RotaryRows>,
     out: &mut [f32],
 ) {
-    let (seen, (group, lane)) = (position + 1, (position / LANES, position % LANES));
-    let (queries, rest) = qkv.split_at_mut(heads * head_dim);
-    let (new_keys, new_values) = rest.split_at_mut(heads * head_dim);
-    let (keys_len, values_len) = (keys.len() / heads, values.len() / heads);
-    let (group_len, row_len) = (head_dim * LANES, head_dim.next_multiple_of(LANES));
-    with_scratch(seen.next_multiple_of(LANES), |scores| {
-        for head in 0..heads {
-            let at = head * head_dim..(head + 1) * head_dim;
-            let (query, key) = (&mut queries[at.clone()], &mut new_keys[at.clone()]);
-            if let Some(rotary) = rotary {
-                turn(query, &rotary.query, position);
-                turn(key, &rotary.key, position);
-            }
-            let keys = &mut keys[head * keys_len..][..(group + 1) * group_len];
-            let values = &mut values[head * values_len..][..seen * row_len];
-            let places = keys[group * group_len..].iter_mut().skip(lane).step_by(LANES);
-            places.zip(key).for_each(|(place, value)| *place = *value);
-            values[position * row_len..][..head_dim].copy_from_slice(&new_values[at.clone()]);
-            attend_head(query, keys, values, scores, seen, &mut out[at]);
+    let width = heads * head_dim;
+    let (queries, rest) = qkv.split_at_mut(width);
+    let (new_keys, new_values) = rest.split_at_mut(width);
+    if let Some(rotary) = rotary {
+        for head in queries.chunks_exact_mut(head_dim) {
+            turn(head, &rotary.query, position);
         }
+        for head in new_keys.chunks_exact_mut(head_dim) {
+            turn(head, &rotary.key, position);
+        }
+    }
+    let padded = head_dim.next_multiple_of(LANES);
+    let row_len = heads * padded;
+    let row = &mut values[position * row_len..][..row_len];
+    for (to, new) in row.chunks_exact_mut(padded).zip(new_values.chunks_exact(head_dim)) {
+        to[..head_dim].copy_from_slice(new);
+    }
+    let (group, lane) = (position / LANES, position % LANES);
+    let earlier = &keys[..position.div_ceil(LANES) * width * LANES];
+    let seen = Seen { heads, position, queries, new_keys, earlier, values };
+    with_scratch(heads * (group + 1) * LANES + row_len, |scratch| {
+        let (scores, sums) = scratch.split_at_mut(heads * (group + 1) * LANES);
+        attend(seen, scores, &mut sums[..row_len], out);
     });
+    // After they were read, if they were: only then are their lines in the cache.
+    let places = keys[group * width * LANES + lane..].iter_mut().step_by(LANES);
+    places.zip(new_keys).for_each(|(place, key)| *place = *key);
+}
+
+/// What the next position of a sequence attends to.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    heads: usize,
+    position: usize,
+    /// `[head][head_dim]`.
+    queries: &'a [f32],
+    /// `[head][head_dim]`, of the position itself.
+    new_keys: &'a [f32],
+    /// Groups of keys before it, as in [`HeadCache::keys`]. The last group may end with what is no key.
+    earlier: &'a [f32],
+    /// As in [`HeadCache::values`], those of the position among them.
+    values: &'a [f32],
 }
 
 vectorised! {
-    /// Attention of one query over the first `seen` positions, all that `keys` and `values` hold but for what fills
-    /// the last group of keys. `scores` has room for whole groups.
-    fn attend_head(
-        query: &[f32],
-        keys: &[f32],
-        values: &[f32],
-        scores: &mut [f32],
-        seen: usize,
-        out: &mut [f32],
-    ) {
-        let (keys, _) = keys.as_chunks::<LANES>();
-        let (groups, _) = scores.as_chunks_mut::<LANES>();
-        for (keys, groups) in keys.chunks(ABREAST * query.len()).zip(groups.chunks_mut(ABREAST)) {
-            match groups.len() {
-                1 => score_groups::<1>(query, keys, groups),
-                2 => score_groups::<2>(query, keys, groups),
-                3 => score_groups::<3>(query, keys, groups),
-                _ => score_groups::<ABREAST>(query, keys, groups),
+    /// Sets `out`, `[head][head_dim]`, to the attention. `scores` has room for whole groups of each head, `sums` for the
+    /// values of a position.
+    fn attend<V>(has; seen: Seen, scores: &mut [f32], sums: &mut [f32], out: &mut [f32]) {
+        let Seen { heads, position, queries, new_keys, earlier, values } = seen;
+        let (head_dim, row_len) = (queries.len() / heads, sums.len());
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let scores_len = scores.len() / heads;
+        for (group, keys) in earlier.chunks_exact(queries.len() * LANES).enumerate() {
+            let heads = keys.chunks_exact(head_dim * LANES).zip(queries.chunks_exact(head_dim));
+            for ((keys, query), scores) in heads.zip(scores.chunks_exact_mut(scores_len)) {
+                let scores = &mut scores[group * LANES..][..LANES];
+                for (part, scores) in scores.chunks_exact_mut(V::LEN).enumerate() {
+                    let mut sum = V::all(has, 0.0);
+                    for (query, keys) in query.iter().zip(keys.chunks_exact(LANES)) {
+                        let keys = V::load(has, &keys[part * V::LEN..]);
+                        sum = sum + V::all(has, *query) * keys;
+                    }
+                    (sum * V::all(has, scale)).store(scores);
+                }
             }
         }
-        let scores = &mut scores[..seen];
-        let most = max(scores);
-        for score in scores.iter_mut() {
-            *score = exp(*score - most);
-        }
-        let inverse = 1.0 / sum(scores, |weight| weight);
-        let (values, _) = values.as_chunks::<LANES>();
-        let blocks = out.len().div_ceil(LANES);
-        for (index, out) in out.chunks_mut(ABREAST * LANES).enumerate() {
-            let values = &values[index * ABREAST..];
-            match out.len().div_ceil(LANES) {
-                1 => weigh_blocks::<1>(scores, values, blocks, inverse, out),
-                2 => weigh_blocks::<2>(scores, values, blocks, inverse, out),
-                3 => weigh_blocks::<3>(scores, values, blocks, inverse, out),
-                _ => weigh_blocks::<ABREAST>(scores, values, blocks, inverse, out),
+        let all = queries.chunks_exact(head_dim).zip(new_keys.chunks_exact(head_dim));
+        for ((query, key), scores) in all.zip(scores.chunks_exact_mut(scores_len)) {
+            // In the same order as the lanes.
+            let dot = query.iter().zip(key).fold(0.0, |sum, (query, key)| sum + query * key);
+            scores[position] = dot * scale;
+            let weights = &mut scores[..position + 1];
+            let most = max(weights);
+            for weight in weights.iter_mut() {
+                *weight = exp(*weight - most);
             }
         }
-    }
-}
-
-/// The scores of `N` groups of positions, each the sum over the dimensions in their order.
-#[inline(always)]
-fn score_groups<const N: usize>(query: &[f32], keys: &[[f32; LANES]], groups: &mut [[f32; LANES]]) {
-    let head_dim = query.len();
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    let mut sums = [[0.0; LANES]; N];
-    for (dim, query) in query.iter().enumerate() {
-        for (group, sums) in sums.iter_mut().enumerate() {
-            let keys = &keys[group * head_dim + dim];
-            for lane in 0..LANES {
-                sums[lane] += query * keys[lane];
+        sums.fill(0.0);
+        let padded = row_len / heads;
+        for (position, row) in values.chunks_exact(row_len).take(position + 1).enumerate() {
+            let heads = sums.chunks_exact_mut(padded).zip(row.chunks_exact(padded));
+            for ((sums, values), scores) in heads.zip(scores.chunks_exact(scores_len)) {
+                let weight = V::all(has, scores[position]);
+                for (sum, values) in sums.chunks_exact_mut(V::LEN).zip(values.chunks_exact(V::LEN)) {
+                    (V::load(has, sum) + weight * V::load(has, values)).store(sum);
+                }
             }
         }
-    }
-    for (group, sums) in groups.iter_mut().zip(sums) {
-        for lane in 0..LANES {
-            group[lane] = sums[lane] * scale;
-        }
-    }
-}
-
-/// `N` blocks of dimensions of the sum of the values by their weights, over the positions in their order. The rows of
-/// values are `stride` blocks apart.
-#[inline(always)]
-fn weigh_blocks<const N: usize>(
-    weights: &[f32],
-    values: &[[f32; LANES]],
-    stride: usize,
-    factor: f32,
-    out: &mut [f32],
-) {
-    let mut sums = [[0.0; LANES]; N];
-    for (position, weight) in weights.iter().enumerate() {
-        for (block, sums) in sums.iter_mut().enumerate() {
-            let values = &values[position * stride + block];
-            for lane in 0..LANES {
-                sums[lane] += weight * values[lane];
+        let heads = out.chunks_exact_mut(head_dim).zip(sums.chunks_exact(padded));
+        for ((out, sums), scores) in heads.zip(scores.chunks_exact(scores_len)) {
+            let inverse = 1.0 / sum(&scores[..position + 1], |weight| weight);
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = sum * inverse;
             }
         }
-    }
-    for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
-        *out = sum * factor;
     }
 }
 
