@@ -139,17 +139,9 @@ vectorised! {
             let [seen, computed] = extents(block, query);
             let (row, unseen) = row.split_at_mut(computed);
             fill(unseen, 0.0);
-            // All of the last vector, which the compiler turns into one write under a mask.
             let (vectors, rest) = row.as_chunks_mut::<LANES>();
             match vectors.last_mut() {
-                Some(last) if rest.is_empty() => {
-                    let first = computed - LANES;
-                    for (lane, score) in last.iter_mut().enumerate() {
-                        if first + lane >= seen {
-                            *score = f32::NEG_INFINITY;
-                        }
-                    }
-                }
+                Some(last) if rest.is_empty() => keep_first(last, LANES + seen - computed),
                 _ => row[seen..].fill(f32::NEG_INFINITY),
             }
             let max = max(row);
@@ -161,6 +153,26 @@ vectorised! {
                 *weight *= inverse;
             }
         }
+    }
+}
+
+/// Sets the scores of a vector after the first `kept` to negative infinity. By a mask: where to begin is a branch that
+/// nobody foresees.
+#[inline(always)]
+fn keep_first(scores: &mut [f32; LANES], kept: usize) {
+    const KEPT: [u32; 2 * LANES] = {
+        let mut masks = [0; 2 * LANES];
+        let mut lane = 0;
+        while lane < LANES {
+            masks[lane] = u32::MAX;
+            lane += 1;
+        }
+        masks
+    };
+    let masks = &KEPT[LANES - kept..][..LANES];
+    for (score, mask) in scores.iter_mut().zip(masks) {
+        let unseen = !mask & f32::NEG_INFINITY.to_bits();
+        *score = f32::from_bits(score.to_bits() & mask | unseen);
     }
 }
 
