@@ -19,6 +19,7 @@ mod window;
 mod winograd;
 
 mod elementwise;
+mod fetch;
 mod fresh;
 mod vector;
 mod wide;

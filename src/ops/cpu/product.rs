@@ -10,6 +10,8 @@ mod bf16;
 mod buffer;
 mod f32;
 mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -235,7 +237,9 @@ fn pack_panels(
     way: Way,
 ) {
     match way.precision {
-        Precision::F32 => f32::pack_panels(matrix, first, row, panels, panel_len),
+        Precision::F32 => {
+            f32::pack_panels(matrix, first, row, panels, panel_len, way.instructions);
+        }
         // SAFETY: this way is taken only where the processor has the instructions.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]

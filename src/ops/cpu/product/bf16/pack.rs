@@ -9,6 +9,7 @@ use super::{LANES, PAIRS, STEP, TILE_ROWS, row_block_len, steps};
 use crate::ops::cpu::product::PANEL;
 use crate::ops::cpu::product::buffer::Buffer;
 use crate::ops::cpu::product::matrix::Matrix;
+use crate::ops::cpu::product::transpose::{load, store, transpose};
 
 /// Values of 32 bits in a step of a panel.
 const PANEL_STEP: usize = PAIRS * PANEL;
@@ -152,57 +153,4 @@ fn paired(above: __m512i, below: __m512i) -> [__m512i; 2] {
 fn bits(values: __m512bh) -> __m512i {
     // SAFETY: both are 512 bits of whatever content.
     unsafe { std::mem::transmute(values) }
-}
-
-/// The transpose of 16 lines of 16 values of 32 bits, `from_stride` and `to_stride` apart.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transpose(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
-    let mut a = [_mm512_setzero_si512(); 16];
-    let mut b = a;
-    let line = |index: usize| load(&from[index * from_stride..]);
-    for i in 0..8 {
-        let (upper, lower) = (line(2 * i), line(2 * i + 1));
-        a[2 * i] = _mm512_unpacklo_epi32(upper, lower);
-        a[2 * i + 1] = _mm512_unpackhi_epi32(upper, lower);
-    }
-    for i in 0..4 {
-        b[4 * i] = _mm512_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
-        b[4 * i + 1] = _mm512_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
-        b[4 * i + 2] = _mm512_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
-        b[4 * i + 3] = _mm512_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
-    }
-    for i in 0..4 {
-        a[i] = _mm512_shuffle_i32x4::<0x88>(b[i], b[4 + i]);
-        a[4 + i] = _mm512_shuffle_i32x4::<0xdd>(b[i], b[4 + i]);
-        a[8 + i] = _mm512_shuffle_i32x4::<0x88>(b[8 + i], b[12 + i]);
-        a[12 + i] = _mm512_shuffle_i32x4::<0xdd>(b[8 + i], b[12 + i]);
-    }
-    for i in 0..4 {
-        b[i] = _mm512_shuffle_i32x4::<0x88>(a[i], a[8 + i]);
-        b[4 + i] = _mm512_shuffle_i32x4::<0x88>(a[4 + i], a[12 + i]);
-        b[8 + i] = _mm512_shuffle_i32x4::<0xdd>(a[i], a[8 + i]);
-        b[12 + i] = _mm512_shuffle_i32x4::<0xdd>(a[4 + i], a[12 + i]);
-    }
-    for (index, line) in b.into_iter().enumerate() {
-        store(line, &mut to[index * to_stride..]);
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-#[allow(unsafe_code)]
-fn load(from: &[f32]) -> __m512i {
-    let from = &from[..LANES];
-    // SAFETY: as many values as a vector has.
-    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-#[allow(unsafe_code)]
-fn store(values: __m512i, to: &mut [f32]) {
-    let to = &mut to[..LANES];
-    // SAFETY: as many values as a vector has.
-    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), values) }
 }

@@ -1,8 +1,11 @@
 //! Operands of f32 laid out as the parent module says.
 
 use super::block_rows;
+use crate::ops::cpu::fetch::fetch;
 use crate::ops::cpu::instructions::Instructions;
 use crate::ops::cpu::product::matrix::Matrix;
+#[cfg(target_arch = "x86_64")]
+use crate::ops::cpu::product::transpose::transpose;
 use crate::ops::cpu::product::{PANEL, Run};
 
 /// Writes `right` as the rows from `row` on of the panels of its columns from `first` on.
@@ -12,11 +15,13 @@ pub(in super::super) fn pack_panels(
     row: usize,
     panels: &mut [f32],
     panel_len: usize,
+    instructions: Instructions,
 ) {
     let places = row * PANEL..(row + right.rows()) * PANEL;
     if right.strides().1 != 1 {
         for (index, panel) in panels.chunks_exact_mut(panel_len).enumerate() {
-            pack_columns(right, first + index * PANEL, &mut panel[places.clone()]);
+            let panel = &mut panel[places.clone()];
+            pack_columns(right, first + index * PANEL, panel, instructions);
         }
         return;
     }
@@ -71,24 +76,51 @@ pub(in super::super) fn pack_run(
 }
 
 /// Writes the panel of the columns from `first` on, of a matrix whose columns are runs of memory.
-fn pack_columns(right: &Matrix, first: usize, panel: &mut [f32]) {
+fn pack_columns(right: &Matrix, first: usize, panel: &mut [f32], instructions: Instructions) {
     let columns = (right.columns() - first).min(PANEL);
-    let (row_stride, _) = right.strides();
-    // A column is a row of memory: blocks of rows, so that both sides stay in the cache.
-    const BLOCK: usize = 16;
-    panel.chunks_mut(BLOCK * PANEL).enumerate().for_each(|(block, to)| {
+    for column in 0..columns {
+        fetch(&right.from(0, first + column)[..right.rows()]);
+    }
+    // Blocks, so that both sides stay in the first-level cache.
+    for (block, to) in panel.chunks_mut(BLOCK * PANEL).enumerate() {
         if columns < PANEL {
             to.fill(0.0);
         }
-        let from = block * BLOCK;
-        let len = to.len() / PANEL;
-        for column in 0..columns {
-            let values = right.from(from, first + column);
-            for row in 0..len {
-                to[row * PANEL + column] = values[row * row_stride];
-            }
+        for column in (0..columns).step_by(BLOCK) {
+            let columns = BLOCK.min(columns - column);
+            let from = right.from(block * BLOCK, first + column);
+            turn_block(from, right.strides().1, columns, &mut to[column..], instructions);
         }
-    });
+    }
+}
+
+/// Rows and columns of a block that is transposed at once.
+const BLOCK: usize = 16;
+
+/// Writes `columns` runs of memory, `stride` apart, as columns of `to`, rows of [`PANEL`]: as many values of each as there
+/// are rows, [`BLOCK`] at most.
+fn turn_block(
+    from: &[f32],
+    stride: usize,
+    columns: usize,
+    to: &mut [f32],
+    instructions: Instructions,
+) {
+    let rows = to.len().div_ceil(PANEL);
+    #[cfg(target_arch = "x86_64")]
+    if instructions >= Instructions::Avx512 && rows == BLOCK && columns == BLOCK {
+        // SAFETY: the processor has the instructions.
+        #[allow(unsafe_code)]
+        unsafe {
+            transpose(from, stride, to, PANEL);
+        }
+        return;
+    }
+    for column in 0..columns {
+        for row in 0..rows {
+            to[row * PANEL + column] = from[column * stride + row];
+        }
+    }
 }
 
 /// Writes blocks of [`block_rows`] rows from row `first` on, `[block][inner][row]`, of a matrix whose columns are runs of
@@ -107,8 +139,8 @@ pub(in super::super) fn pack_rows(
 }
 
 fn pack_rows_of<const ROWS: usize>(left: &Matrix, first: usize, blocks: &mut [f32]) {
-    // Columns at a time: long enough runs to write, and little enough to read that it stays in the cache.
-    const COLUMNS: usize = 16;
+    // Columns at a time: long enough runs to write, and few enough for the processor to foresee each.
+    const COLUMNS: usize = 8;
     let inner = left.columns();
     for at in (0..inner).step_by(COLUMNS) {
         let columns = at..inner.min(at + COLUMNS);
