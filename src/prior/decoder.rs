@@ -6,7 +6,7 @@ use crate::ops::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, valu
 use crate::prior::{Block, Gpt, PriorConfig};
 
 /// Fewest sequences a thread takes through the network on its own.
-const LEAST_ALONE: usize = 16;
+const LEAST_ALONE: usize = 8;
 
 /// A network ready to be asked for one position after the other, and the sequences it has seen.
 #[derive(Debug)]
