@@ -5,31 +5,39 @@ use crate::sampling::SamplingConfig;
 /// The code of a row: filters the distribution and takes the code in which the uniform number falls when
 /// codes share [0, 1) in order of their number. `None` if the logits are not finite.
 pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> Option<usize> {
-    let mut best = 0;
-    for (code, logit) in logits.iter().enumerate() {
-        if !logit.is_finite() {
-            return None;
-        }
-        if *logit > logits[best] {
-            best = code;
-        }
+    if !logits.iter().fold(true, |all, logit| all & logit.is_finite()) {
+        return None;
     }
+    let max = largest(logits);
     if config.is_greedy() {
-        return Some(best);
+        return logits.iter().position(|logit| *logit == max);
     }
-    let max = f64::from(logits[best]);
+    let max = f64::from(max);
     let least = least_of_top_k(logits, config);
     // Relative to the most probable code, whose weight is 1.
-    let weight = |&logit: &f32| {
-        if logit < least { 0.0 } else { ((f64::from(logit) - max) / config.temperature).exp() }
-    };
-    let mut weights: Vec<f64> = logits.iter().map(weight).collect();
+    let weight = |logit: f32| ((f64::from(logit) - max) / config.temperature).exp();
+    let kept = logits.iter().enumerate().filter(|(_, logit)| **logit >= least);
+    let mut weights: Vec<(usize, f64)> = kept.map(|(code, logit)| (code, weight(*logit))).collect();
     if let Some(p) = config.top_p
         && p < 1.0
     {
         keep_top_p(&mut weights, p);
     }
     Some(inverse_cdf(&weights, uniform))
+}
+
+/// The largest of some finite values, in lanes that the compiler makes vectors of.
+fn largest(values: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for (most, value) in lanes.iter_mut().zip(block) {
+            *most = larger(*most, *value);
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |most, &value| larger(most, value))
 }
 
 /// The least logit that top-k leaves.
@@ -44,26 +52,26 @@ fn least_of_top_k(logits: &[f32], config: &SamplingConfig) -> f32 {
     }
 }
 
-/// Sets the weights that top-p excludes to zero.
-fn keep_top_p(weights: &mut [f64], p: f64) {
-    let mut sorted: Vec<f64> = weights.iter().copied().filter(|&w| w > 0.0).collect();
+/// Takes out the codes that top-p excludes.
+fn keep_top_p(weights: &mut Vec<(usize, f64)>, p: f64) {
+    let mut sorted: Vec<f64> = weights.iter().map(|(_, weight)| *weight).collect();
     sorted.sort_unstable_by(|a, b| b.total_cmp(a));
     let mut missing = p * sorted.iter().sum::<f64>();
     let least = sorted.iter().find(|&&weight| {
         missing -= weight;
         missing <= 0.0
     });
-    if let Some(&least) = least {
-        weights.iter_mut().filter(|weight| **weight < least).for_each(|weight| *weight = 0.0);
+    if let Some(least) = least {
+        weights.retain(|(_, weight)| weight >= least);
     }
 }
 
 /// The first code whose cumulative weight exceeds `uniform` times the total: never one of weight 0.
-fn inverse_cdf(weights: &[f64], uniform: f32) -> usize {
-    let target = f64::from(uniform) * weights.iter().sum::<f64>();
+fn inverse_cdf(weights: &[(usize, f64)], uniform: f32) -> usize {
+    let target = f64::from(uniform) * weights.iter().map(|(_, weight)| weight).sum::<f64>();
     let mut sum = 0.0;
     let mut last = 0;
-    for (code, &weight) in weights.iter().enumerate() {
+    for &(code, weight) in weights {
         if weight > 0.0 {
             sum += weight;
             last = code;
