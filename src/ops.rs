@@ -35,7 +35,7 @@ use crate::error;
 pub use activation::{gelu, relu, silu};
 pub use adamw::{AdamWStep, Moving, adamw_step, scaled_by, square_sum};
 pub use attention::{CausalMask, KeyValues, cached_attention, causal_attention};
-pub use cpu::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, values};
+pub use cpu::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, max, values};
 pub use cross_entropy::{cross_entropy, token_losses};
 pub use dropout::{Dropout, dropout};
 pub use embedding::{Embedding, embedding};

@@ -34,6 +34,7 @@ fn all_passes() -> Vec<(&'static str, Vec<Vec<f32>>)> {
     let spread = |x, weight| conv_transpose2d(x, weight, None, 2, 1);
     vec![
         ("linear", passes(of_linear, [[96, 64], [64, 48]])),
+        ("linear in parts", passes(of_linear, [[600, 70], [70, 41]])),
         ("3x3", passes(by(1), [[4, 8, 8, 64], [3, 3, 64, 32]])),
         ("4x4 at a step of 2", passes(by(2), [[4, 8, 8, 32], [4, 4, 32, 64]])),
         ("transposed", passes(spread, [[4, 4, 4, 64], [64, 4, 4, 32]])),

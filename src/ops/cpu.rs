@@ -54,6 +54,7 @@ pub(super) use group_norm::group_norm;
 pub(super) use instructions::check_limit;
 pub(super) use layer_norm::layer_norm;
 pub(super) use linear::{After, LINEAR_ROWS, linear};
+pub use math::max;
 pub(super) use memory::keep_freed;
 pub(super) use nearest::{nearest_code, sums_by_code};
 pub(super) use product::set_precision;

@@ -1,5 +1,6 @@
 //! The choice of a code from a row of logits in memory, for devices that compute there.
 
+use crate::ops::max;
 use crate::sampling::SamplingConfig;
 
 /// The code of a row: filters the distribution and takes the code in which the uniform number falls when
@@ -8,7 +9,7 @@ pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> O
     if !logits.iter().fold(true, |all, logit| all & logit.is_finite()) {
         return None;
     }
-    let max = largest(logits);
+    let max = max(logits);
     if config.is_greedy() {
         return logits.iter().position(|logit| *logit == max);
     }
@@ -24,20 +25,6 @@ pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> O
         keep_top_p(&mut weights, p);
     }
     Some(inverse_cdf(&weights, uniform))
-}
-
-/// The largest of some finite values, in lanes that the compiler makes vectors of.
-fn largest(values: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    for block in blocks {
-        for (most, value) in lanes.iter_mut().zip(block) {
-            *most = larger(*most, *value);
-        }
-    }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |most, &value| larger(most, value))
 }
 
 /// The least logit that top-k leaves.
@@ -147,6 +134,24 @@ pub(super) mod tests {
         for (config, draws) in cases() {
             for (uniform, code) in draws {
                 assert_eq!(choose(&logits(), &config, uniform), Some(code), "{config:?} {uniform}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_the_most_probable_codes_is_found_among_any_number() {
+        let greedy = SamplingConfig { temperature: 0.0, ..SamplingConfig::default() };
+        for n in [1, 15, 16, 17, 40] {
+            for best in [0, n / 2, n - 1] {
+                let mut logits: Vec<f32> = (0..n).map(|code| -1.0 - (code % 7) as f32).collect();
+                logits[best] = 0.5;
+                for config in [&greedy, &config(Some(1), None)] {
+                    assert_eq!(choose(&logits, config, 0.7), Some(best), "{n} {config:?}");
+                }
+                logits[n - 1] = 0.5;
+                assert_eq!(choose(&logits, &greedy, 0.7), Some(best));
+                logits[best] = f32::INFINITY;
+                assert_eq!(choose(&logits, &greedy, 0.7), None);
             }
         }
     }

@@ -95,7 +95,7 @@ fn owned(tensor: FlexTensor) -> Values {
     if values.slice_mut().is_some() {
         return values;
     }
-    Values::of(super::slices::tensor(copied(values.slice(), BLOCK), values.shape()))
+    Values::of(super::slices::tensor(copied(values.slice()), values.shape()))
 }
 
 fn update(

@@ -138,7 +138,7 @@ vectorised! {
         for (query, row) in scores.chunks_exact_mut(block.keys).enumerate() {
             let [seen, computed] = extents(block, query);
             let (row, unseen) = row.split_at_mut(computed);
-            fill(unseen, 0.0);
+            clear(unseen);
             let (vectors, rest) = row.as_chunks_mut::<LANES>();
             match vectors.last_mut() {
                 Some(last) if rest.is_empty() => keep_first(last, LANES + seen - computed),
@@ -176,14 +176,14 @@ fn keep_first(scores: &mut [f32; LANES], kept: usize) {
     }
 }
 
-/// Vector by vector: few of them, for which a call would take longer.
+/// Sets values to 0 vector by vector: few of them, for which a call would take longer.
 #[inline(always)]
-fn fill(values: &mut [f32], value: f32) {
+fn clear(values: &mut [f32]) {
     let (vectors, rest) = values.as_chunks_mut::<LANES>();
     for vector in vectors {
-        *vector = [value; LANES];
+        *vector = [0.0; LANES];
     }
-    rest.fill(value);
+    rest.fill(0.0);
 }
 
 vectorised! {
@@ -210,7 +210,7 @@ vectorised! {
             let [_, computed] = extents(block, query);
             let weights = &mut weights[..computed];
             let (gradient, unseen) = gradient.split_at_mut(computed);
-            fill(unseen, 0.0);
+            clear(unseen);
             let mask = mask.map(|mask| mask.row(block.row + query));
             if let Some(mask) = mask {
                 drop_row(gradient, mask);

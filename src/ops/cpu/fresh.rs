@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::elementwise::BLOCK;
+
 /// A buffer of `len` values, each block of `block_len` of them set by `work`, which gets the number of the block
 /// and its values, all 0.
 ///
@@ -168,9 +170,9 @@ impl<'a> Pieces<'a> {
 }
 
 /// A copy of `values`, by all threads.
-pub(super) fn copied(values: &[f32], block_len: usize) -> Vec<f32> {
-    set_in_blocks(values.len(), block_len, |index, block| {
-        let from = &values[index * block_len..][..block.len()];
+pub(super) fn copied(values: &[f32]) -> Vec<f32> {
+    set_in_blocks(values.len(), BLOCK, |index, block| {
+        let from = &values[index * BLOCK..][..block.len()];
         block.write_copy_of_slice(from)
     })
 }

@@ -17,7 +17,7 @@ use super::activation::{gelu, gelu_and_slope};
 use super::dropout::Mask;
 use super::extension::{Optional, optional, optional_parts};
 use super::fresh::{Pieces, set_from, set_in_blocks, set_in_blocks_with, set_pair_in_blocks};
-use super::product::{Left, Matrix, Right, product_in, sum_of_products};
+use super::product::{Left, Matrix, PART_STEP, Right, product_in, sum_of_products};
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
 use super::sums::{add, sum_of};
@@ -32,8 +32,11 @@ const MOST_ROWS: usize = 128;
 /// Rows whose share of the gradient by the weight is one product.
 const PART_ROWS: usize = 256;
 
-/// Rows of a part whose gradients are computed at once: they stay in the second-level cache while they are used.
+/// Rows of a part whose gradients are computed at once: they stay in the second-level cache while they are used. (32 and
+/// 64 take the same time.)
 const FEW_ROWS: usize = 64;
+
+const _: () = assert!(FEW_ROWS.is_multiple_of(PART_STEP));
 
 /// What follows the map.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -218,7 +221,9 @@ impl LinearMap {
 
     fn gradients(&self, gradient: &Values, wants_input: bool) -> LinearGradients {
         let [rows, width_in, width_out] = self.sizes();
-        let weight = wants_input.then(|| Right::shared(self.weight().transposed()));
+        // Parts are counted by the gradient by the input, where there is one.
+        let by_input = wants_input && width_in > 0;
+        let weight = by_input.then(|| Right::shared(self.weight().transposed()));
         let part_of = |part: usize| part * PART_ROWS..rows.min((part + 1) * PART_ROWS);
         let (input, parts) = match &weight {
             Some(weight) => {

@@ -33,7 +33,7 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// The largest value; negative infinity of none.
 #[inline(always)]
-pub(super) fn max(values: &[f32]) -> f32 {
+pub fn max(values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();

@@ -27,8 +27,11 @@ pub(super) use matrix::{Matrix, MatrixMut};
 /// Columns of a right operand that are packed together and multiplied at once.
 pub(super) const PANEL: usize = 32;
 
-/// Rows of a part of a right operand: those that bf16 packs together.
-const PART_ROWS: usize = 32;
+/// Rows that a part of a right operand has a multiple of, but for the last: bf16 packs as many together.
+pub(super) const PART_STEP: usize = 32;
+
+#[cfg(target_arch = "x86_64")]
+const _: () = assert!(PART_STEP == bf16::STEP);
 
 /// Whether products round their operands to bf16.
 static ROUNDS: AtomicBool = AtomicBool::new(false);
@@ -187,15 +190,23 @@ impl Right {
     }
 
     /// Packed on this thread as its rows come: `each` calls what it gets with a matrix of the next rows, each but the
-    /// last one of a multiple of [`PART_ROWS`], until all are set.
+    /// last one of a multiple of [`PART_STEP`], until all are set.
     pub(super) fn from_parts(
         [rows, columns]: [usize; 2],
         each: impl FnOnce(&mut dyn FnMut(Matrix)),
     ) -> Self {
-        let mut right = Self::unset([rows, columns], Way::in_use());
+        Self::parts_in_way([rows, columns], Way::in_use(), each)
+    }
+
+    fn parts_in_way(
+        [rows, columns]: [usize; 2],
+        way: Way,
+        each: impl FnOnce(&mut dyn FnMut(Matrix)),
+    ) -> Self {
+        let mut right = Self::unset([rows, columns], way);
         let mut done = 0;
         each(&mut |part| {
-            assert_eq!((part.columns(), done % PART_ROWS), (columns, 0), "a part of an operand");
+            assert_eq!((part.columns(), done % PART_STEP), (columns, 0), "a part of an operand");
             pack_panels(&part, 0, done, &mut right.panels, right.panel_len, right.way);
             done += part.rows();
         });
@@ -236,6 +247,9 @@ fn pack_panels(
     panel_len: usize,
     way: Way,
 ) {
+    if panels.is_empty() {
+        return; // no columns, or no rows
+    }
     match way.precision {
         Precision::F32 => {
             f32::pack_panels(matrix, first, row, panels, panel_len, way.instructions);
@@ -347,7 +361,8 @@ pub(super) fn add_product(sum: &mut Vec<f32>, left: &Left, right: &Right) {
     multiply(MatrixMut::new(sum, rows, columns), left, right, true);
 }
 
-/// The sum of the products of pairs of operands, `[rows, columns]`, by all threads, each of which computes some columns.
+/// The sum of the products of pairs of operands, `[rows, columns]`, by all threads, each of which computes some columns:
+/// what was packed once is read by all, and each sum is written where it stays.
 pub(super) fn sum_of_products([rows, columns]: [usize; 2], pairs: &[(Left, Right)]) -> Vec<f32> {
     if pairs.is_empty() {
         return vec![0.0; rows * columns];
@@ -358,7 +373,7 @@ pub(super) fn sum_of_products([rows, columns]: [usize; 2], pairs: &[(Left, Right
     #[allow(unsafe_code)]
     let out = unsafe { MatrixMut::unset(place, rows, columns) };
     // Two parts for each thread, since none is as fast as the others all the time.
-    let panels = columns.div_ceil(PANEL).div_ceil(2 * rayon::current_num_threads()).max(1);
+    let panels = (columns.div_ceil(PANEL) / (2 * rayon::current_num_threads())).max(1);
     let parts = out.columns_of(panels * PANEL);
     parts.into_par_iter().enumerate().for_each(|(index, mut part)| {
         for (at, (left, right)) in pairs.iter().enumerate() {

@@ -321,6 +321,26 @@ fn the_decoder_of_the_cpu_gives_the_logits_of_the_full_forward_pass() {
 }
 
 #[test]
+fn sequences_split_among_threads_get_the_same_logits() {
+    let config = config(1, Positions::Learned, false);
+    let model = gpt(&config, &Device::flex());
+    let tokens: Vec<usize> = (0..25).map(|row| row % 11).collect();
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut decoder = Decoder::new(&model);
+            decoder.start(25);
+            (0..3).flat_map(|_| decoder.step(&tokens)).collect::<Vec<f32>>()
+        })
+    };
+    let together = on(1);
+    // Groups of 13 and 12, of 9 and 7, and all at once.
+    for threads in [2, 3, 7] {
+        assert_eq!(on(threads), together, "{threads} threads");
+    }
+}
+
+#[test]
 fn a_model_taken_out_of_training_decodes_too() {
     for positions in [Positions::Learned, Positions::Rotary] {
         let config = config(1, positions, false);

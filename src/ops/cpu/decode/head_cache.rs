@@ -7,7 +7,7 @@ use crate::ops::cpu::math::{exp, max, sum};
 use crate::ops::cpu::scratch::with_scratch;
 use crate::ops::cpu::wide::vectorised;
 
-/// Positions, or dimensions of a head, in a vector.
+/// Positions of a group, and what the dimensions of a head are rounded up to: whole vectors of any instructions.
 const LANES: usize = 16;
 
 /// Keys and values of a layer, of all positions of some sequences.
@@ -99,7 +99,7 @@ fn attend_sequence(
     let seen = Seen { heads, position, queries, new_keys, earlier, values };
     with_scratch(heads * (group + 1) * LANES + row_len, |scratch| {
         let (scores, sums) = scratch.split_at_mut(heads * (group + 1) * LANES);
-        attend(seen, scores, &mut sums[..row_len], out);
+        attend(seen, scores, sums, out);
     });
     // After they were read, if they were: only then are their lines in the cache.
     let places = keys[group * width * LANES + lane..].iter_mut().step_by(LANES);

@@ -1,4 +1,4 @@
-//! Memory for packed operands that a thread keeps from one product to the next.
+//! Memory for packed operands, and for what packs them, that is kept from one product to the next.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -18,10 +18,10 @@ thread_local! {
 /// Buffers that a thread keeps at most.
 const MOST_KEPT: usize = 4;
 
-/// What is beyond that: buffers that one thread fills and another drops.
+/// What is beyond that, for every thread: buffers that one fills and another drops.
 static SPARE: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
 
-/// Buffers that are spare at most.
+/// Buffers that are spare at most: both operands of 32 parts of the rows of a linear map.
 const MOST_SPARE: usize = 64;
 
 /// Values of whatever content; 32 bits each, which also hold a pair of bf16.
@@ -41,10 +41,21 @@ impl Buffer {
     }
 }
 
-/// One of some buffers that has as many lines.
+/// The least of some buffers that has as many lines: the large ones are left for who needs them.
 fn take(buffers: &mut Vec<Vec<Line>>, lines: usize) -> Option<Vec<Line>> {
-    let index = buffers.iter().rposition(|buffer| buffer.len() >= lines)?;
+    let fitting = buffers.iter().enumerate().filter(|(_, buffer)| buffer.len() >= lines);
+    let (index, _) = fitting.min_by_key(|(_, buffer)| buffer.len())?;
     Some(buffers.swap_remove(index))
+}
+
+/// Adds a buffer to some of at most `most`, and returns the least if they were as many.
+fn keep(buffers: &mut Vec<Vec<Line>>, lines: Vec<Line>, most: usize) -> Option<Vec<Line>> {
+    buffers.push(lines);
+    if buffers.len() <= most {
+        return None;
+    }
+    let (least, _) = buffers.iter().enumerate().min_by_key(|(_, buffer)| buffer.len())?;
+    Some(buffers.swap_remove(least))
 }
 
 fn spare() -> MutexGuard<'static, Vec<Vec<Line>>> {
@@ -75,20 +86,34 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut lines = std::mem::take(&mut self.lines);
+        let lines = std::mem::take(&mut self.lines);
         // A thread that ends has no store any more.
-        let _ = KEPT.try_with(|kept| {
-            let mut kept = kept.borrow_mut();
-            kept.push(std::mem::take(&mut lines));
-            if kept.len() > MOST_KEPT {
-                lines = kept.swap_remove(0);
-            }
-        });
-        if !lines.is_empty() {
-            let mut spare = spare();
-            if spare.len() < MOST_SPARE {
-                spare.push(lines);
-            }
+        let left = KEPT.try_with(|kept| keep(&mut kept.borrow_mut(), lines, MOST_KEPT));
+        if let Ok(Some(lines)) = left {
+            keep(&mut spare(), lines, MOST_SPARE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(n: usize) -> Vec<Line> {
+        vec![Line([0.0; LINE]); n]
+    }
+
+    fn lens(buffers: &[Vec<Line>]) -> Vec<usize> {
+        buffers.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn the_least_buffer_that_fits_is_taken_and_the_least_of_too_many_is_let_go() {
+        let mut buffers = [8, 2, 4].map(lines).to_vec();
+        assert_eq!(take(&mut buffers, 3).map(|taken| taken.len()), Some(4));
+        assert!(take(&mut buffers, 9).is_none());
+        assert!(keep(&mut buffers, lines(5), 3).is_none());
+        assert_eq!(keep(&mut buffers, lines(6), 3).map(|least| least.len()), Some(2));
+        assert_eq!(lens(&buffers), [8, 6, 5]);
     }
 }

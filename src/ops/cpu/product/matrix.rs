@@ -214,6 +214,18 @@ impl MatrixMut<'_> {
         }
     }
 
+    /// Copies what [`MatrixMut::put`] would set to `block`; it must be set.
+    pub(super) fn get(
+        &mut self,
+        [row, column]: [usize; 2],
+        [rows, width]: [usize; 2],
+        block: &mut [f32],
+    ) {
+        for (index, values) in block.chunks_exact_mut(PANEL).take(rows).enumerate() {
+            values[..width].copy_from_slice(self.row(row + index, column, width));
+        }
+    }
+
     /// Sets every value to 0: a product over no inner extent.
     pub(super) fn clear(&mut self) {
         let zeros = vec![0.0; self.columns];

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::ops::cpu::instructions::ALL;
 use crate::rng::{Purpose, stream};
@@ -64,6 +66,8 @@ fn every_way_multiplies_every_layout_at_odd_and_even_shapes() {
         (50, 257, 96),
         // Rows 4 kB apart.
         (25, 1024, 33),
+        // More rows than are packed at once.
+        (1100, 3, 33),
     ] {
         let (a, b) = (random(0, rows * inner), random(1, inner * columns));
         let onto = random(2, rows * columns);
@@ -92,20 +96,82 @@ fn every_way_multiplies_every_layout_at_odd_and_even_shapes() {
 
 #[test]
 fn a_row_does_not_depend_on_the_other_rows_nor_a_column_on_the_others() {
-    let (rows, inner, columns) = (29, 300, 70);
-    let (a, b) = (random(0, rows * inner), random(1, inner * columns));
-    let (a, b) = (Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns));
-    for way in ways() {
-        let whole = product(a, b, way, None, false);
-        for row in [0, 11, 28] {
-            let alone = product(a.rows_at(row..row + 1), b, way, None, false);
-            assert_eq!(alone, whole[row * columns..(row + 1) * columns], "{way:?}");
+    // Whole blocks of rows and parts of them, in one visit to the output and in more.
+    for (rows, inner, columns) in [(29, 300, 70), (40, 600, 70)] {
+        let (a, b) = (random(0, rows * inner), random(1, inner * columns));
+        let (a, b) = (Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns));
+        let onto = random(2, rows * columns);
+        for (way, adds) in ways().into_iter().flat_map(|way| [(way, false), (way, true)]) {
+            let onto = adds.then_some(&onto[..]);
+            let whole = product(a, b, way, onto, false);
+            for row in [0, 11, rows - 1] {
+                let at = row * columns..(row + 1) * columns;
+                let onto = onto.map(|onto| &onto[at.clone()]);
+                let alone = product(a.rows_at(row..row + 1), b, way, onto, false);
+                assert_eq!(alone, whole[at], "{way:?}");
+            }
         }
-        let some = b.transposed().rows_at(32..70).transposed();
-        let some = product(a, some, way, None, false);
-        let same = some.chunks(38).zip(whole.chunks(columns)).all(|(a, b)| *a == b[32..]);
-        assert!(same, "{way:?}");
+        for way in ways() {
+            let whole = product(a, b, way, None, false);
+            let some = b.transposed().rows_at(32..70).transposed();
+            let some = product(a, some, way, None, false);
+            let same = some.chunks(38).zip(whole.chunks(columns)).all(|(a, b)| *a == b[32..]);
+            assert!(same, "{way:?}");
+        }
     }
+}
+
+#[test]
+fn a_right_operand_packed_in_parts_is_the_one_packed_at_once() {
+    let (rows, columns) = (2 * 64 + 13, 70);
+    let values = random(1, rows * columns);
+    let matrix = Matrix::new(&values, rows, columns);
+    let left = random(0, 5 * rows);
+    for way in ways() {
+        let parts = Right::parts_in_way([rows, columns], way, |add| {
+            for first in (0..rows).step_by(64) {
+                add(matrix.rows_at(first..rows.min(first + 64)));
+            }
+        });
+        let left = Left::in_way(Matrix::new(&left, 5, rows), way, false);
+        let mut out = vec![0.0; 5 * columns];
+        multiply(MatrixMut::new(&mut out, 5, columns), &left, &parts, false);
+        let whole = product(left.matrix, matrix, way, None, false);
+        assert_eq!(out, whole, "{way:?}");
+    }
+    let nothing = Right::parts_in_way([64, 0], ways()[0], |add| {
+        add(Matrix::new(&[], 32, 0));
+        add(Matrix::new(&[], 32, 0));
+    });
+    assert_eq!(nothing.columns, 0);
+}
+
+#[test]
+fn a_sum_of_products_is_theirs_whatever_the_number_of_threads() {
+    let (rows, columns) = (33, 100);
+    let inner = [64, 70, 5];
+    let values = inner.map(|inner| (random(0, rows * inner), random(1, inner * columns)));
+    for way in ways() {
+        let pairs: Vec<(Left, Right)> = values
+            .iter()
+            .zip(inner)
+            .map(|((a, b), inner)| {
+                let (a, b) =
+                    (Matrix::new(a, inner, rows).transposed(), Matrix::new(b, inner, columns));
+                (Left::in_way(a, way, false), Right::in_way(b, way, false))
+            })
+            .collect();
+        let mut wanted = vec![0.0; rows * columns];
+        for (left, right) in &pairs {
+            multiply(MatrixMut::new(&mut wanted, rows, columns), left, right, true);
+        }
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let sum = pool.install(|| sum_of_products([rows, columns], &pairs));
+            assert_eq!(sum, wanted, "{way:?} on {threads} threads");
+        }
+    }
+    assert_eq!(sum_of_products([2, 3], &[]), [0.0; 6]);
 }
 
 #[test]

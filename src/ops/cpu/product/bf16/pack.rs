@@ -1,7 +1,7 @@
 //! Operands rounded to bf16 and laid out as the parent module says.
 //!
 //! A row of memory is read from end to end before the next one: the processor foresees one run, and reads it from beyond
-//! its caches at two to four times the rate of a few values of many rows in turn.
+//! its caches at two to four times the rate of a few values of many rows in turn (see `docs/performance.md`).
 
 use std::arch::x86_64::*;
 
@@ -18,12 +18,8 @@ const PANEL_STEP: usize = PAIRS * PANEL;
 const TILE: usize = TILE_ROWS * PAIRS;
 
 /// Writes blocks of [`TILE_ROWS`] rows from row `first` on.
-///
-/// # Safety
-/// The processor has the instructions of `Instructions::Avx512Bf16`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-#[allow(unsafe_code)]
-pub(in super::super) unsafe fn pack_rows(left: &Matrix, first: usize, blocks: &mut [f32]) {
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(in super::super) fn pack_rows(left: &Matrix, first: usize, blocks: &mut [f32]) {
     let block_len = row_block_len(left.columns());
     if left.strides().1 == 1 {
         for (index, block) in blocks.chunks_exact_mut(block_len).enumerate() {
@@ -31,25 +27,22 @@ pub(in super::super) unsafe fn pack_rows(left: &Matrix, first: usize, blocks: &m
         }
         return;
     }
-    let n_panels = (blocks.len() / block_len).div_ceil(PANEL / TILE_ROWS);
+    const BLOCKS: usize = PANEL / TILE_ROWS; // in a panel
+    let n_panels = (blocks.len() / block_len).div_ceil(BLOCKS);
     let mut panels = Buffer::new(n_panels * PANEL_STEP);
     let mut above = Buffer::new(n_panels * LANES);
     for step in 0..steps(left.columns()) {
         pair_rows(&left.transposed(), step, first, &mut above, &mut panels, PANEL_STEP);
         for (index, block) in blocks.chunks_exact_mut(block_len).enumerate() {
-            let lines = &panels[index / 2 * PANEL_STEP + index % 2 * LANES..];
+            let lines = &panels[index / BLOCKS * PANEL_STEP + index % BLOCKS * TILE_ROWS..];
             transpose(lines, PANEL, &mut block[step * TILE..], PAIRS);
         }
     }
 }
 
 /// Writes `right` as the rows from `row` on, a multiple of [`STEP`], of the panels of its columns from `first` on.
-///
-/// # Safety
-/// As [`pack_rows`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-#[allow(unsafe_code)]
-pub(in super::super) unsafe fn pack_panels(
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(in super::super) fn pack_panels(
     right: &Matrix,
     first: usize,
     row: usize,

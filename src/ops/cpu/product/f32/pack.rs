@@ -8,6 +8,9 @@ use crate::ops::cpu::product::matrix::Matrix;
 use crate::ops::cpu::product::transpose::transpose;
 use crate::ops::cpu::product::{PANEL, Run};
 
+/// Rows and columns of a block that is transposed at once.
+const BLOCK: usize = 16;
+
 /// Writes `right` as the rows from `row` on of the panels of its columns from `first` on.
 pub(in super::super) fn pack_panels(
     right: &Matrix,
@@ -89,17 +92,15 @@ fn pack_columns(right: &Matrix, first: usize, panel: &mut [f32], instructions: I
         for column in (0..columns).step_by(BLOCK) {
             let columns = BLOCK.min(columns - column);
             let from = right.from(block * BLOCK, first + column);
-            turn_block(from, right.strides().1, columns, &mut to[column..], instructions);
+            transpose_block(from, right.strides().1, columns, &mut to[column..], instructions);
         }
     }
 }
 
-/// Rows and columns of a block that is transposed at once.
-const BLOCK: usize = 16;
-
 /// Writes `columns` runs of memory, `stride` apart, as columns of `to`, rows of [`PANEL`]: as many values of each as there
 /// are rows, [`BLOCK`] at most.
-fn turn_block(
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // the instructions
+fn transpose_block(
     from: &[f32],
     stride: usize,
     columns: usize,
