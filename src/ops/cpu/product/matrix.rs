@@ -215,6 +215,7 @@ impl MatrixMut<'_> {
     }
 
     /// Copies what [`MatrixMut::put`] would set to `block`; it must be set.
+    #[cfg(target_arch = "x86_64")] // for bf16
     pub(super) fn get(
         &mut self,
         [row, column]: [usize; 2],
