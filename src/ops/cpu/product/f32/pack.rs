@@ -28,6 +28,7 @@ pub(in super::super) fn pack_panels(
         }
         return;
     }
+    // Row by row: a run of memory, which the processor foresees.
     for from in 0..right.rows() {
         let at = (row + from) * PANEL;
         for (index, panel) in panels.chunks_exact_mut(panel_len).enumerate() {
