@@ -195,13 +195,13 @@ fn use_kernel_cache() {
     cubecl_environment::environment::set_root(kernel_cache_dir());
 }
 
-/// The processor and how many threads run at once on it.
+/// The processor and how many threads compute on it.
 fn cpu_name() -> String {
     let model = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     });
-    let threads = threads::available();
+    let threads = thread_count();
     let plural = if threads == 1 { "" } else { "s" };
     let model = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     format!("{model}, {threads} thread{plural}")

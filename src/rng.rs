@@ -17,11 +17,11 @@ pub enum Purpose {
     Augment = 3,
     /// Which encoder outputs start the codebook.
     CodebookInit = 4,
-    /// Which encoder outputs replace dead codes.
+    /// Which encoder outputs replace dead codes; step = optimizer step.
     Restart = 5,
-    /// Dropout masks; step = optimizer step, item = micro batch.
+    /// Dropout masks; step = optimizer step, item = micro batch within it.
     Dropout = 6,
-    /// Which sequences lose their class token; step = optimizer step.
+    /// Which sequences lose their class token; step = micro batch, counted from the start of the training.
     ClassDropout = 7,
     /// Sampled codes; item = index of the image.
     Sample = 8,

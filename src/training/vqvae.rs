@@ -1,6 +1,7 @@
 //! Stage 1: the tokenizer.
 
 mod backbone;
+mod collapse;
 mod resume;
 mod run;
 mod step;

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 use super::backbone::load_backbone;
+use super::collapse::collapse_advice;
 use super::step::VqvaeTrainer;
 use crate::checkpoint::{Kind, ModelFile, NamedTensor, ResumeState, Stage, parameters};
 use crate::data::{Batch, BatchStream, Dataset, Split, View, pixels};
@@ -104,7 +105,8 @@ impl<'a> Run<'a> {
         let codes = scores.counts.len();
         if scores.perplexity() < COLLAPSED_SHARE * codes as f64 && !self.warned {
             self.warned = true;
-            emit(Event::Warning(collapse_advice(step, scores.perplexity(), codes)));
+            let advice = collapse_advice(&self.recipe.vqvae, step, scores.perplexity(), codes);
+            emit(Event::Warning(advice));
         }
     }
 
@@ -303,12 +305,4 @@ impl StageRun for Run<'_> {
 
 fn read_counts(counts: &Tensor<1>) -> Vec<u64> {
     counts.to_data_as::<f32>().iter::<f32>().map(|count| count as u64).collect() // sync
-}
-
-fn collapse_advice(step: u64, perplexity: f64, codes: usize) -> String {
-    format!(
-        "the codebook has collapsed: perplexity {perplexity:.1} of {codes} codes at step {step}; set \
-         vqvae.kmeans_init to true and vqvae.restart_after to 100, try vqvae.normalize_codes with a \
-         vqvae.code_dim of 8, or lower vqvae.learning_rate"
-    )
 }
