@@ -6,6 +6,8 @@
 mod context;
 mod dirs;
 mod interrupt;
+mod names;
+mod output;
 mod session;
 mod silence;
 mod stages;

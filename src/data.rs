@@ -43,6 +43,8 @@ mod grid;
 
 pub use batches::{Batch, BatchStream, Draw, Order, Part};
 pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
+mod picture;
+
 pub use dataset::{Dataset, View};
 pub use decode::{Target, decode_bytes, decode_file};
 pub use files::{image_paths, pixel_size};

@@ -2,87 +2,13 @@
 //! refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::{Path, PathBuf};
+#[path = "support/workshop.rs"]
+mod workshop;
 
-use assert_cmd::Command;
-use image::{Rgb, RgbImage};
 use predicates::str::contains;
 use serde_json::Value;
 use vqgen::checkpoint::{Codes, Kind, ModelFile};
-
-/// Settings that make every stage a matter of milliseconds.
-const TINY: [&str; 23] = [
-    "data.image_size=16",
-    "data.validation=0.2",
-    "data.test=0.2",
-    "vqvae.width=8",
-    "vqvae.residual_width=4",
-    "vqvae.residual_blocks=1",
-    "vqvae.codebook_size=16",
-    "vqvae.code_dim=4",
-    "vqvae.batch_size=8",
-    "vqvae.steps=8",
-    "vqvae.warmup_steps=2",
-    "vqvae.log_every=3",
-    "vqvae.validate_every=4",
-    "vqvae.checkpoint_every=4",
-    "prior.layers=1",
-    "prior.heads=2",
-    "prior.width=8",
-    "prior.batch_size=8",
-    "prior.steps=8",
-    "prior.warmup_steps=2",
-    "prior.log_every=3",
-    "prior.validate_every=4",
-    "sample.columns=2",
-];
-
-/// A temporary folder with `pictures/{red,blue}/*.png` in it.
-struct Workshop(tempfile::TempDir);
-
-impl Workshop {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for (class, hue) in [("red", [220, 40, 40]), ("blue", [40, 60, 220])] {
-            let folder = dir.path().join("pictures").join(class);
-            std::fs::create_dir_all(&folder).unwrap();
-            for n in 0..20u32 {
-                let picture = RgbImage::from_fn(20 + n, 24, |x, y| {
-                    let inside = (x + n) % 13 < 6 && y % 11 < 7;
-                    Rgb(if inside { hue } else { [250, 250, (n * 12) as u8] })
-                });
-                picture.save(folder.join(format!("{n:02}.png"))).unwrap();
-            }
-        }
-        Self(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// `vqgen` in the folder, on the CPU.
-    fn vqgen(&self, line: &str) -> Command {
-        let mut command = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
-        command.current_dir(self.0.path()).args(line.split_whitespace());
-        command.args(["--device", "cpu", "--threads", "2"]);
-        command
-    }
-
-    /// The same with the tiny recipe.
-    fn tiny(&self, line: &str) -> Command {
-        let mut command = self.vqgen(line);
-        command.args(["--data", "pictures", "--run", "checkpoints/tiny"]);
-        for key in TINY {
-            command.args(["--set", key]);
-        }
-        command
-    }
-}
-
-fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
-}
+use workshop::{Workshop, bytes};
 
 #[test]
 fn one_command_takes_images_through_all_stages_and_leaves_pictures() {
@@ -206,9 +132,9 @@ fn files_that_do_not_belong_together_are_refused() {
     let shop = Workshop::new();
     shop.tiny("train-prior").assert().code(1).stderr(contains("run train-vqvae first"));
     shop.tiny("run").assert().success();
-    std::fs::remove_file(shop.path("checkpoints/tiny/vqvae.safetensors")).unwrap();
-    std::fs::remove_dir_all(shop.path("checkpoints/tiny/resume")).unwrap();
-    shop.tiny("train-vqvae --seed 5").assert().success();
+    shop.tiny_in("checkpoints/other", "train-vqvae --seed 5").assert().success();
+    let other = shop.path("checkpoints/other/vqvae.safetensors");
+    std::fs::copy(other, shop.path("checkpoints/tiny/vqvae.safetensors")).unwrap();
     shop.vqgen("sample --run checkpoints/tiny -n 2")
         .assert()
         .code(1)

@@ -25,6 +25,16 @@ pub fn create_dir(path: impl AsRef<Path>) -> Result<()> {
     fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))
 }
 
+/// Whether a file can be made in `folder`: makes one and removes it.
+///
+/// # Errors
+/// The system refuses; the message names the folder.
+pub fn probe(folder: impl AsRef<Path>) -> Result<()> {
+    let folder = folder.as_ref();
+    let cannot = |e| Error::io("write into", folder, e);
+    fill_temporary(folder, |_| Ok(())).map_err(cannot)?.close().map_err(cannot)
+}
+
 /// Replaces the file `path` by one that holds `bytes`. The folder must exist.
 ///
 /// # Errors

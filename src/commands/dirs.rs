@@ -12,9 +12,9 @@ pub struct RunDirs {
     pub name: String,
     /// The recipe, the models, the codes and the metrics: `checkpoints/<name>`, or what `--run` says.
     pub dir: RunDir,
-    /// Sampled images: `generations/<name>`.
+    /// Sampled images: `generations/<name>` for a run in `checkpoints/`, `generations` in the folder of any other.
     pub generations: PathBuf,
-    /// Reconstructed images: `reconstructions/<name>`.
+    /// Reconstructed images: `reconstructions/<name>` or `reconstructions` likewise.
     pub reconstructions: PathBuf,
 }
 
@@ -46,14 +46,32 @@ impl RunDirs {
         }
     }
 
+    /// Pictures of the tokenizer as it is trained.
+    pub fn previews(&self) -> PathBuf {
+        self.reconstructions.join("training")
+    }
+
     fn new(name: &str, dir: &Path) -> Self {
+        // Runs elsewhere may have the same name, and must not share their pictures.
+        let pictures = |kind: &str| match is_in_checkpoints(dir) {
+            true => Path::new(kind).join(name),
+            false => dir.join(kind),
+        };
         Self {
             name: name.to_owned(),
             dir: RunDir::new(dir),
-            generations: Path::new("generations").join(name),
-            reconstructions: Path::new("reconstructions").join(name),
+            generations: pictures("generations"),
+            reconstructions: pictures("reconstructions"),
         }
     }
+}
+
+/// Whether `dir` lies in the folder `checkpoints` of the working directory, however it is written.
+fn is_in_checkpoints(dir: &Path) -> bool {
+    let checkpoints = Path::new("checkpoints");
+    let Some(parent) = dir.parent() else { return false };
+    let resolved = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    parent.components().eq(checkpoints.components()) || resolved(parent) == resolved(checkpoints)
 }
 
 #[cfg(test)]
@@ -66,7 +84,18 @@ mod tests {
         let dirs = RunDirs::at(Path::new("experiments/birds-2/")).unwrap();
         assert_eq!(dirs.name, "birds-2");
         assert_eq!(dirs.dir.path(), Path::new("experiments/birds-2/"));
-        assert_eq!(dirs.generations, Path::new("generations/birds-2"));
+        assert_eq!(dirs.generations, Path::new("experiments/birds-2/generations"));
+    }
+
+    #[test]
+    fn runs_of_one_name_share_pictures_only_in_checkpoints() {
+        let pictures = |dir: &str| RunDirs::at(Path::new(dir)).unwrap().reconstructions;
+        assert_eq!(pictures("checkpoints/mine"), Path::new("reconstructions/mine"));
+        assert_eq!(pictures("./checkpoints/mine/"), Path::new("reconstructions/mine"));
+        let absolute = std::path::absolute("checkpoints/mine").unwrap();
+        assert_eq!(pictures(absolute.to_str().unwrap()), Path::new("reconstructions/mine"));
+        assert_eq!(pictures("a/mine"), Path::new("a/mine/reconstructions"));
+        assert_eq!(pictures("b/checkpoints/mine"), Path::new("b/checkpoints/mine/reconstructions"));
     }
 
     #[test]

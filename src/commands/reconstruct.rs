@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
-use super::stages::{
-    ENCODE_BATCH, LoadedTokenizer, decode, prepare_parent, separate_path, write_pairs,
-    write_picture,
-};
+use super::output::Output;
+use super::stages::{ENCODE_BATCH, LoadedTokenizer, decode, pairs};
 use super::{Context, Outcome};
 use crate::data::{
     Dataset, Layout, Split, Target, Tiles, View, decode_file, grid, image_paths, pixels,
@@ -31,7 +29,8 @@ pub struct Args {
     #[arg(long)]
     pub separate: bool,
 
-    /// Where to write the grid, a PNG file [default: in reconstructions/<run>]
+    /// Where to write the grid: a file (png, jpg, webp, bmp, tif), a folder, or - for stdout [default: in
+    /// reconstructions/<run>]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -52,14 +51,16 @@ pub fn run(args: &Args, context: &Context) -> Outcome {
     }
     let tokenizer = context.load_tokenizer(&device)?;
     let config = tokenizer.model.config();
+    let paths = image_paths(&args.paths)?;
+    let n = paths.len().min(args.most());
+    let places = prepare(args, context, &format!("images-{n}.png"), n, &paths)?;
     let target = Target {
         image_size: config.image_size,
         channels: config.channels,
         background: context.recipe.data.background,
     };
-    let originals = read(args, context, &target)?;
-    let name = format!("images-{}.png", originals.len() / target.n_bytes());
-    write(args, context, &tokenizer, &originals, &device, &name)
+    let originals = read(args, context, &paths, &target)?;
+    write(args, context, &tokenizer, &originals, &device, &places)
 }
 
 /// Reconstructs images of the test split, or of the next best one.
@@ -78,18 +79,41 @@ pub(super) fn held_out(
     // Spread over the split: its order is that of the classes.
     let indices: Vec<usize> = (0..n).map(|i| i * dataset.len(split) / n).collect();
     let originals = dataset.pixels(split, &indices, View::AsIs)?;
-    write(args, context, &tokenizer, &originals, device, &format!("{split}.png"))
+    let places = prepare(args, context, &format!("{split}.png"), n, &[])?;
+    write(args, context, &tokenizer, &originals, device, &places)
+}
+
+/// Makes the place of the grid ready, which is called `name` where the user does not say, and proves that neither it nor
+/// any of `n` single images would replace one of `inputs`.
+fn prepare(
+    args: &Args,
+    context: &Context,
+    name: &str,
+    n: usize,
+    inputs: &[PathBuf],
+) -> anyhow::Result<Output> {
+    let default_path = context.run.reconstructions.join(name);
+    let output = Output::prepare(args.output.as_ref().unwrap_or(&default_path), name, inputs)?;
+    if args.separate {
+        output.separate(n, inputs)?;
+    }
+    Ok(output)
 }
 
 /// The pixels of the first images at or below the paths; what cannot be read is named and left out.
-fn read(args: &Args, context: &Context, target: &Target) -> anyhow::Result<Vec<u8>> {
+fn read(
+    args: &Args,
+    context: &Context,
+    paths: &[PathBuf],
+    target: &Target,
+) -> anyhow::Result<Vec<u8>> {
     let mut pixels = Vec::new();
     let mut n = 0;
-    for path in image_paths(&args.paths)? {
+    for path in paths {
         if n == args.most() {
             break;
         }
-        match decode_file(&path, target) {
+        match decode_file(path, target) {
             Ok(image) => {
                 pixels.extend(image);
                 n += 1;
@@ -108,12 +132,10 @@ fn write(
     tokenizer: &LoadedTokenizer,
     originals: &[u8],
     device: &Device,
-    name: &str,
+    output: &Output,
 ) -> Outcome {
     let config = tokenizer.model.config();
     let (size, channels) = (config.image_size, config.channels);
-    let path = args.output.clone().unwrap_or_else(|| context.run.reconstructions.join(name));
-    prepare_parent(&path)?;
     let mut codes = Vec::new();
     for part in originals.chunks(ENCODE_BATCH * size * size * channels) {
         let images = images_on(device, pixels::to_model(part), size, channels);
@@ -122,13 +144,15 @@ fn write(
         codes.extend(ids.chunks_exact(config.n_codes()).map(<[u16]>::to_vec));
     }
     let decoded = decode(&tokenizer.model, &codes, device);
-    write_pairs(&path, originals, &decoded, size, channels, context.recipe.sample.scale)?;
+    output.write(&pairs(originals, &decoded, size, channels, context.recipe.sample.scale)?)?;
     if args.separate {
-        for (index, image) in decoded.chunks_exact(size * size * channels).enumerate() {
+        let images = decoded.chunks_exact(size * size * channels);
+        let separate = output.separate(images.len(), &[])?;
+        for (index, image) in images.enumerate() {
             let tiles = Tiles { pixels: image, height: size, width: size, channels };
             let single = Layout { columns: 1, padding: 0, ..Layout::default() };
-            write_picture(&separate_path(&path, index), &grid(&tiles, &single)?)?;
+            separate.write(index, &grid(&tiles, &single)?)?;
         }
     }
-    context.session.result(path.display())
+    output.shown().map_or(Ok(()), |path| context.session.result(path))
 }

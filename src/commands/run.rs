@@ -10,6 +10,7 @@ pub fn run(context: &Context) -> Outcome {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
     let _lock = context.lock("run")?;
+    context.check_pictures(&dataset)?;
     context.train_tokenizer(&dataset, &device, Begin::Either)?;
     if !has_codes(context) {
         context.encode_dataset(&dataset, &device)?;

@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 
-use super::stages::{decode, prepare_parent, separate_path, write_picture};
+use super::names::chosen_classes;
+use super::output::{Output, Separate};
+use super::stages::{ENCODE_BATCH, LoadedPrior, LoadedTokenizer, decode};
 use super::{Context, Outcome};
 use crate::checkpoint::{check_prior, write_json};
-use crate::data::{Layout, Target, Tiles, decode_file, grid, pixel_size};
+use crate::data::{Layout, Picture, Target, Tiles, decode_file, grid, pixel_size};
 use crate::device::Device;
 use crate::evaluation::images_on;
 use crate::generation::PriorCodes;
@@ -54,11 +56,11 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "complete")]
     pub keep_rows: Option<usize>,
 
-    /// Also write each image as a file of its own
+    /// Also write each image as a file of its own; of more images than a grid can hold, these alone
     #[arg(long)]
     pub separate: bool,
 
-    /// Where to write the grid, a PNG file [default: in generations/<run>]
+    /// Where to write the grid: a file (png, jpg, webp, bmp, tif), a folder, or - for stdout [default: in generations/<run>]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -112,29 +114,85 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
             prompt: prompt.clone(),
         })
         .collect();
-    let path = args.output.clone().unwrap_or_else(|| default_path(args, context));
-    anyhow::ensure!(
-        path.extension().is_none_or(|extension| extension != "json"),
-        "-o is {}, but what made the picture is written to a .json beside it: name a .png",
-        path.display()
-    );
+    let n = section.count;
+    let name = default_name(args, &classes, &prior.classes, context.recipe.seed);
+    let default_path = context.run.generations.join(&name);
+    let inputs: Vec<PathBuf> = args.complete.iter().cloned().collect();
+    let path = args.output.as_ref().unwrap_or(&default_path);
+    let output = Output::prepare(path, &name, &inputs)?;
+    let note_path = output.note_path()?;
+    let separate = args.separate.then(|| output.separate(n, &inputs)).transpose()?;
     let shape = tokenizer.model.config();
-    let (size, channels) = (shape.image_size, shape.channels);
     let layout = Layout { columns: section.columns, scale: section.scale, ..Layout::default() };
-    layout.size(section.count, [size, size])?;
-    prepare_parent(&path)?;
+    let has_grid = match layout.size(n, [shape.image_size, shape.image_size]) {
+        Err(error) if separate.is_some() => {
+            context.session.warn(format_args!("only the single images are written: {error}"));
+            false
+        }
+        size => size.map(|_| true)?,
+    };
 
     let codes = draw(&prior.model, &requests, &config, context)?;
-    let pixels = decode(&tokenizer.model, &codes, device);
-    let tiles = |pixels| Tiles { pixels, height: size, width: size, channels };
-    write_picture(&path, &grid(&tiles(&pixels), &layout)?)?;
-    if args.separate {
-        for (index, image) in pixels.chunks_exact(size * size * channels).enumerate() {
-            let single = Layout { columns: 1, padding: 0, ..layout };
-            write_picture(&separate_path(&path, index), &grid(&tiles(image), &single)?)?;
+    let drawn = write(&codes, &tokenizer.model, &layout, has_grid, separate.as_ref(), device)?;
+    if let Some(picture) = drawn {
+        output.write(&picture)?;
+    }
+    if let Some(path) = note_path {
+        write_json(path, &note(args, context, &tokenizer, &prior, &config, &requests))?;
+    }
+    match (has_grid, separate) {
+        (false, Some(separate)) => {
+            let (first, last) = (separate.path(0), separate.path(n - 1));
+            context.session.result(format_args!("{} to {}", first.display(), last.display()))
+        }
+        _ => output.shown().map_or(Ok(()), |path| context.session.result(path)),
+    }
+}
+
+/// Decodes images and writes them as files of their own where that is asked for; gives the picture of all of them, if it
+/// is wanted. Otherwise only a batch of them is in memory.
+fn write(
+    codes: &[Vec<u16>],
+    tokenizer: &Tokenizer,
+    layout: &Layout,
+    has_grid: bool,
+    separate: Option<&Separate<'_>>,
+    device: &Device,
+) -> anyhow::Result<Option<Picture>> {
+    let config = tokenizer.config();
+    let (size, channels) = (config.image_size, config.channels);
+    fn tiles(pixels: &[u8], size: usize, channels: usize) -> Tiles<'_> {
+        Tiles { pixels, height: size, width: size, channels }
+    }
+    let single = Layout { columns: 1, padding: 0, ..*layout };
+    let (mut pixels, mut index) = (Vec::new(), 0);
+    for part in codes.chunks(ENCODE_BATCH) {
+        let decoded = decode(tokenizer, part, device);
+        if let Some(separate) = separate {
+            for image in decoded.chunks_exact(size * size * channels) {
+                separate.write(index, &grid(&tiles(image, size, channels), &single)?)?;
+                index += 1;
+            }
+        }
+        if has_grid {
+            pixels.extend(decoded);
         }
     }
-    let made_by = serde_json::json!({
+    has_grid.then(|| Ok(grid(&tiles(&pixels, size, channels), layout)?)).transpose()
+}
+
+/// What made the pictures, for the file beside them.
+fn note(
+    args: &Args,
+    context: &Context,
+    tokenizer: &LoadedTokenizer,
+    prior: &LoadedPrior,
+    config: &SamplingConfig,
+    requests: &[Request],
+) -> serde_json::Value {
+    let section = &context.recipe.sample;
+    let class = |one: &Request| one.class.map(|class| &prior.classes[class]);
+    serde_json::json!({
         "vqgen": env!("CARGO_PKG_VERSION"),
         "run": context.run.name,
         "tokenizer": tokenizer.file.fingerprint(),
@@ -147,12 +205,10 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
         "top_p": section.top_p,
         "guidance": config.guidance,
         "images_a_pass": config.lanes,
-        "classes": requests.iter().map(|one| one.class.map(|c| &prior.classes[c])).collect::<Vec<_>>(),
+        "classes": requests.iter().map(class).collect::<Vec<_>>(),
         "complete": args.complete,
-        "given_codes": prompt,
-    });
-    write_json(path.with_extension("json"), &made_by)?;
-    context.session.result(path.display())
+        "given_codes": requests.first().map(|one| &one.prompt),
+    })
 }
 
 fn sampling_config(section: &SampleSection, args: &Args, classes: &[String]) -> SamplingConfig {
@@ -165,24 +221,6 @@ fn sampling_config(section: &SampleSection, args: &Args, classes: &[String]) -> 
         guidance: if is_guided { section.guidance } else { 1.0 },
         ..SamplingConfig::default()
     }
-}
-
-/// The classes asked for, or all there are, by index.
-fn chosen_classes(wanted: &[String], known: &[String]) -> anyhow::Result<Vec<usize>> {
-    if wanted.is_empty() {
-        return Ok((0..known.len()).collect());
-    }
-    let index = |name: &String| {
-        let same = |known: &String| known.to_lowercase() == name.to_lowercase();
-        known.iter().position(same).ok_or_else(|| {
-            let there = match known {
-                [] => "the prior was trained without classes (leave out --class)".to_owned(),
-                _ => format!("the classes are {}", known.join(", ")),
-            };
-            anyhow::anyhow!("cannot sample class {name}: {there}")
-        })
-    };
-    wanted.iter().map(index).collect()
 }
 
 /// One class a row of the grid, in turn. It depends on nothing but the image's number and the columns.
@@ -245,12 +283,20 @@ fn draw(
     Ok(codes)
 }
 
-fn default_path(args: &Args, context: &Context) -> PathBuf {
-    let seed = context.recipe.seed;
+/// `samples-Cats-seed-7.png`: the file of a request when none is named.
+fn default_name(args: &Args, classes: &[usize], known: &[String], seed: u64) -> String {
     let what = if args.complete.is_some() { "completions" } else { "samples" };
-    let classes = args.class.iter().map(|class| format!("-{}", class.to_lowercase()));
-    let classes = file_name_part(&classes.collect::<String>());
-    context.run.generations.join(format!("{what}{classes}-seed-{seed}.png"))
+    let named: String = match args.class.is_empty() {
+        true => String::new(),
+        false => classes.iter().map(|class| format!("-{}", known[*class])).collect(),
+    };
+    let plain = file_name_part(&named);
+    // Two classes must not have one file: where a name had to change, their numbers tell them apart.
+    let numbers: String = match plain == named {
+        true => String::new(),
+        false => classes.iter().map(|class| format!("-{class}")).take(8).collect(),
+    };
+    format!("{what}{plain}{numbers}-seed-{seed}.png")
 }
 
 /// `text` as a part of a file name: class names come from files, and may be of any length and hold anything.
@@ -275,11 +321,19 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_class_lists_those_there_are() {
-        let known = ["Cats".to_owned(), "Dogs".to_owned()];
-        assert!(chosen_classes(&["dogs".to_owned()], &known).is_ok_and(|found| found == [1]));
-        let Err(error) = chosen_classes(&["birds".to_owned()], &known) else { panic!("accepted") };
-        assert_eq!(error.to_string(), "cannot sample class birds: the classes are Cats, Dogs");
+    fn two_classes_never_have_one_file() {
+        let known = ["Cats", "cats", "a/b", "a:b"].map(str::to_owned);
+        let name = |class: usize| {
+            let args = Args { class: vec![known[class].clone()], ..Args::default() };
+            default_name(&args, &[class], &known, 7)
+        };
+        assert_eq!(name(0), "samples-Cats-seed-7.png");
+        assert_eq!(name(1), "samples-cats-seed-7.png");
+        assert_eq!(
+            (name(2).as_str(), name(3).as_str()),
+            ("samples-a_b-2-seed-7.png", "samples-a_b-3-seed-7.png")
+        );
+        assert_eq!(default_name(&Args::default(), &[0, 1], &known, 0), "samples-seed-0.png");
     }
 
     #[test]

@@ -1,20 +1,20 @@
 //! The steps that several commands share: opening the data set, loading the models of a run, writing
 //! pictures, and one function a stage, so that `run` does exactly what the subcommands do.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::Context;
+use super::output::prepare_folder;
 use crate::checkpoint::{
     Codes, Kind, ModelFile, RunLock, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, Stage,
     VIEW_FLIPPED, VIEW_PLAIN, atomic, check_codes,
 };
 use crate::data::{
-    BatchStream, Dataset, Layout, Part, Picture, Split, Tiles, View, grid, pair_rows,
+    BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, View, grid, pair_rows,
 };
 use crate::device::Device;
 use crate::evaluation::images_on;
@@ -26,8 +26,6 @@ use crate::training::{Begin, Event, Job, prior::train_prior, vqvae::train_vqvae}
 
 /// Images a pass when nothing is trained: enough to fill the cores, little enough for any memory.
 pub(super) const ENCODE_BATCH: usize = 64;
-/// A temporary file that nobody wrote to for so long is a killed process's.
-const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
 /// Pairs in a row of a picture of originals and reconstructions.
 const PAIR_COLUMNS: usize = 8;
 
@@ -86,13 +84,16 @@ impl Context {
         begin: Begin,
     ) -> anyhow::Result<()> {
         let mut progress = self.session.progress();
-        let previews = self.run.reconstructions.join("training");
+        let previews = self.run.previews();
+        prepare_folder(&previews.join("step-000000.png"))?;
         let mut failed = None;
         let mut emit = |event: Event| {
             if let Event::Preview { step, originals, reconstructions } = &event {
                 let path = previews.join(format!("step-{step:06}.png"));
                 let (size, channels) = (dataset.image_size(), dataset.channels());
-                let written = write_pairs(&path, originals, reconstructions, size, channels, 2);
+                let written = pairs(originals, reconstructions, size, channels, 2)
+                    .and_then(|pairs| Ok(pairs.encode(PictureFormat::Png)?))
+                    .and_then(|bytes| Ok(atomic::write(&path, &bytes)?));
                 failed = failed.take().or(written.err());
             }
             progress.handle(&event);
@@ -177,6 +178,24 @@ pub(super) fn require(path: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(path.exists(), missing(path));
     Ok(())
 }
+    /// Refuses what would otherwise be found after hours of training: pictures that cannot be written, a grid that is too
+    /// large, settings of the sampler that do not fit the codebook.
+    pub(super) fn check_pictures(&self, dataset: &Dataset) -> anyhow::Result<()> {
+        for folder in [&self.run.generations, &self.run.reconstructions] {
+            prepare_folder(&folder.join("picture.png"))?;
+        }
+        let (sample, size) = (&self.recipe.sample, dataset.image_size());
+        let layout = Layout { columns: sample.columns, scale: sample.scale, ..Layout::default() };
+        layout.size(sample.count, [size, size]).context("the images of `sample`")?;
+        let codes = self.recipe.vqvae.codebook_size;
+        anyhow::ensure!(
+            sample.top_k <= codes,
+            "sample.top_k is {}, allowed are 0 (off) to the {codes} of vqvae.codebook_size",
+            sample.top_k
+        );
+        Ok(())
+    }
+
 
 /// What to say when a file of an earlier stage cannot be loaded.
 fn missing(path: &Path) -> String {
@@ -268,55 +287,18 @@ pub(super) fn decode(tokenizer: &Tokenizer, codes: &[Vec<u16>], device: &Device)
     pixels
 }
 
-/// Writes a picture whole, creating the folder it goes to.
-pub(super) fn write_picture(path: &Path, picture: &Picture) -> anyhow::Result<()> {
-    write_file(path, &picture.to_png()?)
-}
-
-/// Writes a file whole, creating the folder it goes to.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    create_parent(path)?;
-    Ok(atomic::write(path, bytes)?)
-}
-
-/// Creates the folder that `path` goes to.
-fn create_parent(path: &Path) -> anyhow::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => Ok(atomic::create_dir(parent)?),
-        _ => Ok(()),
-    }
-}
-
-/// Makes the folder that `path` goes to ready, before the long work: creates it, and clears away what killed
-/// processes left half-written.
-pub(super) fn prepare_parent(path: &Path) -> anyhow::Result<()> {
-    create_parent(path)?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        // What cannot be cleared away, as another user's file, is in nobody's way.
-        let _ = atomic::remove_leftovers(parent, LEFT_OVER_AFTER);
-    }
-    Ok(())
-}
-
-/// Writes originals in rows with their reconstructions below.
-pub(super) fn write_pairs(
-    path: &Path,
+/// Originals in rows with their reconstructions below.
+pub(super) fn pairs(
     originals: &[u8],
     reconstructions: &[u8],
     size: usize,
     channels: usize,
     scale: usize,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Picture> {
     let tiles = |pixels| Tiles { pixels, height: size, width: size, channels };
     let background = [255; 3];
     let pairs = pair_rows(&tiles(originals), &tiles(reconstructions), PAIR_COLUMNS, background)?;
     let n = tiles(originals).count()?;
     let layout = Layout { columns: PAIR_COLUMNS.min(n), scale, ..Layout::default() };
-    write_picture(path, &grid(&tiles(&pairs), &layout)?)
-}
-
-/// The picture `path` without its ending, plus `-0007.png`: a file of its own for image 7.
-pub(super) fn separate_path(path: &Path, index: usize) -> PathBuf {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("image");
-    path.with_file_name(format!("{stem}-{index:04}.png"))
+    Ok(grid(&tiles(&pairs), &layout)?)
 }

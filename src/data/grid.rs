@@ -1,10 +1,6 @@
-//! Image grids: tiles of u8 pixels laid out in columns, enlarged by whole factors, encoded as PNG. It returns
-//! bytes; writing a file, whole or not at all, is the caller's part.
+//! Image grids: tiles of u8 pixels laid out in columns and enlarged by whole factors.
 
-use std::io::Cursor;
-
-use image::{ExtendedColorType, ImageFormat};
-
+use super::Picture;
 use crate::error::{Error, Result};
 
 /// Most pixels a side of a grid: what image viewers still open.
@@ -98,44 +94,6 @@ impl Tiles<'_> {
     }
 }
 
-/// One picture, u8 `[height, width, channels]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// The pixels by rows.
-    pub pixels: Vec<u8>,
-    /// Pixels from top to bottom.
-    pub height: usize,
-    /// Pixels from left to right.
-    pub width: usize,
-    /// 1 or 3.
-    pub channels: usize,
-}
-
-impl Picture {
-    /// The picture as the content of a PNG file. The same picture gives the same bytes.
-    ///
-    /// # Errors
-    /// A size that PNG does not allow.
-    pub fn to_png(&self) -> Result<Vec<u8>> {
-        let color =
-            if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
-        let mut png = Cursor::new(Vec::new());
-        let (width, height) = (self.width as u32, self.height as u32);
-        image::write_buffer_with_format(
-            &mut png,
-            &self.pixels,
-            width,
-            height,
-            color,
-            ImageFormat::Png,
-        )
-        .map_err(|error| {
-            Error::invalid(format!("cannot encode {width} x {height} pixels as PNG: {error}"))
-        })?;
-        Ok(png.into_inner())
-    }
-}
-
 /// Lays `tiles` out row by row, from the top left. With fewer tiles than columns there are only as many
 /// columns as tiles.
 ///
@@ -224,20 +182,6 @@ mod tests {
         let picture = grid(&tiles, &layout).unwrap();
         let row = [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6];
         assert_eq!(picture.pixels, [row, row].concat());
-    }
-
-    #[test]
-    fn a_png_decodes_to_the_same_pixels_in_both_colour_modes() {
-        for channels in [1, 3] {
-            let pixels: Vec<u8> = (0..4 * 6 * channels as u8).collect();
-            let picture = Picture { pixels, height: 4, width: 6, channels };
-            let png = picture.to_png().unwrap();
-            let decoded = image::load_from_memory(&png).unwrap();
-            assert_eq!(usize::from(decoded.color().channel_count()), channels);
-            assert_eq!((decoded.width(), decoded.height()), (6, 4));
-            assert_eq!(decoded.into_bytes(), picture.pixels);
-            assert_eq!(png, picture.to_png().unwrap());
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Grids of tiles.
 
 use proptest::prelude::*;
-use vqgen::data::{Layout, Tiles, grid, pair_rows};
+use vqgen::data::{Layout, PictureFormat, Tiles, grid, pair_rows};
 
 prop_compose! {
     /// Tiles of any content, and how to lay them out.
@@ -56,7 +56,7 @@ proptest! {
     #[test]
     fn a_png_holds_the_picture((pixels, (_, height, width, channels), layout) in sets()) {
         let picture = grid(&Tiles { pixels: &pixels, height, width, channels }, &layout).unwrap();
-        let decoded = image::load_from_memory(&picture.to_png().unwrap()).unwrap();
+        let decoded = image::load_from_memory(&picture.encode(PictureFormat::Png).unwrap()).unwrap();
         prop_assert_eq!((decoded.width() as usize, decoded.height() as usize), (picture.width, picture.height));
         prop_assert_eq!(decoded.into_bytes(), picture.pixels);
     }
