@@ -23,9 +23,9 @@ mod place;
 mod resume_state;
 mod run_dir;
 
-pub use binding::{check_classes, check_codes, check_prior};
+pub use binding::{DATA, check_classes, check_codes, check_held_out, check_prior};
 pub use build::ModelConfig;
-pub use codes_file::{Codes, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, VIEW_FLIPPED, VIEW_PLAIN};
+pub use codes_file::Codes;
 pub use container::read_foreign;
 pub use lock::RunLock;
 pub use metrics::{MetricsLine, MetricsLog};

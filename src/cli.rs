@@ -40,8 +40,9 @@ enum Command {
     #[command(after_help = "Examples:
   vqgen run
   vqgen run --config fashion-mnist --data data/fashion-mnist
-  vqgen run --data my-pictures --run checkpoints/mine --set data.image_size=64")]
-    Run,
+  vqgen run --data my-pictures --run checkpoints/mine --set data.image_size=64
+  vqgen run --run checkpoints/mine --set vqvae.steps=5000 --discard")]
+    Run(run::Args),
 
     /// Stage 1: train encoder, codebook and decoder
     #[command(after_help = "Examples:
@@ -107,7 +108,7 @@ impl Cli {
     fn dispatch(&self, session: Session) -> Outcome {
         let global = &self.global;
         match &self.command {
-            Command::Run => run::run(&Context::new(global, &[], session)?),
+            Command::Run(args) => run::run(args, &Context::new(global, &[], session)?),
             Command::TrainVqvae(args) => {
                 train_vqvae::run(args, &Context::new(global, &args.overrides(), session)?)
             }

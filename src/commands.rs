@@ -5,6 +5,7 @@
 
 mod context;
 mod dirs;
+mod discard;
 mod interrupt;
 mod names;
 mod output;

@@ -31,6 +31,8 @@ mod source;
 
 pub mod report;
 
+pub mod provenance;
+
 pub mod dataset;
 
 mod augment;
@@ -41,14 +43,16 @@ pub mod batches;
 
 mod grid;
 
-pub use batches::{Batch, BatchStream, Draw, Order, Part};
-pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
 mod picture;
 
+pub use batches::{Batch, BatchStream, Draw, Order, Part};
+pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
 pub use dataset::{Dataset, View};
 pub use decode::{Target, decode_bytes, decode_file};
 pub use files::{image_paths, pixel_size};
 pub use folder::{IMAGE_EXTENSIONS, is_image_path};
-pub use grid::{Layout, Picture, Tiles, grid, pair_rows};
+pub use grid::{Layout, Tiles, grid, pair_rows};
+pub use picture::{Picture, PictureFormat};
+pub use provenance::Provenance;
 pub use report::{Report, Skip};
 pub use split::Split;

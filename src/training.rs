@@ -5,6 +5,7 @@ mod adamw;
 mod gradients;
 mod schedule;
 
+mod counters;
 pub mod event;
 mod interval;
 mod job;

@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use vqgen::checkpoint::{Codes, Kind, ModelFile, RunDir, SPLIT_TRAIN, Stage, VIEW_PLAIN};
+use vqgen::checkpoint::{Codes, Kind, ModelFile, RunDir, Stage};
+use vqgen::data::{Split, View};
 use vqgen::device;
 use vqgen::generation::PriorCodes;
 use vqgen::prior::{Gpt, Positions, PriorConfig};
@@ -137,10 +138,12 @@ fn codes() -> Codes {
         codebook_size: 8,
         codes: (0..32).map(|i| (i * 5 % 8) as u16).collect(),
         labels: (0..8).map(|i| i % 2).collect(),
-        splits: vec![SPLIT_TRAIN; 8],
-        views: vec![VIEW_PLAIN; 8],
+        splits: vec![Split::Train; 8],
+        views: vec![View::AsIs; 8],
+        names: Vec::new(),
         classes: vec!["a".to_owned(), "b".to_owned()],
         tokenizer: "0123456789abcdef".to_owned(),
+        data: None,
         image_size: 8,
         channels: 3,
     }

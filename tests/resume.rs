@@ -14,10 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
-use vqgen::checkpoint::{
-    Codes, RunDir, SPLIT_TRAIN, SPLIT_VALIDATION, Stage, VIEW_FLIPPED, VIEW_PLAIN,
-};
-use vqgen::data::Dataset;
+use vqgen::checkpoint::{Codes, RunDir, Stage};
+use vqgen::data::{Dataset, Split, View};
 use vqgen::device::Device;
 use vqgen::error::{Error, Result};
 use vqgen::recipe::Recipe;
@@ -114,10 +112,14 @@ fn prior() -> Prior {
         codebook_size: 16,
         codes: (0..n * n_codes).map(|i| (i * i / 7 % 16) as u16).collect(),
         labels: (0..n).map(|i| (i % 3) as u16).collect(),
-        splits: (0..n).map(|i| if i % 10 == 0 { SPLIT_VALIDATION } else { SPLIT_TRAIN }).collect(),
-        views: (0..n).map(|i| if i < 30 { VIEW_PLAIN } else { VIEW_FLIPPED }).collect(),
+        splits: (0..n)
+            .map(|i| if i % 10 == 0 { Split::Validation } else { Split::Train })
+            .collect(),
+        views: (0..n).map(|i| if i < 30 { View::AsIs } else { View::Flipped }).collect(),
+        names: Vec::new(),
         classes: ["a", "b", "c"].map(String::from).to_vec(),
         tokenizer: "0123456789abcdef".to_owned(),
+        data: None,
         image_size: 16,
         channels: 3,
     })

@@ -168,6 +168,18 @@ pub fn remove_leftovers(folder: impl AsRef<Path>, age: Duration) -> Result<usize
     Ok(n_removed)
 }
 
+/// Deletes a file.
+///
+/// # Errors
+/// What the system refuses; a file that is not there is fine.
+pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("delete", path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a whole regular file. Pipes and devices are refused: they may never end.
 ///
 /// # Errors

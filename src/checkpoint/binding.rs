@@ -1,19 +1,22 @@
-//! Whether a tokenizer, a code file and a prior belong together. Each of them carries the fingerprint of what it
-//! was made from; pieces of different origin decode to noise without any other sign of it.
+//! Whether a data set, a tokenizer, a code file and a prior belong together. Each of them carries the fingerprint of
+//! what it was made from; pieces of different origin decode to noise, or report images that were trained on as held
+//! out, without any other sign of it.
 
 use std::path::Path;
 
 use super::codes_file::Codes;
 use super::model_file::ModelFile;
+use crate::data::{Provenance, Split};
 use crate::error::{Error, Result};
 use crate::prior::PriorConfig;
 use crate::tokenizer::TokenizerConfig;
 
 /// Metadata key of a prior: the fingerprint of the tokenizer.
 const TOKENIZER: &str = "tokenizer";
-/// Metadata key of a prior: the fingerprint of the code file.
 /// Metadata key of a prior: the names of its classes.
 const CLASSES: &str = "classes";
+/// Metadata key of a tokenizer and of a prior: the data set it was trained on, a [`Provenance`].
+pub const DATA: &str = "data";
 
 /// Refuses codes of another tokenizer. `action` is what the user wanted: "train the prior".
 ///
@@ -103,27 +106,69 @@ fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) 
     Ok(())
 }
 
-/// Refuses a prior that was trained on other classes than those of the codes, whose labels it would take for its
+/// Refuses a prior that was trained on other classes than those of the data set, whose labels it would take for its
 /// own. `action` is what the user wanted: "evaluate the prior".
 ///
 /// # Errors
-/// Names of classes that differ; the message names both files.
-pub fn check_classes(
-    action: &str,
-    prior: &ModelFile,
-    codes: &Codes,
-    codes_path: &Path,
-) -> Result<()> {
+/// Names of classes that differ; the message names the first.
+pub fn check_classes(action: &str, prior: &ModelFile, classes: &[String]) -> Result<()> {
     let known: Vec<String> = prior.json(CLASSES)?;
-    if known == codes.classes {
+    if known == classes {
         return Ok(());
     }
+    let first = known.iter().zip(classes).find(|(known, class)| known != class);
+    let differ = match first {
+        Some((known, class)) => format!("; the first that differ are {known} and {class}"),
+        None => String::new(),
+    };
     Err(Error::invalid(format!(
-        "cannot {action}: {} has {} classes, {} was trained on {} others (run train-prior again)",
-        codes_path.display(),
-        codes.classes.len(),
+        "cannot {action}: {} was trained on {} classes and the data set has {}{differ} (name the data set it was \
+         trained on with --data, or train another prior)",
         prior.source().display(),
-        known.len()
+        known.len(),
+        classes.len(),
+    )))
+}
+
+/// Refuses to call the images of `split` held out when `model` may have been trained on some of them. `action` is what
+/// the user wanted: "evaluate the tokenizer".
+///
+/// # Errors
+/// Another data set or other fractions than those of the model's training, where these do not rule it out. A model of
+/// an older vqgen does not say what it was trained on.
+pub fn check_held_out(
+    action: &str,
+    model: &ModelFile,
+    now: &Provenance,
+    split: Split,
+) -> Result<()> {
+    if split == Split::Train {
+        return Ok(());
+    }
+    let source = model.source().display();
+    let Some(then) = model.optional_json::<Provenance>(DATA)? else {
+        return Err(Error::invalid(format!(
+            "cannot {action} on the {split} split: {source} was written by an older vqgen and does not say which images \
+             it was trained on (`vqgen run` on this run adds that, without training anew what is finished)"
+        )));
+    };
+    if then.holds_out_those_of(now) {
+        return Ok(());
+    }
+    let (before, after) = ([then.validation, then.test], [now.validation, now.test]);
+    let what = if before == after {
+        "it was trained on another data set, and the splits of the two do not follow from the images alone".to_owned()
+    } else {
+        let [validation, test] = before;
+        let [validation_now, test_now] = after;
+        format!(
+            "it was trained with data.validation {validation} and data.test {test}, which are now {validation_now} and \
+             {test_now}"
+        )
+    };
+    Err(Error::invalid(format!(
+        "cannot {action} on the {split} split: {source} may have been trained on some of these images, for {what} (set \
+         them back with --set and --data, or train another run)"
     )))
 }
 
@@ -134,6 +179,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::{Kind, NamedTensor};
+    use crate::data::View;
 
     fn tokenizer(value: f32) -> ModelFile {
         let tensors = vec![NamedTensor::new("a", vec![1], vec![value]).unwrap()];
@@ -162,10 +208,12 @@ mod tests {
             codebook_size: 2,
             codes: vec![0],
             labels: vec![0],
-            splits: vec![0],
-            views: vec![0],
+            splits: vec![Split::Train],
+            views: vec![View::AsIs],
+            names: Vec::new(),
             classes: Vec::new(),
             tokenizer: of.fingerprint().to_owned(),
+            data: None,
             image_size: 4,
             channels: 1,
         }
@@ -179,7 +227,7 @@ mod tests {
         let path = Path::new("codes.safetensors");
         check_codes("train the prior", &codes, path, &tokenizer).unwrap();
         check_prior("sample", &prior, &tokenizer).unwrap();
-        check_classes("evaluate", &prior, &codes, path).unwrap();
+        check_classes("evaluate", &prior, &codes.classes).unwrap();
     }
 
     #[test]
@@ -204,13 +252,35 @@ mod tests {
     }
 
     #[test]
-    fn a_prior_of_other_classes_than_the_codes_is_refused() {
-        let tokenizer = tokenizer(1.0);
-        let mut codes = codes(&tokenizer);
-        codes.classes = vec!["cats".to_owned()];
-        let path = Path::new("codes.safetensors");
-        let error = check_classes("evaluate", &prior(&tokenizer, 2), &codes, path).unwrap_err();
-        assert!(error.to_string().contains("codes.safetensors has 1 classes"), "{error}");
+    fn a_prior_of_other_classes_than_the_data_set_is_refused() {
+        let prior = prior(&tokenizer(1.0), 2).with("classes", r#"["cats","dogs"]"#);
+        check_classes("evaluate", &prior, &["cats", "dogs"].map(str::to_owned)).unwrap();
+        let classes = ["cats", "owls", "yaks"].map(str::to_owned);
+        let error = check_classes("evaluate", &prior, &classes).unwrap_err().to_string();
+        assert!(error.contains("on 2 classes and the data set has 3"), "{error}");
+        assert!(error.contains("the first that differ are dogs and owls"), "{error}");
+    }
+
+    #[test]
+    fn images_that_a_model_may_have_been_trained_on_are_not_held_out() {
+        let of = |fingerprint: &str, test, by_content| Provenance {
+            fingerprint: fingerprint.to_owned(),
+            validation: 0.05,
+            test,
+            by_content,
+        };
+        let model = tokenizer(1.0).with_json(DATA, &of("a", 0.05, true)).unwrap();
+        let check = |now: &Provenance, split| check_held_out("evaluate", &model, now, split);
+        check(&of("a", 0.05, true), Split::Test).unwrap();
+        check(&of("b", 0.05, true), Split::Validation).unwrap();
+        check(&of("b", 0.5, true), Split::Train).unwrap();
+        let error = check(&of("b", 0.5, true), Split::Test).unwrap_err().to_string();
+        assert!(error.contains("on the test split: new tokenizer may have"), "{error}");
+        assert!(error.contains("data.test 0.05, which are now 0.05 and 0.5"), "{error}");
+        let error = check(&of("b", 0.05, false), Split::Test).unwrap_err().to_string();
+        assert!(error.contains("trained on another data set"), "{error}");
+        let older = check_held_out("evaluate", &tokenizer(1.0), &of("a", 0.05, true), Split::Test);
+        assert!(older.unwrap_err().to_string().contains("older vqgen"));
     }
 
     #[test]

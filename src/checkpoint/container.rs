@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::atomic;
 use super::digest::Digest;
 use super::named_tensor::NamedTensor;
@@ -148,6 +150,15 @@ impl Container {
         })
     }
 
+    /// A metadata value that may be missing, from JSON.
+    pub(super) fn optional_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let parse = |text: &String| {
+            serde_json::from_str(text)
+                .map_err(|e| self.error(format!("{key} in the metadata: {e}")))
+        };
+        self.metadata.get(key).map(parse).transpose()
+    }
+
     /// Refuses tensors other than `names`.
     pub(super) fn expect_only(&self, names: &[&str]) -> Result<()> {
         match self.tensors.keys().find(|name| !names.contains(&name.as_str())) {
@@ -184,6 +195,14 @@ impl Container {
     pub(super) fn u8(&self, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
         let (stored, bytes) = self.stored(name, "U8")?;
         Ok((stored.shape.clone(), bytes.to_vec()))
+    }
+
+    /// Values of a U8 tensor of any length that may be missing.
+    pub(super) fn optional_u8(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        if !self.tensors.contains_key(name) {
+            return Ok(None);
+        }
+        Ok(Some(self.u8(name)?.1))
     }
 
     /// All tensors, sorted by name; each must be F32.

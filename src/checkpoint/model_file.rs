@@ -217,6 +217,14 @@ impl ModelFile {
             .map_err(|e| Error::file(&self.source, format!("{key} in the metadata: {e}")))
     }
 
+    /// A metadata value that may be missing, from JSON.
+    ///
+    /// # Errors
+    /// It is not of this form.
+    pub fn optional_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        if self.metadata.contains_key(key) { self.json(key).map(Some) } else { Ok(None) }
+    }
+
     /// The weights, sorted by name, in file layout.
     pub fn tensors(&self) -> &[NamedTensor] {
         &self.tensors

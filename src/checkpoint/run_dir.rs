@@ -96,10 +96,9 @@ impl RunDir {
         self.resume_dir().join(format!("{}.previous.safetensors", stage.name()))
     }
 
-    /// The files of a stage, for a message about removing them.
-    pub fn files_of(&self, stage: Stage) -> String {
-        let (model, name) = (self.model_path(stage), stage.name());
-        format!("{} and {}/{name}.*", model.display(), self.resume_dir().display())
+    /// Every file of a stage that there may be.
+    pub fn files_of(&self, stage: Stage) -> [PathBuf; 3] {
+        [self.model_path(stage), self.resume_path(stage), self.previous_resume_path(stage)]
     }
 
     /// Whether there is a checkpoint to go on from.

@@ -6,15 +6,15 @@ use std::time::Instant;
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
-use super::stages::{ENCODE_BATCH, LoadedTokenizer};
+use super::stages::{ENCODE_BATCH, LoadedPrior};
 use super::{Context, Outcome};
-use crate::checkpoint::{Codes, Stage, check_classes, check_codes, check_prior};
+use crate::checkpoint::{Stage, check_classes, check_held_out, check_prior};
 use crate::data::{Dataset, Split};
 use crate::device::Device;
 use crate::evaluation::{TokenizerScores, bits_per_pixel, nats_per_code, psnr_db, score_tokenizer};
 use crate::tokenizer::Tokenizer;
 use crate::training::Event;
-use crate::training::prior::Sequences;
+use crate::training::prior::SequenceBatch;
 
 /// The flags of `eval`.
 #[derive(Debug, Clone, Default, ClapArgs)]
@@ -39,14 +39,20 @@ pub fn run(args: &Args, context: &Context) -> Outcome {
     );
     let tokenizer = context.load_tokenizer(&device)?;
     context.check_images_fit(&dataset, tokenizer.model.config())?;
-
-    let scores = score(&tokenizer.model, &dataset, split, &device, context)?;
-    let nats = if context.run.dir.model_path(Stage::Prior).exists() {
-        Some(nats(context, &tokenizer, split, &device)?)
+    check_held_out("evaluate the tokenizer", &tokenizer.file, dataset.provenance(), split)?;
+    let prior = if context.run.dir.model_path(Stage::Prior).exists() {
+        let prior = context.load_prior(&device)?;
+        check_prior("evaluate the prior", &prior.file, &tokenizer.file)?;
+        check_classes("evaluate the prior", &prior.file, dataset.classes())?;
+        check_held_out("evaluate the prior", &prior.file, dataset.provenance(), split)?;
+        Some(prior)
     } else {
         context.session.note("there is no prior: the likelihood is left out");
         None
     };
+
+    let scores = score(&tokenizer.model, &dataset, split, &device, context)?;
+    let nats = prior.map(|prior| nats(&prior, &scores.codes, &dataset, split, &device));
     let config = tokenizer.model.config();
     let bits = nats
         .map(|nats| bits_per_pixel(nats, config.n_codes(), config.image_size, config.image_size));
@@ -94,27 +100,26 @@ fn score(
     Ok(scores)
 }
 
-/// Nats per code of the split's own views under the prior.
+/// Nats per code of the split's images under the prior. The codes are those that the tokenizer has just made, and not
+/// those of the code file, whose splits may be others.
 fn nats(
-    context: &Context,
-    tokenizer: &LoadedTokenizer,
+    prior: &LoadedPrior,
+    codes: &[u16],
+    dataset: &Dataset,
     split: Split,
     device: &Device,
-) -> anyhow::Result<f64> {
-    let prior = context.load_prior(device)?;
-    check_prior("evaluate the prior", &prior.file, &tokenizer.file)?;
-    let path = context.run.dir.codes_path();
-    let codes = Codes::load(&path)?;
-    check_codes("evaluate the prior", &codes, &path, &tokenizer.file)?;
-    check_classes("evaluate the prior", &prior.file, &codes, &path)?;
-    let sequences = Sequences::new(&codes, split as u8, false)?;
+) -> f64 {
     let config = prior.model.config();
-    let batches = (0..sequences.len()).step_by(ENCODE_BATCH).map(|from| {
-        let range = from..(from + ENCODE_BATCH).min(sequences.len());
-        let batch = sequences.plain_batch(range, config, device);
+    let class_of =
+        |index| (!dataset.classes().is_empty()).then(|| usize::from(dataset.label(split, index)));
+    let images = codes.chunks(ENCODE_BATCH * config.n_codes());
+    let batches = images.enumerate().map(|(part, codes)| {
+        let from = part * ENCODE_BATCH;
+        let classes: Vec<_> = (from..from + codes.len() / config.n_codes()).map(class_of).collect();
+        let batch = SequenceBatch::new(&classes, codes.iter().copied(), config, device);
         (batch.classes, batch.codes)
     });
-    Ok(nats_per_code(&prior.model, batches))
+    nats_per_code(&prior.model, batches)
 }
 
 /// Name and value, a line each; what was not measured is left out.

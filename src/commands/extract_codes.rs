@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 
+use super::discard::{CodesState, Piece};
 use super::stages::require;
 use super::{Context, Outcome};
 use crate::checkpoint::Stage;
@@ -14,6 +15,10 @@ pub struct Args {
     /// [default: the recipe's prior.views]
     #[arg(long, value_name = "VIEWS", value_parser = ["none", "flip"], hide_possible_values = true)]
     pub views: Option<String>,
+
+    /// Remove a prior that was trained on other codes than those that come out, instead of refusing
+    #[arg(long)]
+    pub discard: bool,
 }
 
 impl Args {
@@ -24,10 +29,13 @@ impl Args {
 }
 
 /// Encodes the data set of the run.
-pub fn run(_args: &Args, context: &Context) -> Outcome {
+pub fn run(args: &Args, context: &Context) -> Outcome {
     require(&context.run.dir.model_path(Stage::Vqvae))?;
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
     let _lock = context.lock("extract-codes")?;
-    context.encode_dataset(&dataset, &device)
+    if matches!(context.codes_state(&dataset), CodesState::Stale) && !args.discard {
+        context.make_way(Piece::Prior, "extract the codes again", false)?;
+    }
+    context.encode_dataset(&dataset, &device, args.discard)
 }

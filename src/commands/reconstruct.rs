@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use super::output::Output;
 use super::stages::{ENCODE_BATCH, LoadedTokenizer, decode, pairs};
 use super::{Context, Outcome};
+use crate::checkpoint::check_held_out;
 use crate::data::{
     Dataset, Layout, Split, Target, Tiles, View, decode_file, grid, image_paths, pixels,
 };
@@ -50,10 +51,10 @@ pub fn run(args: &Args, context: &Context) -> Outcome {
         return held_out(args, context, &dataset, &device);
     }
     let tokenizer = context.load_tokenizer(&device)?;
-    let config = tokenizer.model.config();
     let paths = image_paths(&args.paths)?;
     let n = paths.len().min(args.most());
     let places = prepare(args, context, &format!("images-{n}.png"), n, &paths)?;
+    let config = tokenizer.model.config();
     let target = Target {
         image_size: config.image_size,
         channels: config.channels,
@@ -75,6 +76,7 @@ pub(super) fn held_out(
     let splits = [Split::Test, Split::Validation, Split::Train];
     let split = splits.into_iter().find(|split| !dataset.is_empty(*split));
     let split = split.context("the data set holds no image")?;
+    check_held_out("show held-out images", &tokenizer.file, dataset.provenance(), split)?;
     let n = dataset.len(split).min(args.most());
     // Spread over the split: its order is that of the classes.
     let indices: Vec<usize> = (0..n).map(|i| i * dataset.len(split) / n).collect();

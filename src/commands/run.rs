@@ -1,35 +1,31 @@
 //! `vqgen run`: all stages of a recipe; skips what is finished and resumes what is not.
 
+use clap::Args as ClapArgs;
+
+use super::discard::CodesState;
 use super::{Context, Outcome, reconstruct, sample};
-use crate::checkpoint::{Codes, Kind, ModelFile, Stage};
-use crate::recipe::Views;
 use crate::training::Begin;
 
+/// The flags of `run`.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct Args {
+    /// Remove pieces of the run that do not fit the recipe or the data any more, and make them anew
+    #[arg(long)]
+    pub discard: bool,
+}
+
 /// Takes the run through every stage that is not finished, then samples and reconstructs.
-pub fn run(context: &Context) -> Outcome {
+pub fn run(args: &Args, context: &Context) -> Outcome {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
     let _lock = context.lock("run")?;
     context.check_pictures(&dataset)?;
+    context.make_way_for_all(&dataset, args.discard)?;
     context.train_tokenizer(&dataset, &device, Begin::Either)?;
-    if !has_codes(context) {
-        context.encode_dataset(&dataset, &device)?;
+    if !matches!(context.codes_state(&dataset), CodesState::Current(_)) {
+        context.encode_dataset(&dataset, &device, args.discard)?;
     }
     context.train_prior(&device, Begin::Either)?;
     sample::sample(&sample::Args::default(), context, &device)?;
     reconstruct::held_out(&reconstruct::Args::default(), context, &dataset, &device)
-}
-
-/// Whether the code file is there, of this tokenizer, and has the views that the recipe asks for.
-fn has_codes(context: &Context) -> bool {
-    let dir = &context.run.dir;
-    let (Ok(codes), Ok(tokenizer)) = (
-        Codes::load(dir.codes_path()),
-        ModelFile::load(dir.model_path(Stage::Vqvae), Kind::Tokenizer),
-    ) else {
-        return false;
-    };
-    let flipped = codes.views.iter().any(|view| *view != 0);
-    codes.tokenizer == tokenizer.fingerprint()
-        && flipped == (context.recipe.prior.views == Views::Flip)
 }

@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::Context;
+use super::discard::Piece;
 use super::output::prepare_folder;
 use crate::checkpoint::{
-    Codes, Kind, ModelFile, RunLock, SPLIT_TEST, SPLIT_TRAIN, SPLIT_VALIDATION, Stage,
-    VIEW_FLIPPED, VIEW_PLAIN, atomic, check_codes,
+    Codes, Kind, ModelFile, RunLock, Stage, atomic, check_codes, check_held_out,
 };
 use crate::data::{
     BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, View, grid, pair_rows,
@@ -22,7 +22,8 @@ use crate::prior::{Gpt, PriorConfig};
 use crate::progress::Progress;
 use crate::recipe::Views;
 use crate::tokenizer::{Tokenizer, TokenizerConfig};
-use crate::training::{Begin, Event, Job, prior::train_prior, vqvae::train_vqvae};
+use crate::training::prior::{self, train_prior};
+use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
 
 /// Images a pass when nothing is trained: enough to fill the cores, little enough for any memory.
 pub(super) const ENCODE_BATCH: usize = 64;
@@ -113,17 +114,28 @@ impl Context {
         Ok(())
     }
 
-    /// Every image of every split becomes codes. The run must be locked.
+    /// Every image of every split becomes codes. A prior that was trained on other codes is in the way: with `discard`
+    /// it is removed. The run must be locked.
     pub(super) fn encode_dataset(
         &self,
         dataset: &Arc<Dataset>,
         device: &Device,
+        discard: bool,
     ) -> anyhow::Result<()> {
         let tokenizer = self.load_tokenizer(device)?;
         self.check_images_fit(dataset, tokenizer.model.config())?;
+        let held_out =
+            |split| check_held_out("evaluate", &tokenizer.file, dataset.provenance(), split);
+        if let Err(error) = held_out(Split::Validation).and_then(|()| held_out(Split::Test)) {
+            self.session.warn(error);
+        }
         let mut progress = self.session.progress();
         let codes = encode(&tokenizer, dataset, self.recipe.prior.views, device, &mut progress)?;
         let path = self.run.dir.codes_path();
+        let of_prior = prior::trained_on(&self.run.dir).unwrap_or(None);
+        if of_prior.is_none_or(|of_prior| of_prior != codes.fingerprint()) {
+            self.make_way(Piece::Prior, "extract the codes again", discard)?;
+        }
         codes.save(&path)?;
         self.session.note(format_args!("wrote {}", path.display()));
         Ok(())
@@ -167,17 +179,6 @@ impl Context {
         Ok(())
     }
 
-    /// Closes the run folder to other processes while this one writes into it as `command`.
-    pub(super) fn lock(&self, command: &str) -> anyhow::Result<RunLock> {
-        Ok(RunLock::take(&self.run.dir, command)?)
-    }
-}
-
-/// Refuses to begin without a file of an earlier stage.
-pub(super) fn require(path: &Path) -> anyhow::Result<()> {
-    anyhow::ensure!(path.exists(), missing(path));
-    Ok(())
-}
     /// Refuses what would otherwise be found after hours of training: pictures that cannot be written, a grid that is too
     /// large, settings of the sampler that do not fit the codebook.
     pub(super) fn check_pictures(&self, dataset: &Dataset) -> anyhow::Result<()> {
@@ -196,6 +197,17 @@ pub(super) fn require(path: &Path) -> anyhow::Result<()> {
         Ok(())
     }
 
+    /// Closes the run folder to other processes while this one writes into it as `command`.
+    pub(super) fn lock(&self, command: &str) -> anyhow::Result<RunLock> {
+        Ok(RunLock::take(&self.run.dir, command)?)
+    }
+}
+
+/// Refuses to begin without a file of an earlier stage.
+pub(super) fn require(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(path.exists(), missing(path));
+    Ok(())
+}
 
 /// What to say when a file of an earlier stage cannot be loaded.
 fn missing(path: &Path) -> String {
@@ -228,8 +240,10 @@ fn encode(
         labels: Vec::new(),
         splits: Vec::new(),
         views: Vec::new(),
+        names: Vec::new(),
         classes: dataset.classes().to_vec(),
         tokenizer: tokenizer.file.fingerprint().to_owned(),
+        data: Some(dataset.provenance().clone()),
         image_size: config.image_size,
         channels: config.channels,
     };
@@ -245,22 +259,14 @@ fn encode(
     let mut done = 0;
     let mut batches = BatchStream::in_order(Arc::clone(dataset), parts.clone())?;
     for Part { split, images, view } in parts {
-        let split_id = match split {
-            Split::Train => SPLIT_TRAIN,
-            Split::Validation => SPLIT_VALIDATION,
-            Split::Test => SPLIT_TEST,
-        };
-        let view_id = match view {
-            View::AsIs => VIEW_PLAIN,
-            View::Flipped => VIEW_FLIPPED,
-        };
         let batch = batches.next_batch()?;
         let pixels = images_on(device, batch.pixels, config.image_size, config.channels);
         let ids = tokenizer.model.encode(pixels).into_data(); // sync
         codes.codes.extend(ids.iter::<i64>().map(|id| id as u16));
         codes.labels.extend(batch.labels);
-        codes.splits.extend(std::iter::repeat_n(split_id, images.len()));
-        codes.views.extend(std::iter::repeat_n(view_id, images.len()));
+        codes.splits.extend(std::iter::repeat_n(split, images.len()));
+        codes.views.extend(std::iter::repeat_n(view, images.len()));
+        codes.names.extend(images.clone().map(|index| dataset.name(split, index).to_owned()));
         done += images.len();
         progress.handle(&Event::Stepped { step: done });
     }

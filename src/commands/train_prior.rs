@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 
+use super::discard::Piece;
 use super::stages::require;
 use super::{Context, Outcome};
 use crate::checkpoint::Stage;
@@ -18,6 +19,10 @@ pub struct Args {
     /// Go on with the run at the step where it stopped; without it, a run that holds this stage is refused
     #[arg(long)]
     pub resume: bool,
+
+    /// Remove what the run holds of this stage, and train it anew
+    #[arg(long, conflicts_with = "resume")]
+    pub discard: bool,
 }
 
 impl Args {
@@ -30,10 +35,15 @@ impl Args {
 /// Trains the prior of the run on its code file.
 pub fn run(args: &Args, context: &Context) -> Outcome {
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
-    begin.resumes(&context.run.dir, Stage::Prior)?;
+    if !args.discard {
+        begin.resumes(&context.run.dir, Stage::Prior)?;
+    }
     require(&context.run.dir.model_path(Stage::Vqvae))?;
     require(&context.run.dir.codes_path())?;
     let device = context.session.open_device()?;
     let _lock = context.lock("train-prior")?;
+    if args.discard {
+        context.make_way(Piece::Prior, "train the prior", true)?;
+    }
     context.train_prior(&device, begin)
 }

@@ -2,10 +2,12 @@
 
 use clap::Args as ClapArgs;
 
+use super::discard::Piece;
 use super::{Context, Outcome};
 use crate::checkpoint::Stage;
 use crate::recipe::Override;
 use crate::training::Begin;
+use crate::training::vqvae::steps_made;
 
 /// The flags of `train-vqvae`.
 #[derive(Debug, Clone, Default, ClapArgs)]
@@ -17,6 +19,10 @@ pub struct Args {
     /// Go on with the run at the step where it stopped; without it, a run that holds this stage is refused
     #[arg(long)]
     pub resume: bool,
+
+    /// Remove what is in the way: without --resume this stage itself, and in any case what was made from it
+    #[arg(long)]
+    pub discard: bool,
 }
 
 impl Args {
@@ -29,9 +35,21 @@ impl Args {
 /// Trains the tokenizer of the run.
 pub fn run(args: &Args, context: &Context) -> Outcome {
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
-    begin.resumes(&context.run.dir, Stage::Vqvae)?;
+    if args.resume || !args.discard {
+        begin.resumes(&context.run.dir, Stage::Vqvae)?;
+    }
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
     let _lock = context.lock("train-vqvae")?;
+    if args.discard && !args.resume {
+        context.make_way(Piece::Tokenizer, "train the tokenizer", true)?;
+    } else {
+        let made = steps_made(&context.recipe, &dataset, &context.run.dir)?.unwrap_or(0);
+        let steps = context.recipe.vqvae.steps;
+        if (made as usize) < steps {
+            let action = format!("train the tokenizer from step {made} to vqvae.steps {steps}");
+            context.make_way(Piece::Codes, &action, args.discard)?;
+        }
+    }
     context.train_tokenizer(&dataset, &device, begin)
 }

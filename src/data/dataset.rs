@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::source::{Decoded, Item, Source};
-use super::{DataConfig, Report, Skip, Split, Target, augment, split};
+use super::{DataConfig, Provenance, Report, Skip, Split, Target, augment, split};
 use crate::error::{Error, Result};
 
 /// One in this many files may be unreadable; more is an error.
@@ -27,6 +27,11 @@ pub enum View {
     Flipped = 1,
 }
 
+impl View {
+    /// Both, in the order of their numbers in files.
+    pub const ALL: [Self; 2] = [Self::AsIs, Self::Flipped];
+}
+
 /// Images of one size with their classes and splits. Within a split they are in order of name. Shared
 /// between threads by `Arc`.
 pub struct Dataset {
@@ -41,7 +46,7 @@ pub struct Dataset {
     splits: [Vec<usize>; 3],
     report: Report,
     variance: f64,
-    fingerprint: String,
+    provenance: Provenance,
 }
 
 /// Sum and sum of squares of one image's bytes: exact, so their order does not matter.
@@ -105,7 +110,11 @@ impl Dataset {
         });
 
         let variance = variance(splits[Split::Train as usize].iter().map(|&i| sums[i]), target);
+        let (validation, test) = (config.validation, config.test);
+        let by_content = (assigned.iter().zip(&content_keys))
+            .all(|(split, key)| *split == split::by_content(*key, validation, test));
         let fingerprint = fingerprint(&source.items, &content_keys, config);
+        let provenance = Provenance { fingerprint, validation, test, by_content };
         let report = report(&source, &splits, pixels.is_none(), config);
         Ok(Self {
             config: config.clone(),
@@ -116,7 +125,7 @@ impl Dataset {
             splits,
             report,
             variance,
-            fingerprint,
+            provenance,
         })
     }
 
@@ -180,7 +189,12 @@ impl Dataset {
     /// 16 hexadecimal digits that change when images are added, removed, renamed or altered, or when the
     /// configuration changes their pixels or splits. `path`, `flip`, `crop` and the budget are not part of it.
     pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+        &self.provenance.fingerprint
+    }
+
+    /// What a file that is made from this data set keeps of it.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
     }
 
     /// The pixels of these images of `split`, u8 `[indices.len(), image_size, image_size, channels]`.

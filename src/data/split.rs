@@ -73,6 +73,15 @@ fn place(content_key: u64) -> f64 {
     (content_key >> 11) as f64 / (1u64 << 53) as f64
 }
 
+/// The split of an image in a set without published splits, by the rule alone.
+pub(super) fn by_content(content_key: u64, validation: f64, test: f64) -> Split {
+    match place(content_key) {
+        place if place < test => Split::Test,
+        place if place < test + validation => Split::Validation,
+        _ => Split::Train,
+    }
+}
+
 /// The splits of the images with these content keys; `published_test[i]` is true for those of a published
 /// test split.
 pub(super) fn assign(

@@ -22,6 +22,8 @@ pub struct TokenizerScores {
     pub ssim: Option<f64>,
     /// How often each code was used.
     pub counts: Vec<u64>,
+    /// The codes, `[images, height, width]` in the order of the split.
+    pub codes: Vec<u16>,
 }
 
 impl TokenizerScores {
@@ -62,7 +64,7 @@ pub fn score_tokenizer(
     let (size, channels) = (dataset.image_size(), dataset.channels());
     let shape = ImageShape { height: size, width: size, channels };
     let n_images = dataset.len(split);
-    let mut counts = vec![0u64; tokenizer.config().codebook_size];
+    let mut all_codes = Vec::with_capacity(n_images * tokenizer.config().n_codes());
     let (mut errors, mut psnrs) = (Vec::with_capacity(n_images), Vec::with_capacity(n_images));
     let mut ssims = Vec::new();
     let indices: Vec<usize> = (0..n_images).collect();
@@ -72,9 +74,7 @@ pub fn score_tokenizer(
         let codes = tokenizer.encode(images);
         let decoded = tokenizer.decode(codes.clone()).into_data_as::<f32>(); // sync
         let decoded: Vec<f32> = decoded.iter::<f32>().collect();
-        for code in codes.into_data().iter::<i64>() {
-            counts[code as usize] += 1;
-        }
+        all_codes.extend(codes.into_data().iter::<i64>().map(|code| code as u16));
         errors.extend(mse_per_image(&batch.pixels, &decoded, shape.image_len()));
         let written = pixels::to_model(&pixels::to_u8(&decoded));
         let mse = mse_per_image(&batch.pixels, &written, shape.image_len());
@@ -84,6 +84,10 @@ pub fn score_tokenizer(
         }
         each(psnrs.len());
     }
+    let mut counts = vec![0u64; tokenizer.config().codebook_size];
+    for code in &all_codes {
+        counts[usize::from(*code)] += 1;
+    }
     let mse = mean(&errors);
     Ok(TokenizerScores {
         n_images,
@@ -92,5 +96,6 @@ pub fn score_tokenizer(
         psnr_db: mean(&psnrs),
         ssim: (!ssims.is_empty()).then(|| mean(&ssims)),
         counts,
+        codes: all_codes,
     })
 }

@@ -52,10 +52,10 @@ impl Begin {
         let has_checkpoint = run.has_checkpoint(stage);
         match self {
             Self::Fresh if run.has_stage(stage) => Err(Error::invalid(format!(
-                "{} already holds a {} stage: go on with --resume, name another run with --run, or remove {}",
+                "{} already holds a {} stage: go on with --resume, name another run with --run, or add --discard to \
+                 train it anew",
                 run.path().display(),
                 stage.name(),
-                run.files_of(stage)
             ))),
             Self::Fresh => Ok(false),
             Self::Resume if !has_checkpoint => Err(Error::invalid(format!(
@@ -66,7 +66,7 @@ impl Begin {
             Self::Either if !has_checkpoint && run.has_stage(stage) => {
                 Err(Error::invalid(format!(
                     "{} exists and there is no checkpoint to go on from: use it with the other commands, name \
-                 another run with --run, or remove it to train it anew",
+                 another run with --run, or add --discard to train it anew",
                     run.model_path(stage).display()
                 )))
             }

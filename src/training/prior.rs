@@ -4,6 +4,6 @@ mod run;
 mod sequences;
 mod step;
 
-pub use run::train_prior;
+pub use run::{steps_made, train_prior, trained_on};
 pub use sequences::{SequenceBatch, Sequences};
 pub use step::PriorTrainer;

@@ -4,18 +4,15 @@
 //! A checkpoint is ONE file and holds all that the loop changes, the best model so far included. So a run that
 //! goes on from it ends in the same bytes as one that never stopped, whatever was written in between.
 
-use std::path::Path;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
+use super::counters::Counters;
 use super::event::{Event, Preflight};
 use super::interval::Interval;
-use super::job::{Job, Outcome, check_same_settings};
+use super::job::{Job, Outcome};
 use super::non_finite::{NonFinite, SkipBudget};
 use super::pace::Pace;
-use super::stage_run::{Cadence, Input, StageRun, Validation};
+use super::stage_run::{Cadence, StageRun, Validation};
 use crate::checkpoint::{MetricsLog, ModelFile, NamedTensor, ResumeState};
 use crate::device::available_memory;
 use crate::error::{Error, Result};
@@ -39,37 +36,6 @@ struct Kept {
     step: u64,
     score: Option<f64>,
     weights: Vec<NamedTensor>,
-}
-
-/// What resuming needs besides tensors.
-#[derive(Debug, Serialize, Deserialize)]
-struct Counters {
-    step: u64,
-    kept_step: Option<u64>,
-    kept_score: Option<f64>,
-    validations_without_better: usize,
-    skipped: u64,
-    interval_steps: u64,
-    input: String,
-    settings: Value,
-}
-
-impl Counters {
-    /// Refuses numbers of steps that contradict each other.
-    fn check(&self, source: &Path) -> Result<()> {
-        let Self { step, skipped, interval_steps, .. } = *self;
-        let kept_step = self.kept_step.unwrap_or(0);
-        if skipped.max(interval_steps).max(kept_step) <= step {
-            return Ok(());
-        }
-        Err(Error::file(
-            source,
-            format!(
-                "state in the metadata: at step {step}, {skipped} steps are passed over, {interval_steps} in the \
-                 interval, and the best one is {kept_step}"
-            ),
-        ))
-    }
 }
 
 /// A stage and how far it is.
@@ -354,21 +320,9 @@ impl<S: StageRun> StageLoop<S> {
             (job.emit)(Event::Warning(told));
         }
         let counters: Counters = state.counters()?;
-        let section = S::STAGE.name();
-        for told in check_same_settings(section, &counters.settings, &self.stage.settings()?)? {
+        let (settings, input) = (self.stage.settings()?, self.stage.input());
+        for told in counters.check_same(S::STAGE, &settings, &input, state.source())? {
             (job.emit)(Event::Warning(told));
-        }
-        let Input { noun, fingerprint } = self.stage.input();
-        if counters.input != fingerprint {
-            return Err(Error::file(
-                state.source(),
-                format!(
-                    "was trained on {noun} {}, which are now {fingerprint}: something in them was added, removed \
-                     or changed (name another run with --run, or remove {} to train it anew)",
-                    counters.input,
-                    job.run.files_of(S::STAGE)
-                ),
-            ));
         }
         counters.check(state.source())?;
         let interval = state.take_one("loop.interval", &[S::TERMS.len()])?;

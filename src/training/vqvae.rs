@@ -7,5 +7,5 @@ mod run;
 mod step;
 
 pub use backbone::load_backbone;
-pub use run::train_vqvae;
+pub use run::{steps_made, train_vqvae};
 pub use step::{VqvaeTerms, VqvaeTrainer};

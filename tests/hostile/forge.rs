@@ -57,7 +57,9 @@ impl Forged {
                 }
                 hash.text(self.metadata.get(*key).map_or("", String::as_str));
             }
-            hash.tensors(&self.tensors);
+            // The names of the images are no part of what a prior learns from.
+            let covered = self.tensors.iter().filter(|(name, _)| *name != "names");
+            hash.tensors(covered);
             self.metadata.insert("fingerprint".to_owned(), hash.hex()[..16].to_owned());
         }
         self.metadata.remove("checksum");
@@ -66,7 +68,7 @@ impl Forged {
             hash.text(key);
             hash.text(value);
         }
-        hash.tensors(&self.tensors);
+        hash.tensors(self.tensors.iter());
         self.metadata.insert("checksum".to_owned(), hash.hex());
         self.unsigned_bytes()
     }
@@ -102,7 +104,7 @@ impl Hash {
         self.0.update(text);
     }
 
-    fn tensors(&mut self, tensors: &BTreeMap<String, Tensor>) {
+    fn tensors<'a>(&mut self, tensors: impl Iterator<Item = (&'a String, &'a Tensor)>) {
         for (name, tensor) in tensors {
             self.text(name);
             self.text(&tensor.type_name);

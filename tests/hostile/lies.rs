@@ -26,7 +26,7 @@ fn a_file_taken_apart_and_put_together_again_is_valid() {
 
 #[test]
 fn a_code_file_that_lies_is_refused_with_the_lie() {
-    let cases: [(Change, &str); 21] = [
+    let cases: [(Change, &str); 25] = [
         (|f| tensor(f, "codes").bytes[4] = 4, "image 0 has the code 4, allowed are 0 to 3"),
         (|f| tensor(f, "codes").bytes[5] = 255, "image 0 has the code"),
         (|f| tensor(f, "labels").bytes[2] = 2, "image 1 has the label 2, allowed are 0 to 1"),
@@ -49,6 +49,7 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
         ),
         (
             |f| {
+                f.tensors.remove("names");
                 for tensor in f.tensors.values_mut() {
                     tensor.shape[0] = 0;
                     tensor.bytes.clear();
@@ -74,6 +75,13 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
             "is of format vqgen.codes.2",
         ),
         (|f| drop(f.metadata.insert("format".into(), "x".repeat(1 << 20))), "is of format xxx"),
+        (|f| tensor(f, "names").bytes[2] = 0, "names has 4 entries for 3 images"),
+        (|f| tensor(f, "names").bytes[0] = 0xff, "names is not UTF-8"),
+        (
+            |f| *tensor(f, "names").bytes.last_mut().unwrap() = b'x',
+            "names does not end in a zero byte",
+        ),
+        (|f| drop(f.metadata.insert("data".into(), "[]".into())), "data in the metadata"),
     ];
     for (change, expected) in cases {
         let mut lie = parts(&samples::codes_bytes());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use serde_json::json;
 use vqgen::checkpoint::{Stage, atomic};
+use vqgen::data::{DataConfig, Dataset};
 
 use super::forge::Forged;
 use super::samples;
@@ -37,9 +38,6 @@ struct Workshop(tempfile::TempDir);
 impl Workshop {
     fn new() -> Self {
         let shop = Self(tempfile::tempdir().unwrap());
-        shop.write("checkpoints/tiny/vqvae.safetensors", &samples::tokenizer_bytes());
-        shop.write("checkpoints/tiny/codes.safetensors", &samples::codes_bytes());
-        shop.write("checkpoints/tiny/prior.safetensors", &samples::prior_bytes());
         let header = |words: &[u32]| -> Vec<u8> {
             words.iter().flat_map(|word| word.to_be_bytes()).collect()
         };
@@ -49,6 +47,21 @@ impl Workshop {
         let labels = [header(&[0x0801, 40]), vec![0; 40]].concat();
         shop.write("digits/train-labels-idx1-ubyte", &labels);
         shop.write("digits/classes.txt", samples::CLASSES.join("\n").as_bytes());
+
+        let path = shop.path("digits").to_str().unwrap().to_owned();
+        let config = DataConfig { path, image_size: 4, channels: 1, ..DataConfig::default() };
+        let dataset = Dataset::open(&config, true).unwrap();
+        let of_the_data = |whole: Vec<u8>| {
+            let data = json!(dataset.provenance()).to_string();
+            samples::parts(&whole).with(|f| drop(f.metadata.insert("data".into(), data))).bytes()
+        };
+        for (name, whole) in [
+            ("vqvae", samples::tokenizer_bytes()),
+            ("codes", samples::codes_bytes()),
+            ("prior", samples::prior_bytes()),
+        ] {
+            shop.write(&format!("checkpoints/tiny/{name}.safetensors"), &of_the_data(whole));
+        }
         shop
     }
 
@@ -134,15 +147,34 @@ fn a_prior_with_names_for_other_classes_is_refused() {
 }
 
 #[test]
-fn codes_of_more_classes_than_the_prior_knows_are_not_evaluated() {
+fn a_prior_of_other_classes_than_the_data_set_is_not_evaluated() {
     let shop = Workshop::new();
-    let names = json!(["cats", "dogs", "eels"]).to_string();
-    shop.forge("codes.safetensors", |f| {
-        f.metadata.insert("classes".into(), names);
-        samples::tensor(f, "labels").bytes[4] = 2;
-    });
+    let names = json!(["cats", "eels"]).to_string();
+    shop.forge("prior.safetensors", |f| drop(f.metadata.insert("classes".into(), names)));
     let error = shop.error("eval");
-    assert!(error.contains("codes.safetensors has 3 classes"), "{error}");
+    assert!(error.contains("the first that differ are eels and "), "{error}");
+}
+
+#[test]
+fn a_model_that_lies_about_its_data_set_is_not_evaluated() {
+    let shop = Workshop::new();
+    for (lie, expected) in [
+        (json!({}), "data in the metadata: missing field"),
+        (
+            json!({"fingerprint": "x", "validation": 0.05, "test": 0.0, "by_content": true}),
+            "data.test 0",
+        ),
+        (
+            json!({"fingerprint": "x", "validation": 0.05, "test": 0.05, "by_content": false}),
+            "another data set",
+        ),
+    ] {
+        shop.forge("vqvae.safetensors", |f| {
+            drop(f.metadata.insert("data".into(), lie.to_string()))
+        });
+        let error = shop.error("eval");
+        assert!(error.contains("vqvae.safetensors") && error.contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -217,7 +249,7 @@ fn lies_about_the_state(stage: Stage, lies: &[(Change, &str)]) {
     let name = stage.name();
     let model = format!("checkpoints/tiny/{name}.safetensors");
     std::fs::remove_file(shop.path(&model)).unwrap();
-    shop.vqgen(&format!("train-{name}")).assert().success();
+    shop.vqgen(&format!("train-{name} --discard")).assert().success();
     let state = format!("resume/{name}.safetensors");
     let path = format!("checkpoints/tiny/{state}");
     let whole = std::fs::read(shop.path(&path)).unwrap();

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use serde::Serialize;
-use vqgen::checkpoint::{Codes, Kind, ModelFile, NamedTensor, ResumeState, Stage};
+use vqgen::checkpoint::{Codes, DATA, Kind, ModelFile, NamedTensor, ResumeState, Stage};
+use vqgen::data::{Provenance, Split, View};
 use vqgen::prior::{Gpt, Positions, PriorConfig};
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig, TokenizerPreset};
 
@@ -50,9 +51,16 @@ pub(crate) fn device() -> Device {
     Device::flex()
 }
 
+/// Of another data set whose splits follow from the same rule.
+pub(crate) fn data() -> Provenance {
+    let fingerprint = "0123456789abcdef".to_owned();
+    Provenance { fingerprint, validation: 0.05, test: 0.05, by_content: true }
+}
+
 pub(crate) fn tokenizer() -> ModelFile {
     let model = Tokenizer::new(&tokenizer_config(), 1, &device());
-    ModelFile::of_module(Kind::Tokenizer, model.config(), &model).unwrap()
+    let file = ModelFile::of_module(Kind::Tokenizer, model.config(), &model).unwrap();
+    file.with_json(DATA, &data()).unwrap()
 }
 
 pub(crate) fn codes() -> Codes {
@@ -62,10 +70,12 @@ pub(crate) fn codes() -> Codes {
         codebook_size: 4,
         codes: vec![0, 1, 2, 3, 3, 2, 1, 0, 0, 0, 1, 1],
         labels: vec![0, 1, 0],
-        splits: vec![0, 1, 2],
-        views: vec![0, 0, 0],
+        splits: Split::ALL.to_vec(),
+        views: vec![View::AsIs; 3],
+        names: ["cats/1.png", "dögs/2.png", "cats/3.png"].map(str::to_owned).to_vec(),
         classes: CLASSES.map(str::to_owned).to_vec(),
         tokenizer: tokenizer().fingerprint().to_owned(),
+        data: Some(data()),
         image_size: 4,
         channels: 1,
     }
@@ -75,7 +85,8 @@ pub(crate) fn prior() -> ModelFile {
     let model = Gpt::new(&prior_config(), 1, &device());
     let file = ModelFile::of_module(Kind::Prior, model.config(), &model).unwrap();
     let file = file.with("tokenizer", tokenizer().fingerprint());
-    file.with("codes", codes().fingerprint()).with_json("classes", &CLASSES).unwrap()
+    let file = file.with("codes", codes().fingerprint()).with_json("classes", &CLASSES).unwrap();
+    file.with_json(DATA, &data()).unwrap()
 }
 
 /// The counters of a state, as a test wants them.

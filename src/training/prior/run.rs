@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use super::sequences::{SequenceBatch, Sequences};
 use super::step::PriorTrainer;
 use crate::checkpoint::{
-    Codes, Kind, ModelFile, NamedTensor, ResumeState, SPLIT_TRAIN, SPLIT_VALIDATION, Stage,
-    parameters,
+    Codes, DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
 };
-use crate::data::Order;
+use crate::data::{Order, Split};
 use crate::error::{Error, Result};
 use crate::evaluation::{bits_per_pixel, nats_per_code};
 use crate::prior::PriorConfig;
 use crate::recipe::{Recipe, Views};
 use crate::rng::{Purpose, stream};
+use crate::training::counters;
 use crate::training::job::{Job, Outcome};
 use crate::training::stage_loop::train;
 use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
@@ -36,6 +36,33 @@ pub fn train_prior(
     train(Run::new(recipe, codes, device)?, &mut job)
 }
 
+/// How many steps the prior of a run has made; `None` without a checkpoint.
+///
+/// # Errors
+/// A checkpoint that cannot be read or does not go on under this recipe and with these codes.
+pub fn steps_made(recipe: &Recipe, codes: &Codes, run: &RunDir) -> Result<Option<u64>> {
+    let input = Input { noun: "codes", fingerprint: codes.fingerprint() };
+    counters::steps_made(run, Stage::Prior, &settings(recipe)?, &input)
+}
+
+/// The fingerprint of the codes that the prior of a run is trained on; `None` without a checkpoint.
+///
+/// # Errors
+/// A checkpoint that cannot be read.
+pub fn trained_on(run: &RunDir) -> Result<Option<String>> {
+    counters::trained_on(run, Stage::Prior)
+}
+
+/// The part of the recipe that stage 2 depends on.
+fn settings(recipe: &Recipe) -> Result<Value> {
+    let mut value = serde_json::to_value(&recipe.prior)
+        .map_err(|error| Error::invalid(format!("the recipe cannot be written: {error}")))?;
+    if let Value::Object(section) = &mut value {
+        section.insert("seed".to_owned(), recipe.seed.into());
+    }
+    Ok(value)
+}
+
 struct Run<'a> {
     recipe: &'a Recipe,
     codes: &'a Codes,
@@ -54,8 +81,8 @@ impl<'a> Run<'a> {
         let grid = [codes.height, codes.width];
         let config = section.prior_config(codes.codebook_size, codes.classes.len(), grid);
         config.validate()?;
-        let train = Sequences::new(codes, SPLIT_TRAIN, section.views == Views::Flip)?;
-        let validation = Sequences::new(codes, SPLIT_VALIDATION, false)?;
+        let train = Sequences::new(codes, Split::Train, section.views == Views::Flip)?;
+        let validation = Sequences::new(codes, Split::Validation, false)?;
         if train.is_empty() {
             return Err(Error::invalid("the code file has no training images"));
         }
@@ -146,14 +173,8 @@ impl StageRun for Run<'_> {
         Input { noun: "codes", fingerprint: self.fingerprint.clone() }
     }
 
-    /// The part of the recipe that stage 2 depends on.
     fn settings(&self) -> Result<Value> {
-        let mut value = serde_json::to_value(&self.recipe.prior)
-            .map_err(|error| Error::invalid(format!("the recipe cannot be written: {error}")))?;
-        if let Value::Object(section) = &mut value {
-            section.insert("seed".to_owned(), self.recipe.seed.into());
-        }
-        Ok(value)
+        settings(self.recipe)
     }
 
     fn prepare(&mut self, _step: u64) -> Result<()> {
@@ -221,13 +242,18 @@ impl StageRun for Run<'_> {
             "step": step,
             "validation_nats_per_code": score,
             "seed": self.recipe.seed,
+            "class_dropout": self.recipe.prior.class_dropout,
             "vqgen": env!("CARGO_PKG_VERSION"),
         });
-        ModelFile::new(Kind::Prior, &self.config, weights)?
+        let file = ModelFile::new(Kind::Prior, &self.config, weights)?
             .with("tokenizer", self.codes.tokenizer.clone())
             .with("codes", self.fingerprint.clone())
             .with_json("classes", &self.codes.classes)?
-            .with_json("provenance", &provenance)
+            .with_json("provenance", &provenance)?;
+        match &self.codes.data {
+            Some(data) => file.with_json(DATA, data),
+            None => Ok(file),
+        }
     }
 
     fn save(&self, state: &mut ResumeState) -> Result<()> {

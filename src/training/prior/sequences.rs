@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::checkpoint::Codes;
-use crate::data::Draw;
+use crate::data::{Draw, Split};
 use crate::error::{Error, Result};
 use crate::prior::PriorConfig;
 use crate::rng::Stream;
@@ -15,6 +15,25 @@ pub struct SequenceBatch {
     pub classes: Tensor<1, Int>,
     /// `[batch, n_codes]`.
     pub codes: Tensor<2, Int>,
+}
+
+impl SequenceBatch {
+    /// The sequences `codes`, one after the other, with their classes.
+    pub fn new(
+        classes: &[Option<usize>],
+        codes: impl Iterator<Item = u16>,
+        config: &PriorConfig,
+        device: &Device,
+    ) -> Self {
+        let shape = [classes.len(), config.n_codes()];
+        let classes: Vec<i32> =
+            classes.iter().map(|class| config.class_token(*class) as i32).collect();
+        let codes: Vec<i32> = codes.map(i32::from).collect();
+        Self {
+            classes: Tensor::from_data(classes.as_slice(), device),
+            codes: Tensor::from_data(TensorData::new(codes, shape), device),
+        }
+    }
 }
 
 /// The sequences of one split of a code file.
@@ -29,7 +48,7 @@ impl<'a> Sequences<'a> {
     ///
     /// # Errors
     /// `with_flipped` where the file has no mirrored views.
-    pub fn new(codes: &'a Codes, split: u8, with_flipped: bool) -> Result<Self> {
+    pub fn new(codes: &'a Codes, split: Split, with_flipped: bool) -> Result<Self> {
         let images = codes.images_of(split, with_flipped);
         if with_flipped && !images.is_empty() && images.len() == codes.images_of(split, false).len()
         {
@@ -92,16 +111,7 @@ impl<'a> Sequences<'a> {
         config: &PriorConfig,
         device: &Device,
     ) -> SequenceBatch {
-        let classes: Vec<i32> =
-            classes.iter().map(|class| config.class_token(*class) as i32).collect();
-        let codes: Vec<i32> = images
-            .iter()
-            .flat_map(|image| self.codes.grid(*image).iter().map(|code| i32::from(*code)))
-            .collect();
-        let shape = [images.len(), self.codes.n_codes()];
-        SequenceBatch {
-            classes: Tensor::from_data(classes.as_slice(), device),
-            codes: Tensor::from_data(TensorData::new(codes, shape), device),
-        }
+        let codes = images.iter().flat_map(|image| self.codes.grid(*image).iter().copied());
+        SequenceBatch::new(classes, codes, config, device)
     }
 }

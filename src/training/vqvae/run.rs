@@ -11,11 +11,14 @@ use serde_json::Value;
 use super::backbone::load_backbone;
 use super::collapse::collapse_advice;
 use super::step::VqvaeTrainer;
-use crate::checkpoint::{Kind, ModelFile, NamedTensor, ResumeState, Stage, parameters};
+use crate::checkpoint::{
+    DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
+};
 use crate::data::{Batch, BatchStream, Dataset, Split, View, pixels};
 use crate::error::{Error, Result};
 use crate::evaluation::{TokenizerScores, images_on, perplexity, score_tokenizer, usage};
 use crate::recipe::{Recipe, Schedule};
+use crate::training::counters;
 use crate::training::job::{Job, Outcome};
 use crate::training::stage_loop::train;
 use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
@@ -40,6 +43,19 @@ pub fn train_vqvae(
     mut job: Job,
 ) -> Result<Outcome> {
     train(Run::new(recipe, dataset, device)?, &mut job)
+}
+
+/// How many steps the tokenizer of a run has made; `None` without a checkpoint.
+///
+/// # Errors
+/// A checkpoint that cannot be read or does not go on under this recipe and with this data set.
+pub fn steps_made(recipe: &Recipe, dataset: &Dataset, run: &RunDir) -> Result<Option<u64>> {
+    let settings = super::resume::settings(recipe)?;
+    counters::steps_made(run, Stage::Vqvae, &settings, &input(dataset))
+}
+
+fn input(dataset: &Dataset) -> Input {
+    Input { noun: "data", fingerprint: dataset.fingerprint().to_owned() }
 }
 
 pub(super) struct Run<'a> {
@@ -180,7 +196,7 @@ impl StageRun for Run<'_> {
     }
 
     fn input(&self) -> Input {
-        Input { noun: "data", fingerprint: self.dataset.fingerprint().to_owned() }
+        input(self.dataset)
     }
 
     fn settings(&self) -> Result<Value> {
@@ -291,7 +307,9 @@ impl StageRun for Run<'_> {
             "classes": self.dataset.classes(),
             "vqgen": env!("CARGO_PKG_VERSION"),
         });
-        ModelFile::new(Kind::Tokenizer, config, weights)?.with_json("provenance", &provenance)
+        ModelFile::new(Kind::Tokenizer, config, weights)?
+            .with_json("provenance", &provenance)?
+            .with_json(DATA, self.dataset.provenance())
     }
 
     fn save(&self, state: &mut ResumeState) -> Result<()> {

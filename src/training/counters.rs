@@ -1,0 +1,97 @@
+//! What a checkpoint holds besides tensors: how far the loop is and what it was trained with.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::job::check_same_settings;
+use super::stage_run::Input;
+use crate::checkpoint::{ResumeState, RunDir, Stage};
+use crate::error::{Error, Result};
+
+/// The counters of a loop.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Counters {
+    pub(super) step: u64,
+    pub(super) kept_step: Option<u64>,
+    pub(super) kept_score: Option<f64>,
+    pub(super) validations_without_better: usize,
+    pub(super) skipped: u64,
+    pub(super) interval_steps: u64,
+    pub(super) input: String,
+    pub(super) settings: Value,
+}
+
+impl Counters {
+    /// Refuses numbers of steps that contradict each other.
+    pub(super) fn check(&self, source: &Path) -> Result<()> {
+        let Self { step, skipped, interval_steps, .. } = *self;
+        let kept_step = self.kept_step.unwrap_or(0);
+        if skipped.max(interval_steps).max(kept_step) <= step {
+            return Ok(());
+        }
+        Err(Error::file(
+            source,
+            format!(
+                "state in the metadata: at step {step}, {skipped} steps are passed over, {interval_steps} in the \
+                 interval, and the best one is {kept_step}"
+            ),
+        ))
+    }
+
+    /// Refuses to go on with other settings or another input than those of before; gives what to tell about settings
+    /// that may change.
+    pub(super) fn check_same(
+        &self,
+        stage: Stage,
+        settings: &Value,
+        input: &Input,
+        source: &Path,
+    ) -> Result<Vec<String>> {
+        let told = check_same_settings(stage.name(), &self.settings, settings)?;
+        let Input { noun, fingerprint } = input;
+        if self.input == *fingerprint {
+            return Ok(told);
+        }
+        Err(Error::file(
+            source,
+            format!(
+                "was trained on {noun} {}, which are now {fingerprint}: something in them was added, removed or \
+                 changed (name another run with --run, or add --discard without --resume to train it anew)",
+                self.input
+            ),
+        ))
+    }
+}
+
+/// The fingerprint of what the run's checkpoint of `stage` was trained on; `None` without a checkpoint.
+///
+/// # Errors
+/// A checkpoint that cannot be read.
+pub(super) fn trained_on(run: &RunDir, stage: Stage) -> Result<Option<String>> {
+    if !run.has_checkpoint(stage) {
+        return Ok(None);
+    }
+    let (state, _) = ResumeState::latest(run, stage)?;
+    Ok(Some(state.counters::<Counters>()?.input))
+}
+
+/// How many steps of `stage` the run's checkpoint has made; `None` without a checkpoint.
+///
+/// # Errors
+/// A checkpoint that cannot be read or does not go on with these settings and this input.
+pub(super) fn steps_made(
+    run: &RunDir,
+    stage: Stage,
+    settings: &Value,
+    input: &Input,
+) -> Result<Option<u64>> {
+    if !run.has_checkpoint(stage) {
+        return Ok(None);
+    }
+    let (state, _) = ResumeState::latest(run, stage)?;
+    let counters: Counters = state.counters()?;
+    counters.check_same(stage, settings, input, state.source())?;
+    Ok(Some(counters.step))
+}

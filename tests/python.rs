@@ -1,0 +1,60 @@
+//! The Python of `docs/python.md` gives the pixels that vqgen gives. Needs `python3` with PyTorch, Pillow and safetensors
+//! (`VQGEN_PYTHON` names another interpreter); without them it is skipped and says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "support/workshop.rs"]
+mod workshop;
+
+use std::process::Command;
+
+use workshop::{Workshop, bytes};
+
+#[test]
+fn the_documented_decoder_gives_the_pixels_of_vqgen() {
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/python.md")).unwrap();
+    let (_, block) = document.split_once("```python\n").unwrap();
+    let (script, _) = block.split_once("```").unwrap();
+    let python = std::env::var("VQGEN_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let run = |arguments: &[&str]| Command::new(&python).args(arguments).output();
+    let imports = "import torch, numpy, PIL, safetensors";
+    if !run(&["-c", imports]).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: {python} cannot `{imports}`");
+        return;
+    }
+
+    let shop = Workshop::new();
+    shop.tiny("train-vqvae").assert().success();
+    shop.tiny("extract-codes").assert().success();
+    let script_path = shop.path("decode.py");
+    std::fs::write(&script_path, script).unwrap();
+    std::fs::create_dir(shop.path("theirs")).unwrap();
+    let (checkpoints, theirs) = (shop.path("checkpoints/tiny"), shop.path("theirs"));
+    let paths = [&script_path, &checkpoints, &theirs].map(|path| path.to_str().unwrap().to_owned());
+    let output = run(&paths.each_ref().map(String::as_str)).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let names = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> = names.lines().collect();
+    assert!(!names.is_empty());
+    let mut pictures: Vec<_> = std::fs::read_dir(shop.path("theirs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    pictures.sort();
+    assert_eq!(pictures.len(), names.len());
+    for (name, theirs) in names.iter().zip(pictures) {
+        shop.vqgen(&format!(
+            "reconstruct pictures/{name} --run checkpoints/tiny --separate -o ours/{name}"
+        ))
+        .assert()
+        .success();
+        let ours = shop.path("ours").join(name.replace(".png", "-0000.png"));
+        let read = |bytes: Vec<u8>| image::load_from_memory(&bytes).unwrap().into_rgb8().into_raw();
+        let (ours, theirs) = (read(bytes(ours)), read(bytes(theirs)));
+        assert_eq!(ours.len(), theirs.len());
+        // A sum in another order may fall on the other side of a half.
+        let furthest = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(furthest <= 1, "{name}: {furthest}");
+    }
+}
