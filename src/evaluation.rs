@@ -13,4 +13,4 @@ pub use code_use::{bits_per_pixel, perplexity, usage};
 pub use pixels::{PSNR_CEILING_DB, mean, mse, mse_per_image, psnr_db, psnr_db_per_image, variance};
 pub use prior::nats_per_code;
 pub use ssim::{ImageShape, SSIM_WINDOW, ssim_per_image};
-pub use tokenizer::{TokenizerScores, images_on, score_tokenizer};
+pub use tokenizer::{TokenizerScores, score_tokenizer};

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | 0 | [`ops`], [`tokenizer`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
 //! | 1 | [`data`], [`device`], [`recipe`] | files to pixels, the choice of a device, what to do |
-//! | 2 | [`checkpoint`], [`training`], [`evaluation`], [`generation`], [`bench`] | runs: their files, loops and numbers |
+//! | 2 | [`codec`], [`generation`], [`checkpoint`], [`evaluation`], [`training`], [`bench`] | pixels to codes and back; runs: their files, numbers and loops |
 //! | 3 | [`commands`], [`progress`] | one file a subcommand, and what the user sees meanwhile |
 //! | 4 | [`cli`], `main` | arguments |
 //!
@@ -45,6 +45,8 @@ pub mod device;
 pub mod recipe;
 
 pub mod checkpoint;
+
+pub mod codec;
 
 pub mod evaluation;
 

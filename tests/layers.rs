@@ -17,7 +17,8 @@ const CONFIGS: [&str; 4] = [
 
 const LAYER_0: [&str; 4] = ["ops", "tokenizer", "prior", "sampling"];
 const LAYER_1: [&str; 3] = ["data", "device", "recipe"];
-const LAYER_2: [&str; 5] = ["training", "checkpoint", "evaluation", "generation", "bench"];
+/// In their order: each may use those before it.
+const LAYER_2: [&str; 6] = ["codec", "generation", "checkpoint", "evaluation", "training", "bench"];
 const LAYER_3: [&str; 2] = ["commands", "progress"];
 /// Any module may use these.
 const EVERYWHERE: [&str; 2] = ["error", "rng"];
@@ -27,12 +28,14 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
     Some(match module {
         "error" | "rng" | "ops" | "device" => vec![],
         "tokenizer" | "prior" | "sampling" => vec!["ops"],
-        // The one place where a prior and the sampler meet.
-        "generation" => vec!["prior", "sampling"],
         "data" => CONFIGS.to_vec(),
         "recipe" => [&CONFIGS[..], &["data"]].concat(),
-        "training" | "checkpoint" | "evaluation" | "bench" => {
-            [&LAYER_0[..], &LAYER_1[..], &LAYER_2[..]].concat()
+        "codec" => vec!["tokenizer", "data"],
+        // The one place where a prior and the sampler meet.
+        "generation" => vec!["prior", "sampling"],
+        "checkpoint" | "evaluation" | "training" | "bench" => {
+            let before = LAYER_2.iter().take_while(|other| **other != module).copied();
+            [&LAYER_0[..], &LAYER_1[..]].concat().into_iter().chain(before).collect()
         }
         "commands" | "progress" => {
             [&LAYER_0[..], &LAYER_1[..], &LAYER_2[..], &LAYER_3[..]].concat()
@@ -43,12 +46,29 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
     })
 }
 
+/// The modules that compute on tensors.
+const COMPUTES: &[&str] = &[
+    "ops",
+    "tokenizer",
+    "prior",
+    "sampling",
+    "device",
+    "codec",
+    "generation",
+    "checkpoint",
+    "evaluation",
+    "training",
+    "bench",
+];
+
 /// Paths outside the crate and the only modules that may name them.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main", "commands"]),
     ("indicatif", &["progress"]),
     // The bench makes the image files that it measures the reading of.
     ("image", &["data", "bench::files"]),
+    // What computes on tensors; `commands` and `data` move values and bytes.
+    ("burn", COMPUTES),
     // The kernels of the CPU device are an extension of its backend.
     ("burn::backend", &["device", "ops::cpu"]),
     ("burn_wgpu", &["device"]),

@@ -7,9 +7,9 @@ use burn::tensor::Device;
 use image::{ImageFormat, RgbImage};
 
 use super::shapes::{Images, SEED, Work};
+use crate::codec::Codec;
 use crate::data::{BatchStream, Dataset, Part, View};
 use crate::error::{Error, Result};
-use crate::evaluation::images_on;
 use crate::recipe::Recipe;
 use crate::rng::{Purpose, stream};
 use crate::tokenizer::Tokenizer;
@@ -51,9 +51,7 @@ impl Files {
             let n_batches = parts.len();
             let mut batches = BatchStream::in_order(Arc::clone(&dataset), parts)?;
             for _ in 0..n_batches {
-                let pixels = batches.next_batch()?.pixels;
-                let images = images_on(&device, pixels, data.image_size, data.channels);
-                let _ = tokenizer.encode(images).into_data(); // sync
+                let _ = Codec::new(&tokenizer, &device).encode_values(batches.next_batch()?.pixels);
             }
             Ok(())
         }))

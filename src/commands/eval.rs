@@ -6,13 +6,13 @@ use std::time::Instant;
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
-use super::stages::{ENCODE_BATCH, LoadedPrior};
+use super::stages::LoadedPrior;
 use super::{Context, Outcome};
 use crate::checkpoint::{Stage, check_classes, check_held_out, check_prior};
+use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Dataset, Split};
 use crate::device::Device;
 use crate::evaluation::{TokenizerScores, bits_per_pixel, nats_per_code, psnr_db, score_tokenizer};
-use crate::tokenizer::Tokenizer;
 use crate::training::Event;
 use crate::training::prior::SequenceBatch;
 
@@ -51,7 +51,7 @@ pub fn run(args: &Args, context: &Context) -> Outcome {
         None
     };
 
-    let scores = score(&tokenizer.model, &dataset, split, &device, context)?;
+    let scores = score(tokenizer.codec(&device), &dataset, split, context)?;
     let nats = prior.map(|prior| nats(&prior, &scores.codes, &dataset, split, &device));
     let config = tokenizer.model.config();
     let bits = nats
@@ -80,10 +80,9 @@ pub fn run(args: &Args, context: &Context) -> Outcome {
 }
 
 fn score(
-    tokenizer: &Tokenizer,
+    codec: Codec<'_>,
     dataset: &Dataset,
     split: Split,
-    device: &Device,
     context: &Context,
 ) -> anyhow::Result<TokenizerScores> {
     let mut progress = context.session.progress();
@@ -91,10 +90,9 @@ fn score(
     let name = context.run.name.clone();
     progress.handle(&Event::Started { stage: "eval", name, step: 0, steps, training: None });
     let begun = Instant::now();
-    let scores =
-        score_tokenizer(tokenizer, dataset, split, ENCODE_BATCH, true, device, &mut |step| {
-            progress.handle(&Event::Stepped { step });
-        })?;
+    let scores = score_tokenizer(codec, dataset, split, IMAGES_PER_PASS, true, &mut |step| {
+        progress.handle(&Event::Stepped { step });
+    })?;
     let seconds = begun.elapsed().as_secs_f64();
     progress.handle(&Event::Finished { step: steps, seconds });
     Ok(scores)
@@ -112,9 +110,9 @@ fn nats(
     let config = prior.model.config();
     let class_of =
         |index| (!dataset.classes().is_empty()).then(|| usize::from(dataset.label(split, index)));
-    let images = codes.chunks(ENCODE_BATCH * config.n_codes());
+    let images = codes.chunks(IMAGES_PER_PASS * config.n_codes());
     let batches = images.enumerate().map(|(part, codes)| {
-        let from = part * ENCODE_BATCH;
+        let from = part * IMAGES_PER_PASS;
         let classes: Vec<_> = (from..from + codes.len() / config.n_codes()).map(class_of).collect();
         let batch = SequenceBatch::new(&classes, codes.iter().copied(), config, device);
         (batch.classes, batch.codes)

@@ -6,14 +6,11 @@ use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
 use super::output::Output;
-use super::stages::{ENCODE_BATCH, LoadedTokenizer, decode, pairs};
+use super::stages::{LoadedTokenizer, pairs};
 use super::{Context, Outcome};
 use crate::checkpoint::check_held_out;
-use crate::data::{
-    Dataset, Layout, Split, Target, Tiles, View, decode_file, grid, image_paths, pixels,
-};
+use crate::data::{Dataset, Layout, Split, Target, Tiles, View, decode_file, grid, image_paths};
 use crate::device::Device;
-use crate::evaluation::images_on;
 
 /// The flags of `reconstruct`.
 #[derive(Debug, Clone, Default, ClapArgs)]
@@ -138,14 +135,8 @@ fn write(
 ) -> Outcome {
     let config = tokenizer.model.config();
     let (size, channels) = (config.image_size, config.channels);
-    let mut codes = Vec::new();
-    for part in originals.chunks(ENCODE_BATCH * size * size * channels) {
-        let images = images_on(device, pixels::to_model(part), size, channels);
-        let ids = tokenizer.model.encode(images).into_data(); // sync
-        let ids: Vec<u16> = ids.iter::<i64>().map(|id| id as u16).collect();
-        codes.extend(ids.chunks_exact(config.n_codes()).map(<[u16]>::to_vec));
-    }
-    let decoded = decode(&tokenizer.model, &codes, device);
+    let codec = tokenizer.codec(device);
+    let decoded = codec.decode(&codec.encode(originals));
     output.write(&pairs(originals, &decoded, size, channels, context.recipe.sample.scale)?)?;
     if args.separate {
         let images = decoded.chunks_exact(size * size * channels);

@@ -7,18 +7,17 @@ use clap::Args as ClapArgs;
 
 use super::names::chosen_classes;
 use super::output::{Output, Separate};
-use super::stages::{ENCODE_BATCH, LoadedPrior, LoadedTokenizer, decode};
+use super::stages::{LoadedPrior, LoadedTokenizer};
 use super::{Context, Outcome};
 use crate::checkpoint::{check_prior, write_json};
+use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Layout, Picture, Target, Tiles, decode_file, grid, pixel_size};
 use crate::device::Device;
-use crate::evaluation::images_on;
 use crate::generation::PriorCodes;
 use crate::ops::runs_on_host;
 use crate::prior::Gpt;
 use crate::recipe::{Override, SampleSection};
 use crate::sampling::{Request, SamplingConfig, generate};
-use crate::tokenizer::Tokenizer;
 use crate::training::Event;
 
 /// The flags of `sample`.
@@ -91,6 +90,7 @@ pub fn run(args: &Args, context: &Context) -> Outcome {
 /// Samples on a device that is open already.
 pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome {
     let tokenizer = context.load_tokenizer(device)?;
+    let codec = tokenizer.codec(device);
     let prior = context.load_prior(device)?;
     check_prior("sample", &prior.file, &tokenizer.file)?;
     let section = &context.recipe.sample;
@@ -104,7 +104,7 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
         );
     }
     let prompt = match &args.complete {
-        Some(image) => prompt(args, image, context, &tokenizer.model, device)?,
+        Some(image) => prompt(args, image, context, codec)?,
         None => Vec::new(),
     };
     let requests: Vec<Request> = (0..section.count)
@@ -133,7 +133,7 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
     };
 
     let codes = draw(&prior.model, &requests, &config, context)?;
-    let drawn = write(&codes, &tokenizer.model, &layout, has_grid, separate.as_ref(), device)?;
+    let drawn = write(&codes, codec, &layout, has_grid, separate.as_ref())?;
     if let Some(picture) = drawn {
         output.write(&picture)?;
     }
@@ -153,21 +153,20 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome
 /// is wanted. Otherwise only a batch of them is in memory.
 fn write(
     codes: &[Vec<u16>],
-    tokenizer: &Tokenizer,
+    codec: Codec<'_>,
     layout: &Layout,
     has_grid: bool,
     separate: Option<&Separate<'_>>,
-    device: &Device,
 ) -> anyhow::Result<Option<Picture>> {
-    let config = tokenizer.config();
+    let config = codec.config();
     let (size, channels) = (config.image_size, config.channels);
     fn tiles(pixels: &[u8], size: usize, channels: usize) -> Tiles<'_> {
         Tiles { pixels, height: size, width: size, channels }
     }
     let single = Layout { columns: 1, padding: 0, ..*layout };
     let (mut pixels, mut index) = (Vec::new(), 0);
-    for part in codes.chunks(ENCODE_BATCH) {
-        let decoded = decode(tokenizer, part, device);
+    for part in codes.chunks(IMAGES_PER_PASS) {
+        let decoded = codec.decode(&part.concat());
         if let Some(separate) = separate {
             for image in decoded.chunks_exact(size * size * channels) {
                 separate.write(index, &grid(&tiles(image, size, channels), &single)?)?;
@@ -233,10 +232,9 @@ fn prompt(
     args: &Args,
     image: &Path,
     context: &Context,
-    tokenizer: &Tokenizer,
-    device: &Device,
+    codec: Codec<'_>,
 ) -> anyhow::Result<Vec<u16>> {
-    let config = tokenizer.config();
+    let config = codec.config();
     let grid = config.grid_size();
     let keep_rows = args.keep_rows.unwrap_or(grid / 2);
     anyhow::ensure!(
@@ -257,9 +255,9 @@ fn prompt(
             image.display()
         ));
     }
-    let images = images_on(device, crate::data::pixels::to_model(&pixels), size, channels);
-    let codes = tokenizer.encode(images).into_data(); // sync
-    Ok(codes.iter::<i64>().take(keep_rows * grid).map(|code| code as u16).collect())
+    let mut codes = codec.encode(&pixels);
+    codes.truncate(keep_rows * grid);
+    Ok(codes)
 }
 
 fn draw(

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use burn::tensor::{Int, Tensor, TensorData};
 
 use super::Context;
 use super::discard::Piece;
@@ -13,11 +12,11 @@ use super::output::prepare_folder;
 use crate::checkpoint::{
     Codes, Kind, ModelFile, RunLock, Stage, atomic, check_codes, check_held_out,
 };
+use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{
     BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, View, grid, pair_rows,
 };
 use crate::device::Device;
-use crate::evaluation::images_on;
 use crate::prior::{Gpt, PriorConfig};
 use crate::progress::Progress;
 use crate::recipe::Views;
@@ -25,8 +24,6 @@ use crate::tokenizer::{Tokenizer, TokenizerConfig};
 use crate::training::prior::{self, train_prior};
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
 
-/// Images a pass when nothing is trained: enough to fill the cores, little enough for any memory.
-pub(super) const ENCODE_BATCH: usize = 64;
 /// Pairs in a row of a picture of originals and reconstructions.
 const PAIR_COLUMNS: usize = 8;
 
@@ -34,6 +31,13 @@ const PAIR_COLUMNS: usize = 8;
 pub(super) struct LoadedTokenizer {
     pub(super) model: Tokenizer,
     pub(super) file: ModelFile,
+}
+
+impl LoadedTokenizer {
+    /// Pixels to codes and back on `device`, where the model is.
+    pub(super) fn codec<'a>(&'a self, device: &'a Device) -> Codec<'a> {
+        Codec::new(&self.model, device)
+    }
 }
 
 /// A trained prior and what its file says of itself.
@@ -251,7 +255,8 @@ fn encode(
         Views::None => &[View::AsIs],
         Views::Flip => &[View::AsIs, View::Flipped],
     };
-    let parts = Part::all(dataset, views, ENCODE_BATCH);
+    let codec = tokenizer.codec(device);
+    let parts = Part::all(dataset, views, IMAGES_PER_PASS);
     let steps = parts.iter().map(|part| part.images.len()).sum();
     let name = dataset.config().path.clone();
     progress.handle(&Event::Started { stage: "codes", name, step: 0, steps, training: None });
@@ -260,9 +265,7 @@ fn encode(
     let mut batches = BatchStream::in_order(Arc::clone(dataset), parts.clone())?;
     for Part { split, images, view } in parts {
         let batch = batches.next_batch()?;
-        let pixels = images_on(device, batch.pixels, config.image_size, config.channels);
-        let ids = tokenizer.model.encode(pixels).into_data(); // sync
-        codes.codes.extend(ids.iter::<i64>().map(|id| id as u16));
+        codes.codes.extend(codec.encode_values(batch.pixels));
         codes.labels.extend(batch.labels);
         codes.splits.extend(std::iter::repeat_n(split, images.len()));
         codes.views.extend(std::iter::repeat_n(view, images.len()));
@@ -273,24 +276,6 @@ fn encode(
     let seconds = begun.elapsed().as_secs_f64();
     progress.handle(&Event::Finished { step: done, seconds });
     Ok(codes)
-}
-
-/// Codes to pixels, a batch at a time.
-///
-/// # Shapes
-/// - output: u8 `[images, image_size, image_size, channels]`
-pub(super) fn decode(tokenizer: &Tokenizer, codes: &[Vec<u16>], device: &Device) -> Vec<u8> {
-    let grid = tokenizer.config().grid_size();
-    let mut pixels = Vec::new();
-    for part in codes.chunks(ENCODE_BATCH) {
-        let ids: Vec<i32> = part.iter().flatten().map(|id| i32::from(*id)).collect();
-        let ids = TensorData::new(ids, [part.len(), grid, grid]);
-        let images = tokenizer.decode(Tensor::<3, Int>::from_data(ids, device));
-        let images = images.into_data_as::<f32>(); // sync
-        let values: Vec<f32> = images.iter::<f32>().collect();
-        pixels.extend(crate::data::pixels::to_u8(&values));
-    }
-    pixels
 }
 
 /// Originals in rows with their reconstructions below.

@@ -1,11 +1,9 @@
 //! How well a tokenizer reconstructs a split, and how it uses its codes.
 
-use burn::tensor::{Device, Tensor, TensorData};
-
 use super::{ImageShape, mean, mse_per_image, perplexity, psnr_db, ssim_per_image, usage};
+use crate::codec::{Codec, RoundTrip};
 use crate::data::{Batch, Dataset, Split, View, pixels};
 use crate::error::Result;
-use crate::tokenizer::Tokenizer;
 
 /// The numbers of a tokenizer on a split.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,43 +36,30 @@ impl TokenizerScores {
     }
 }
 
-/// Moves images to a device.
-///
-/// # Shapes
-/// - output: `[batch, height, width, channels]`
-pub fn images_on(device: &Device, pixels: Vec<f32>, size: usize, channels: usize) -> Tensor<4> {
-    let batch = pixels.len() / (size * size * channels);
-    Tensor::from_data(TensorData::new(pixels, [batch, size, size, channels]), device)
-}
-
 /// Passes every image of `split` through the tokenizer, `batch_size` at a time; `each` hears how many are
 /// done. SSIM, which costs more than the rest, only where asked for.
 ///
 /// # Errors
 /// As [`Batch::of`].
 pub fn score_tokenizer(
-    tokenizer: &Tokenizer,
+    codec: Codec<'_>,
     dataset: &Dataset,
     split: Split,
     batch_size: usize,
     with_ssim: bool,
-    device: &Device,
     each: &mut dyn FnMut(usize),
 ) -> Result<TokenizerScores> {
     let (size, channels) = (dataset.image_size(), dataset.channels());
     let shape = ImageShape { height: size, width: size, channels };
     let n_images = dataset.len(split);
-    let mut all_codes = Vec::with_capacity(n_images * tokenizer.config().n_codes());
+    let mut all_codes = Vec::with_capacity(n_images * codec.config().n_codes());
     let (mut errors, mut psnrs) = (Vec::with_capacity(n_images), Vec::with_capacity(n_images));
     let mut ssims = Vec::new();
     let indices: Vec<usize> = (0..n_images).collect();
     for part in indices.chunks(batch_size) {
         let batch = Batch::of(dataset, split, part, View::AsIs)?;
-        let images = images_on(device, batch.pixels.clone(), size, channels);
-        let codes = tokenizer.encode(images);
-        let decoded = tokenizer.decode(codes.clone()).into_data_as::<f32>(); // sync
-        let decoded: Vec<f32> = decoded.iter::<f32>().collect();
-        all_codes.extend(codes.into_data().iter::<i64>().map(|code| code as u16));
+        let RoundTrip { codes, values: decoded } = codec.round_trip(batch.pixels.clone());
+        all_codes.extend(codes);
         errors.extend(mse_per_image(&batch.pixels, &decoded, shape.image_len()));
         let written = pixels::to_model(&pixels::to_u8(&decoded));
         let mse = mse_per_image(&batch.pixels, &written, shape.image_len());
@@ -84,7 +69,7 @@ pub fn score_tokenizer(
         }
         each(psnrs.len());
     }
-    let mut counts = vec![0u64; tokenizer.config().codebook_size];
+    let mut counts = vec![0u64; codec.config().codebook_size];
     for code in &all_codes {
         counts[usize::from(*code)] += 1;
     }

@@ -14,9 +14,10 @@ use super::step::VqvaeTrainer;
 use crate::checkpoint::{
     DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
 };
-use crate::data::{Batch, BatchStream, Dataset, Split, View, pixels};
+use crate::codec::{Codec, images_on};
+use crate::data::{Batch, BatchStream, Dataset, Split, View};
 use crate::error::{Error, Result};
-use crate::evaluation::{TokenizerScores, images_on, perplexity, score_tokenizer, usage};
+use crate::evaluation::{TokenizerScores, perplexity, score_tokenizer, usage};
 use crate::recipe::{Recipe, Schedule};
 use crate::training::counters;
 use crate::training::job::{Job, Outcome};
@@ -133,11 +134,8 @@ impl<'a> Run<'a> {
         let split = if validates { Split::Validation } else { Split::Train };
         let shown: Vec<usize> = (0..self.dataset.len(split).min(PREVIEW_IMAGES)).collect();
         let originals = self.dataset.pixels(split, &shown, View::AsIs)?;
-        let (size, channels) = (self.dataset.image_size(), self.dataset.channels());
-        let images = images_on(self.device, pixels::to_model(&originals), size, channels);
-        let decoded = tokenizer.decode(tokenizer.encode(images)).into_data_as::<f32>(); // sync
-        let decoded: Vec<f32> = decoded.iter::<f32>().collect();
-        let reconstructions = pixels::to_u8(&decoded);
+        let codec = Codec::new(&tokenizer, self.device);
+        let reconstructions = codec.decode(&codec.encode(&originals));
         Ok(Event::Preview { step: step as usize, originals, reconstructions })
     }
 }
@@ -263,13 +261,13 @@ impl StageRun for Run<'_> {
         if self.dataset.is_empty(Split::Validation) {
             return Ok(None);
         }
+        let tokenizer = self.trainer.tokenizer.valid();
         let scores = score_tokenizer(
-            &self.trainer.tokenizer.valid(),
+            Codec::new(&tokenizer, self.device),
             self.dataset,
             Split::Validation,
             self.recipe.vqvae.batch_size,
             false,
-            self.device,
             &mut |_| {},
         )?;
         self.watch_codebook(step, &scores, emit);
