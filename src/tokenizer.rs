@@ -22,6 +22,6 @@ pub use ema::{EmaCodebook, IdleCodes, draw_rows, replace_rows};
 pub use kmeans::kmeans;
 pub use model::{Decoder, Encoder, Tokenizer, TokenizerOutput};
 pub use plain::{PlainDecoder, PlainEncoder};
-pub use quantizer::{Codebook, Quantized};
+pub use quantizer::{Codebook, LossTerm, Quantized, Quantizer};
 pub use resnet::{ResnetDecoder, ResnetEncoder};
 pub use resnet34::Resnet34Encoder;

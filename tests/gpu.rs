@@ -57,7 +57,7 @@ fn vqvae_step(device: &Device) -> Vec<Vec<f32>> {
     let pixels: Vec<f32> = (0..2 * 8 * 8 * 3).map(|_| rng.uniform() - 0.5).collect();
     let images = Tensor::<4>::from_data(TensorData::new(pixels, [2, 8, 8, 3]), device);
     let done = trainer.step(0, Tensor::from_inner(images.clone()), 1e-3, true).unwrap();
-    let tokenizer = trainer.tokenizer.valid();
+    let tokenizer = trainer.tokenizer.module.valid();
     vec![
         floats(done.terms),
         floats(done.counts),
@@ -96,7 +96,7 @@ fn prior_step(device: &Device) -> (Vec<Vec<f32>>, Gpt) {
         1,
     );
     let terms = trainer.step(0, std::iter::once(batch), 1e-3, true).unwrap();
-    let gpt = trainer.gpt.valid();
+    let gpt = trainer.gpt.module.valid();
     let logits = floats(gpt.forward(tokens, None));
     (vec![floats(terms), logits], gpt)
 }

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
 use super::plain::{PlainDecoder, PlainEncoder};
-use super::quantizer::{Codebook, Quantized};
+use super::quantizer::{Quantized, Quantizer};
 use super::resnet::{ResnetDecoder, ResnetEncoder};
 use super::resnet34::Resnet34Encoder;
 use super::{TokenizerConfig, TokenizerPreset};
@@ -37,8 +37,8 @@ pub enum Decoder {
 pub struct Tokenizer {
     /// Images to latents.
     pub encoder: Encoder,
-    /// The codes.
-    pub codebook: Codebook,
+    /// Latents to codes and back. The field has the name that its tensors have in files.
+    pub codebook: Quantizer,
     /// Quantized latents to images.
     pub decoder: Decoder,
     #[module(skip)]
@@ -50,7 +50,7 @@ pub struct Tokenizer {
 pub struct TokenizerOutput {
     /// `[batch, height, width, channels]`, not clamped.
     pub reconstruction: Tensor<4>,
-    /// Codes, latents and the two code terms.
+    /// Codes, latents and the quantizer's terms of the loss.
     pub quantized: Quantized,
 }
 
@@ -63,7 +63,7 @@ impl Tokenizer {
             TokenizerPreset::Resnet => Encoder::Resnet(ResnetEncoder::new(config, init)),
             TokenizerPreset::Resnet34 => Encoder::Resnet34(Resnet34Encoder::new(config, init)),
         };
-        let codebook = Codebook::new(config, init);
+        let codebook = Quantizer::new(config, init);
         let decoder = match config.preset {
             TokenizerPreset::Plain => Decoder::Plain(PlainDecoder::new(config, init)),
             TokenizerPreset::Resnet | TokenizerPreset::Resnet34 => {
@@ -229,9 +229,8 @@ mod tests {
             let tokenizer = Tokenizer::new(&config(preset), 0, &device);
             let output = tokenizer.forward(images(&device));
             let difference = output.reconstruction - images(&device);
-            let loss = difference.square().mean()
-                + output.quantized.codebook_loss
-                + output.quantized.commitment_loss.mul_scalar(0.25);
+            let terms = output.quantized.terms.into_iter().map(|term| term.value);
+            let loss = terms.fold(difference.square().mean(), |sum, term| sum + term);
             let gradients = loss.backward();
             let mut unreached = Unreached(&gradients, Vec::new(), Vec::new());
             tokenizer.visit(&mut unreached);

@@ -5,10 +5,20 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 
+/// The means of an interval.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Means {
+    /// Of the terms of the loss, by name, in the order of the objective.
+    pub(super) terms: Vec<(&'static str, f64)>,
+    /// Of the global norm of the gradient before clipping.
+    pub(super) gradient_norm: f64,
+}
+
 /// Running sums of a step's numbers.
 #[derive(Debug)]
 pub(super) struct Interval {
-    /// `[terms]`.
+    names: Vec<&'static str>,
+    /// Of each term, then of the norm of the gradient, `[names + 1]`.
     pub(super) sums: Tensor<1>,
     /// Steps in the sums.
     pub(super) steps: u64,
@@ -17,16 +27,23 @@ pub(super) struct Interval {
 }
 
 impl Interval {
-    pub(super) fn new(n_terms: usize, device: &Device) -> Self {
-        Self::restored(Tensor::zeros([n_terms], device), 0)
+    /// For a loss of the terms `names`.
+    pub(super) fn new(names: Vec<&'static str>, device: &Device) -> Self {
+        let sums = Tensor::zeros([names.len() + 1], device);
+        Self::restored(names, sums, 0)
     }
 
     /// Goes on from saved sums; the time before is not known.
-    pub(super) fn restored(sums: Tensor<1>, steps: u64) -> Self {
-        Self { sums, steps, begun: Instant::now(), timed_steps: 0 }
+    pub(super) fn restored(names: Vec<&'static str>, sums: Tensor<1>, steps: u64) -> Self {
+        Self { names, sums, steps, begun: Instant::now(), timed_steps: 0 }
     }
 
-    /// Adds the numbers of a step, `[terms]`.
+    /// The terms of the loss.
+    pub(super) fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// Adds the numbers of a step, `[names + 1]`.
     pub(super) fn add(&mut self, numbers: Tensor<1>) {
         self.sums = self.sums.clone() + numbers;
         self.steps += 1;
@@ -34,17 +51,21 @@ impl Interval {
     }
 
     /// The means so far. Reads the device.
-    pub(super) fn means(&self) -> Vec<f64> {
+    pub(super) fn means(&self) -> Means {
         let sums = self.sums.to_data_as::<f32>(); // sync
-        sums.iter::<f32>().map(|sum| f64::from(sum) / self.steps.max(1) as f64).collect()
+        let mut means = sums.iter::<f32>().map(|sum| f64::from(sum) / self.steps.max(1) as f64);
+        Means {
+            terms: self.names.iter().copied().zip(&mut means).collect(),
+            gradient_norm: means.next().unwrap_or(f64::NAN),
+        }
     }
 
     /// The means and the steps a second, and starts over. Reads the device.
-    pub(super) fn finish(&mut self) -> (Vec<f64>, f64) {
+    pub(super) fn finish(&mut self) -> (Means, f64) {
         let means = self.means();
         let seconds = self.begun.elapsed().as_secs_f64().max(1e-9);
         let rate = self.timed_steps as f64 / seconds;
-        *self = Self::restored(self.sums.zeros_like(), 0);
+        *self = Self::restored(std::mem::take(&mut self.names), self.sums.zeros_like(), 0);
         (means, rate)
     }
 

@@ -5,6 +5,9 @@ use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
 
+/// The last number of every step: the global norm of the gradient before clipping.
+pub(super) const GRADIENT_NORM: &str = "gradient_norm";
+
 /// A number of a step that is not finite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NonFinite {
@@ -15,13 +18,16 @@ pub struct NonFinite {
 }
 
 impl NonFinite {
-    /// The first of `terms` that is not finite. Reads the device.
+    /// The first of `terms` that is not finite: those that `names` name, and the norm of the gradient. Reads the device.
     ///
     /// # Shapes
-    /// - `terms`: `[names.len()]`
-    pub(super) fn first(names: &'static [&'static str], terms: &Tensor<1>) -> Option<Self> {
+    /// - `terms`: `[names + 1]`
+    pub(super) fn first(
+        names: impl Iterator<Item = &'static str>,
+        terms: &Tensor<1>,
+    ) -> Option<Self> {
         let values = terms.to_data_as::<f32>(); // sync
-        let mut pairs = names.iter().zip(values.iter::<f32>());
+        let mut pairs = names.chain([GRADIENT_NORM]).zip(values.iter::<f32>());
         let (term, value) = pairs.find(|(_, value)| !value.is_finite())?;
         Some(Self { term, value: f64::from(value) })
     }

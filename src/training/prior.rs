@@ -6,4 +6,4 @@ mod step;
 
 pub use run::{steps_made, train_prior, trained_on};
 pub use sequences::{SequenceBatch, Sequences};
-pub use step::PriorTrainer;
+pub use step::{PriorGradients, PriorTrainer};

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use super::counters::Counters;
 use super::event::{Event, Preflight};
-use super::interval::Interval;
+use super::interval::{Interval, Means};
 use super::job::{Job, Outcome};
-use super::non_finite::{NonFinite, SkipBudget};
+use super::non_finite::{GRADIENT_NORM, NonFinite, SkipBudget};
 use super::pace::Pace;
 use super::stage_run::{Cadence, StageRun, Validation};
 use crate::checkpoint::{MetricsLog, ModelFile, NamedTensor, ResumeState};
@@ -73,7 +73,7 @@ impl<S: StageRun> StageLoop<S> {
         // Reading a number back is free on the CPU and stalls a GPU, which is checked less often.
         let guard = runs_on_host(stage.device()) || skip_non_finite > 0;
         Self {
-            interval: Interval::new(S::TERMS.len(), stage.device()),
+            interval: Interval::new(stage.objective().names().collect(), stage.device()),
             stage,
             step: 0,
             kept: None,
@@ -219,8 +219,9 @@ impl<S: StageRun> StageLoop<S> {
 
     /// Refuses to go on when a number of the interval was not finite. Reads the device.
     fn check_interval(&self, rate: f64) -> Result<()> {
-        let means = self.interval.means();
-        match S::TERMS.iter().zip(means).find(|(_, mean)| !mean.is_finite()) {
+        let Means { terms, gradient_norm } = self.interval.means();
+        let mut means = terms.into_iter().chain([(GRADIENT_NORM, gradient_norm)]);
+        match means.find(|(_, mean)| !mean.is_finite()) {
             None => Ok(()),
             Some((term, value)) => {
                 let found = NonFinite { term, value };
@@ -302,6 +303,9 @@ impl<S: StageRun> StageLoop<S> {
             settings: self.stage.settings()?,
         };
         let mut state = ResumeState::new(S::STAGE, &counters)?;
+        for trainee in self.stage.trainees() {
+            trainee.save(&mut state)?;
+        }
         self.stage.save(&mut state)?;
         state.insert("loop.", vec![NamedTensor::from_tensor("interval", &self.interval.sums)?])?;
         if let Some(kept) = kept {
@@ -325,14 +329,19 @@ impl<S: StageRun> StageLoop<S> {
             (job.emit)(Event::Warning(told));
         }
         counters.check(state.source())?;
-        let interval = state.take_one("loop.interval", &[S::TERMS.len()])?;
-        let interval = interval.to_tensor(self.stage.device())?;
-        self.interval = Interval::restored(interval, counters.interval_steps);
+        let device = self.stage.device().clone();
+        let names = self.interval.names().to_vec();
+        let sums = state.take_one("loop.interval", &[names.len() + 1])?.to_tensor(&device)?;
+        self.interval = Interval::restored(names, sums, counters.interval_steps);
         if let Some(step) = counters.kept_step {
             let weights = self.stage.take_weights(&mut state, "kept.")?;
             self.kept = Some(Kept { step, score: counters.kept_score, weights });
         }
-        self.stage.restore(&mut state, counters.step - counters.skipped)?;
+        let updates = counters.step - counters.skipped;
+        for trainee in self.stage.trainees_mut() {
+            trainee.restore(&mut state, updates, &device)?;
+        }
+        self.stage.restore(&mut state, updates)?;
         state.expect_empty()?;
         self.step = counters.step;
         self.validations_without_better = counters.validations_without_better;

@@ -4,8 +4,11 @@ use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 use super::event::Event;
+use super::interval::Means;
 use super::non_finite::NonFinite;
+use super::objective::Objective;
 use super::schedule::LearningRate;
+use super::trainee::Trained;
 use crate::checkpoint::{ModelFile, NamedTensor, ResumeState, Stage};
 use crate::error::Result;
 use crate::recipe::Recipe;
@@ -42,10 +45,14 @@ pub(super) struct Validation {
 /// What a stage brings to the loop.
 pub(super) trait StageRun {
     const STAGE: Stage;
-    /// Names of the numbers a step gives, in their order.
-    const TERMS: &'static [&'static str];
 
     fn device(&self) -> &Device;
+    /// What is minimised.
+    fn objective(&self) -> &Objective;
+    /// Everything that an optimizer changes.
+    fn trainees(&self) -> Vec<&dyn Trained>;
+    /// The same, to be restored.
+    fn trainees_mut(&mut self) -> Vec<&mut dyn Trained>;
     fn recipe(&self) -> &Recipe;
     fn n_parameters(&self) -> usize;
     /// Values that the layers put out for one batch, in a forward pass.
@@ -62,13 +69,13 @@ pub(super) trait StageRun {
 
     /// Makes everything ready for `step`; before step 0 also what comes before all training.
     fn prepare(&mut self, step: u64) -> Result<()>;
-    /// One optimizer step; `step` counts from 0. Its numbers are `[TERMS]`. With `guard` they are read, and
-    /// if one is not finite the step changes nothing.
+    /// One optimizer step; `step` counts from 0. Its numbers are the terms of the objective and the norm of the
+    /// gradient, `[terms + 1]`. With `guard` they are read, and if one is not finite the step changes nothing.
     fn step(&mut self, step: u64, rate: f64, guard: bool) -> Result<Result<Tensor<1>, NonFinite>>;
-    /// The values of a log line from the means of `TERMS` over the interval; the loss comes first.
+    /// The values of a log line from the means over the interval; the loss comes first.
     fn logged(
         &mut self,
-        means: &[f64],
+        means: &Means,
         rate: f64,
         steps_per_second: f64,
     ) -> Vec<(&'static str, f64)>;
@@ -88,8 +95,8 @@ pub(super) trait StageRun {
     /// Takes weights of this model out of a checkpoint: all of them, of the right shape.
     fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>>;
 
-    /// Adds the stage's tensors.
+    /// Adds what the stage keeps beside its trainees.
     fn save(&self, state: &mut ResumeState) -> Result<()>;
-    /// Takes them out again, as they were after `updates` of the optimizer.
+    /// Takes it out again, as it was after `updates` of the optimizer.
     fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()>;
 }

@@ -16,11 +16,13 @@ use crate::prior::PriorConfig;
 use crate::recipe::{Recipe, Views};
 use crate::rng::{Purpose, stream};
 use crate::training::counters;
+use crate::training::interval::Means;
 use crate::training::job::{Job, Outcome};
+use crate::training::non_finite::GRADIENT_NORM;
 use crate::training::stage_loop::train;
 use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
-use crate::training::state::{insert_moments, take_moments};
-use crate::training::{Event, LearningRate, NonFinite};
+use crate::training::trainee::Trained;
+use crate::training::{Event, LearningRate, NonFinite, Objective};
 
 /// Trains the prior of `recipe` on `codes`, as `job` says.
 ///
@@ -121,10 +123,21 @@ impl<'a> Run<'a> {
 
 impl StageRun for Run<'_> {
     const STAGE: Stage = Stage::Prior;
-    const TERMS: &'static [&'static str] = PriorTrainer::TERMS;
 
     fn device(&self) -> &Device {
         self.device
+    }
+
+    fn objective(&self) -> &Objective {
+        self.trainer.objective()
+    }
+
+    fn trainees(&self) -> Vec<&dyn Trained> {
+        vec![&self.trainer.gpt]
+    }
+
+    fn trainees_mut(&mut self) -> Vec<&mut dyn Trained> {
+        vec![&mut self.trainer.gpt]
     }
 
     fn recipe(&self) -> &Recipe {
@@ -132,7 +145,7 @@ impl StageRun for Run<'_> {
     }
 
     fn n_parameters(&self) -> usize {
-        self.trainer.gpt.num_params()
+        self.trainer.gpt.module.num_params()
     }
 
     fn activations(&self) -> usize {
@@ -188,25 +201,25 @@ impl StageRun for Run<'_> {
 
     fn logged(
         &mut self,
-        means: &[f64],
+        means: &Means,
         rate: f64,
         steps_per_second: f64,
     ) -> Vec<(&'static str, f64)> {
-        let &[loss, gradient_norm] = means else { return Vec::new() };
         let codes_per_step = (self.sequences_per_step() * self.config.n_codes()) as f64;
-        vec![
-            ("nats_per_code", loss),
-            ("gradient_norm", gradient_norm),
+        let mut values = means.terms.clone();
+        values.extend([
+            (GRADIENT_NORM, means.gradient_norm),
             ("learning_rate", rate),
             ("codes_per_s", steps_per_second * codes_per_step),
-        ]
+        ]);
+        values
     }
 
     fn validate(&mut self, _step: u64, _emit: &mut dyn FnMut(Event)) -> Result<Option<Validation>> {
         if self.validation.is_empty() {
             return Ok(None);
         }
-        let gpt = self.trainer.gpt.valid();
+        let gpt = self.trainer.gpt.module.valid();
         let n = self.validation.len();
         let batch_size = self.recipe.prior.batch_size;
         let batches = (0..n).step_by(batch_size).map(|from| {
@@ -224,11 +237,11 @@ impl StageRun for Run<'_> {
     }
 
     fn weights(&self) -> Result<Vec<NamedTensor>> {
-        parameters::named(&self.trainer.gpt)
+        parameters::named(&self.trainer.gpt.module)
     }
 
     fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>> {
-        parameters::named(&state.take_module(prefix, self.trainer.gpt.clone())?)
+        parameters::named(&state.take_module(prefix, self.trainer.gpt.module.clone())?)
     }
 
     fn model_file(
@@ -256,14 +269,11 @@ impl StageRun for Run<'_> {
         }
     }
 
-    fn save(&self, state: &mut ResumeState) -> Result<()> {
-        state.insert_module("model.", &self.trainer.gpt)?;
-        insert_moments(state, &self.trainer.optimizer)
+    fn save(&self, _state: &mut ResumeState) -> Result<()> {
+        Ok(())
     }
 
-    fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()> {
-        let trainer = &mut self.trainer;
-        trainer.gpt = state.take_module("model.", trainer.gpt.clone())?;
-        take_moments(state, &mut trainer.optimizer, &trainer.gpt, updates, self.device)
+    fn restore(&mut self, _state: &mut ResumeState, _updates: u64) -> Result<()> {
+        Ok(())
     }
 }

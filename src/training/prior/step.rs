@@ -6,7 +6,7 @@ use super::sequences::SequenceBatch;
 use crate::prior::{DropoutSeeds, Gpt, PriorConfig, decays};
 use crate::recipe::PriorSection;
 use crate::rng::{Purpose, stream};
-use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite};
+use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
 
 /// AdamW's decay of the first moment and its epsilon, as GPT-2's successors have them.
 const BETA1: f64 = 0.9;
@@ -15,18 +15,23 @@ const EPSILON: f64 = 1e-8;
 /// The model and its optimizer.
 #[derive(Debug)]
 pub struct PriorTrainer {
-    /// The model.
-    pub gpt: Gpt,
-    /// Its optimizer.
-    pub optimizer: AdamW,
+    /// The model and its optimizer.
+    pub gpt: Trainee<Gpt>,
+    objective: Objective,
     section: PriorSection,
     seed: u64,
 }
 
-impl PriorTrainer {
-    /// What a step tells: nats per code, and the global norm of the gradient before clipping.
-    pub const TERMS: &'static [&'static str] = &["nats_per_code", "gradient_norm"];
+/// What the backward passes of a step leave for its update.
+#[derive(Debug)]
+pub struct PriorGradients {
+    /// Of the model; those of several processes may be averaged before they are applied.
+    pub gradients: NamedGradients,
+    /// Nats per code, `[1]`.
+    loss: Tensor<1>,
+}
 
+impl PriorTrainer {
     /// A fresh model on `device` (which must track gradients).
     pub fn new(config: &PriorConfig, section: &PriorSection, seed: u64, device: &Device) -> Self {
         let constants = AdamWConfig {
@@ -36,18 +41,23 @@ impl PriorTrainer {
             weight_decay: section.weight_decay,
         };
         Self {
-            gpt: Gpt::new(config, seed, device),
-            optimizer: AdamW::new(constants, decays),
+            gpt: Trainee::new(Gpt::new(config, seed, device), AdamW::new(constants, decays), ""),
+            objective: Objective::new([("nats_per_code", 1.0)]),
             section: section.clone(),
             seed,
         }
     }
 
-    /// One step at learning rate `rate` over the micro batches `batches`; `step` counts from 0. Gives the
-    /// numbers of [`Self::TERMS`], `[2]`. With `guard`, they are read back first.
+    /// What is minimised.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
+    }
+
+    /// One step at learning rate `rate` over the micro batches `batches`; `step` counts from 0. Gives nats per code and
+    /// the global norm of the gradient before clipping, `[2]`. With `guard`, they are read back first.
     ///
     /// # Errors
-    /// With `guard`, a number that is not finite; then the step has changed nothing.
+    /// As [`Self::apply`].
     pub fn step(
         &mut self,
         step: u64,
@@ -55,25 +65,49 @@ impl PriorTrainer {
         rate: f64,
         guard: bool,
     ) -> Result<Tensor<1>, NonFinite> {
+        let gradients = self.gradients(step, batches);
+        self.apply(gradients, rate, guard)
+    }
+
+    /// Forward and backward passes over the micro batches of step `step`.
+    pub fn gradients(
+        &self,
+        step: u64,
+        batches: impl Iterator<Item = SequenceBatch>,
+    ) -> PriorGradients {
         let share = 1.0 / self.section.accumulate as f64;
         let mut gradients = NamedGradients::default();
         let mut losses = Vec::with_capacity(self.section.accumulate);
         for (micro, SequenceBatch { classes, codes }) in (0..).zip(batches) {
             let seeds = DropoutSeeds::new(stream(self.seed, Purpose::Dropout, step, micro));
-            let loss = self.gpt.loss(classes, codes, Some(seeds)).mul_scalar(share);
+            let loss = self.gpt.module.loss(classes, codes, Some(seeds)).mul_scalar(share);
             losses.push(loss.clone().inner());
-            gradients.add(NamedGradients::of(&self.gpt, loss.backward()));
+            gradients.add(self.gpt.gradients_of(loss.backward()));
         }
-        let loss = Tensor::cat(losses, 0).sum();
+        PriorGradients { gradients, loss: Tensor::cat(losses, 0).sum() }
+    }
+
+    /// Changes the model by `gradients` at learning rate `rate`.
+    ///
+    /// # Errors
+    /// With `guard`, a number that is not finite; then the step has changed nothing.
+    pub fn apply(
+        &mut self,
+        gradients: PriorGradients,
+        rate: f64,
+        guard: bool,
+    ) -> Result<Tensor<1>, NonFinite> {
+        let PriorGradients { mut gradients, loss } = gradients;
         let norm = gradients.norm().unwrap_or_else(|| loss.zeros_like());
         let terms = Tensor::cat(vec![loss, norm.clone()], 0); // [2]
-        if let Some(found) = guard.then(|| NonFinite::first(Self::TERMS, &terms)).flatten() {
+        let names = self.objective.names();
+        if let Some(found) = guard.then(|| NonFinite::first(names, &terms)).flatten() {
             return Err(found);
         }
         if self.section.gradient_clip > 0.0 {
             gradients.clip(norm, self.section.gradient_clip);
         }
-        self.gpt = self.optimizer.step(self.gpt.clone(), gradients, rate);
+        self.gpt.apply(gradients, rate);
         Ok(terms)
     }
 }

@@ -20,10 +20,13 @@ use crate::error::{Error, Result};
 use crate::evaluation::{TokenizerScores, perplexity, score_tokenizer, usage};
 use crate::recipe::{Recipe, Schedule};
 use crate::training::counters;
+use crate::training::interval::Means;
 use crate::training::job::{Job, Outcome};
+use crate::training::non_finite::GRADIENT_NORM;
 use crate::training::stage_loop::train;
 use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
-use crate::training::{Event, LearningRate, NonFinite};
+use crate::training::trainee::Trained;
+use crate::training::{Event, LearningRate, NonFinite, Objective};
 
 /// Latents that start the codebook, times its size: enough for every centre to have company.
 const KMEANS_ROWS_PER_CODE: usize = 32;
@@ -31,6 +34,9 @@ const KMEANS_ROWS_PER_CODE: usize = 32;
 const PREVIEW_IMAGES: usize = 16;
 /// A codebook whose perplexity is below this share of its size has collapsed.
 const COLLAPSED_SHARE: f64 = 0.05;
+
+/// Where the counts of the log interval are in a checkpoint: prefix and name.
+const COUNTS: (&str, &str) = ("extra.", "counts");
 
 /// Trains the tokenizer of `recipe` on `dataset`, as `job` says.
 ///
@@ -51,8 +57,20 @@ pub fn train_vqvae(
 /// # Errors
 /// A checkpoint that cannot be read or does not go on under this recipe and with this data set.
 pub fn steps_made(recipe: &Recipe, dataset: &Dataset, run: &RunDir) -> Result<Option<u64>> {
-    let settings = super::resume::settings(recipe)?;
+    let settings = settings(recipe)?;
     counters::steps_made(run, Stage::Vqvae, &settings, &input(dataset))
+}
+
+/// The part of the recipe that stage 1 depends on.
+fn settings(recipe: &Recipe) -> Result<Value> {
+    let mut value = serde_json::to_value(&recipe.vqvae)
+        .map_err(|error| Error::invalid(format!("the recipe cannot be written: {error}")))?;
+    if let Value::Object(section) = &mut value {
+        section.insert("seed".to_owned(), recipe.seed.into());
+        section.insert("data.flip".to_owned(), recipe.data.flip.into());
+        section.insert("data.crop".to_owned(), recipe.data.crop.into());
+    }
+    Ok(value)
 }
 
 fn input(dataset: &Dataset) -> Input {
@@ -105,7 +123,7 @@ impl<'a> Run<'a> {
     }
 
     fn start_codebook(&mut self) -> Result<()> {
-        let config = self.trainer.tokenizer.config().clone();
+        let config = self.trainer.tokenizer.module.config().clone();
         let section = &self.recipe.vqvae;
         let wanted = (config.codebook_size * KMEANS_ROWS_PER_CODE).div_ceil(config.n_codes());
         let n_batches = wanted.div_ceil(section.batch_size).max(1);
@@ -129,7 +147,7 @@ impl<'a> Run<'a> {
 
     /// A few fixed images and what the model makes of them.
     fn preview(&self, step: u64) -> Result<Event> {
-        let tokenizer = self.trainer.tokenizer.valid();
+        let tokenizer = self.trainer.tokenizer.module.valid();
         let validates = self.dataset.len(Split::Validation) > 0;
         let split = if validates { Split::Validation } else { Split::Train };
         let shown: Vec<usize> = (0..self.dataset.len(split).min(PREVIEW_IMAGES)).collect();
@@ -142,10 +160,21 @@ impl<'a> Run<'a> {
 
 impl StageRun for Run<'_> {
     const STAGE: Stage = Stage::Vqvae;
-    const TERMS: &'static [&'static str] = VqvaeTrainer::TERMS;
 
     fn device(&self) -> &Device {
         self.device
+    }
+
+    fn objective(&self) -> &Objective {
+        self.trainer.objective()
+    }
+
+    fn trainees(&self) -> Vec<&dyn Trained> {
+        vec![&self.trainer.tokenizer]
+    }
+
+    fn trainees_mut(&mut self) -> Vec<&mut dyn Trained> {
+        vec![&mut self.trainer.tokenizer]
     }
 
     fn recipe(&self) -> &Recipe {
@@ -153,11 +182,11 @@ impl StageRun for Run<'_> {
     }
 
     fn n_parameters(&self) -> usize {
-        self.trainer.tokenizer.num_params()
+        self.trainer.tokenizer.module.num_params()
     }
 
     fn activations(&self) -> usize {
-        self.trainer.tokenizer.config().activations() * self.recipe.vqvae.batch_size
+        self.trainer.tokenizer.module.config().activations() * self.recipe.vqvae.batch_size
     }
 
     fn input_bytes(&self) -> u64 {
@@ -198,14 +227,14 @@ impl StageRun for Run<'_> {
     }
 
     fn settings(&self) -> Result<Value> {
-        super::resume::settings(self.recipe)
+        settings(self.recipe)
     }
 
     fn prepare(&mut self, step: u64) -> Result<()> {
         let section = &self.recipe.vqvae;
         if step == 0 && !section.backbone.is_empty() {
-            let tokenizer = self.trainer.tokenizer.clone();
-            self.trainer.tokenizer = load_backbone(tokenizer, Path::new(&section.backbone))?;
+            let tokenizer = self.trainer.tokenizer.module.clone();
+            self.trainer.tokenizer.module = load_backbone(tokenizer, Path::new(&section.backbone))?;
         }
         if step == 0 && section.kmeans_init {
             self.start_codebook()?;
@@ -228,32 +257,25 @@ impl StageRun for Run<'_> {
 
     fn logged(
         &mut self,
-        means: &[f64],
+        means: &Means,
         rate: f64,
         steps_per_second: f64,
     ) -> Vec<(&'static str, f64)> {
         let section = &self.recipe.vqvae;
         let counts = read_counts(&self.counts);
         self.counts = self.counts.zeros_like();
-        let &[reconstruction, codebook, commitment, gradient_norm] = means else {
-            return Vec::new();
-        };
-        let loss = reconstruction
-            + section.commitment * commitment
-            + if self.trainer.ema.is_none() { codebook } else { 0.0 };
         let used = usage(&counts);
-        vec![
-            ("loss", loss),
-            ("reconstruction", reconstruction),
-            ("codebook", codebook),
-            ("commitment", commitment),
+        let mut values = vec![("loss", self.trainer.objective().total_of_means(&means.terms))];
+        values.extend(&means.terms);
+        values.extend([
             ("codes_used", used as f64),
             ("perplexity", perplexity(&counts)),
             ("dead_codes", (counts.len() - used) as f64),
-            ("gradient_norm", gradient_norm),
+            (GRADIENT_NORM, means.gradient_norm),
             ("learning_rate", rate),
             ("images_per_s", steps_per_second * section.batch_size as f64),
-        ]
+        ]);
+        values
     }
 
     fn validate(&mut self, step: u64, emit: &mut dyn FnMut(Event)) -> Result<Option<Validation>> {
@@ -261,7 +283,7 @@ impl StageRun for Run<'_> {
         if self.dataset.is_empty(Split::Validation) {
             return Ok(None);
         }
-        let tokenizer = self.trainer.tokenizer.valid();
+        let tokenizer = self.trainer.tokenizer.module.valid();
         let scores = score_tokenizer(
             Codec::new(&tokenizer, self.device),
             self.dataset,
@@ -282,11 +304,11 @@ impl StageRun for Run<'_> {
     }
 
     fn weights(&self) -> Result<Vec<NamedTensor>> {
-        parameters::named(&self.trainer.tokenizer)
+        parameters::named(&self.trainer.tokenizer.module)
     }
 
     fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>> {
-        parameters::named(&state.take_module(prefix, self.trainer.tokenizer.clone())?)
+        parameters::named(&state.take_module(prefix, self.trainer.tokenizer.module.clone())?)
     }
 
     fn model_file(
@@ -295,7 +317,7 @@ impl StageRun for Run<'_> {
         step: u64,
         score: Option<f64>,
     ) -> Result<ModelFile> {
-        let config = self.trainer.tokenizer.config();
+        let config = self.trainer.tokenizer.module.config();
         let provenance = serde_json::json!({
             "recipe": self.recipe.name,
             "step": step,
@@ -311,11 +333,19 @@ impl StageRun for Run<'_> {
     }
 
     fn save(&self, state: &mut ResumeState) -> Result<()> {
-        self.save_tensors(state)
+        state.insert(COUNTS.0, vec![NamedTensor::from_tensor(COUNTS.1, &self.counts)?])?;
+        self.trainer.learner.as_ref().map_or(Ok(()), |learner| learner.save(state))
     }
 
     fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()> {
-        self.take_tensors(state, updates)
+        let codes = self.trainer.tokenizer.module.config().codebook_size;
+        let counts = state.take_one(&format!("{}{}", COUNTS.0, COUNTS.1), &[codes])?;
+        self.counts = counts.to_tensor(self.device)?;
+        let VqvaeTrainer { learner, tokenizer, .. } = &mut self.trainer;
+        match learner.as_mut().zip(tokenizer.module.codebook.codebook()) {
+            Some((learner, codebook)) => learner.restore(codebook, state, updates, self.device),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,0 +1,175 @@
+//! Vector quantization: the codebook, nearest-code assignment, the straight-through estimator and the two code
+//! terms of Eq. 3 in van den Oord et al. 2017.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Int, Tensor};
+
+use super::{LossTerm, Quantized, Quantizer};
+use crate::ops::init::WeightInit;
+use crate::ops::nearest::nearest_code;
+use crate::ops::{mean_squared_error, straight_through};
+use crate::tokenizer::TokenizerConfig;
+
+/// Keeps the norm of an all-zero vector away from 0.
+const NORM_FLOOR: f64 = 1e-12;
+
+/// K vectors of D numbers.
+#[derive(Module, Debug)]
+pub struct Codebook {
+    /// `[codes, code_dim]`.
+    pub weight: Param<Tensor<2>>,
+    /// Whether latents and codes are compared, and passed on, l2-normalised.
+    #[module(skip)]
+    pub normalize: bool,
+}
+
+impl Codebook {
+    /// Uniform in `±1 / codebook_size`, as in the paper's first code: all codes start near each other, and
+    /// the latents pull them apart one after the other; a wider start leaves more of them behind. Normal
+    /// where codes are normalised, so that directions are spread evenly.
+    pub(in crate::tokenizer) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
+        let shape = [config.codebook_size, config.code_dim];
+        let weight = if config.normalize_codes {
+            init.normal(shape, 1.0)
+        } else {
+            init.uniform(shape, 1.0 / config.codebook_size as f32)
+        };
+        Self { weight, normalize: config.normalize_codes }
+    }
+
+    /// The code vectors as the decoder sees them, `[codes, code_dim]`.
+    pub fn vectors(&self) -> Tensor<2> {
+        self.prepared(self.weight.val())
+    }
+
+    /// The nearest code of each latent, without gradient.
+    ///
+    /// # Shapes
+    /// - `latents`: `[n, code_dim]`
+    /// - output: `[n]`
+    pub fn assign(&self, latents: Tensor<2>) -> Tensor<1, Int> {
+        nearest_code(self.prepared(latents.detach()), self.vectors().detach())
+    }
+
+    /// The code vectors of `codes`.
+    ///
+    /// # Shapes
+    /// - `codes`: `[n]`
+    /// - output: `[n, code_dim]`
+    pub fn lookup(&self, codes: Tensor<1, Int>) -> Tensor<2> {
+        self.vectors().select(0, codes)
+    }
+
+    /// Assigns, looks up and computes the two code terms: the mean of `|sg[z_e] - e|^2`, whose gradient reaches the
+    /// codebook only, and that of `|z_e - sg[e]|^2`, without beta, whose gradient reaches the encoder only.
+    ///
+    /// # Shapes
+    /// - `latents`: `[n, code_dim]`
+    pub fn quantize(&self, latents: Tensor<2>) -> Quantized {
+        let latents = self.prepared(latents);
+        let fixed_latents = latents.clone().detach();
+        let vectors = self.vectors();
+        let codes = nearest_code(fixed_latents.clone(), vectors.clone().detach());
+        let chosen = vectors.select(0, codes.clone());
+        let fixed = chosen.clone().detach();
+        let codebook_loss = mean_squared_error(fixed_latents.clone(), chosen);
+        let commitment_loss = mean_squared_error(latents.clone(), fixed.clone());
+        let straight_through = straight_through(latents, fixed);
+        let [codebook, commitment] = Quantizer::TERMS;
+        let terms = vec![
+            LossTerm { name: codebook, value: codebook_loss },
+            LossTerm { name: commitment, value: commitment_loss },
+        ];
+        Quantized { codes, latents: fixed_latents, straight_through, terms }
+    }
+
+    /// Latents as they are compared: normalised where the codebook asks for it.
+    ///
+    /// # Shapes
+    /// - `rows`, output: `[n, code_dim]`
+    pub fn prepared(&self, rows: Tensor<2>) -> Tensor<2> {
+        if !self.normalize {
+            return rows;
+        }
+        let norms = rows.clone().square().sum_dim(1).add_scalar(NORM_FLOOR).sqrt();
+        rows / norms
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::tensor::{Device, TensorData, Tolerance};
+
+    use super::*;
+
+    fn codebook(device: &Device, normalize: bool) -> Codebook {
+        let weight = Tensor::from_floats([[0.0, 0.0], [1.0, 1.0], [4.0, 0.0]], device);
+        Codebook { weight: Param::from_tensor(weight), normalize }
+    }
+
+    fn latents(device: &Device) -> Tensor<2> {
+        Tensor::<2>::from_floats([[0.5, 0.75], [3.0, 0.5]], device).require_grad()
+    }
+
+    /// The codebook's and the commitment term.
+    fn terms(quantized: Quantized) -> [Tensor<1>; 2] {
+        let values: Vec<_> = quantized.terms.into_iter().map(|term| term.value).collect();
+        values.try_into().unwrap()
+    }
+
+    fn near(actual: Tensor<2>, wanted: [[f32; 2]; 2]) {
+        let tolerance = Tolerance::absolute(1e-6);
+        actual.into_data().assert_approx_eq::<f32>(&TensorData::from(wanted), tolerance);
+    }
+
+    #[test]
+    fn straight_through_has_the_value_of_the_codes_and_copies_the_decoder_gradient() {
+        let device = Device::flex().autodiff();
+        let (codebook, z) = (codebook(&device, false), latents(&device));
+        let quantized = codebook.quantize(z.clone());
+        quantized.codes.into_data().assert_eq(&TensorData::from([1, 2]), false);
+        near(quantized.straight_through.clone().inner(), [[1.0, 1.0], [4.0, 0.0]]);
+        let decoder = Tensor::<2>::from_floats([[1.0, -2.0], [3.0, 0.5]], &device);
+        let gradients = (quantized.straight_through * decoder).sum().backward();
+        near(z.grad(&gradients).unwrap(), [[1.0, -2.0], [3.0, 0.5]]);
+        assert!(codebook.weight.val().grad(&gradients).is_none());
+    }
+
+    #[test]
+    fn the_codebook_term_moves_the_codes_and_nothing_else() {
+        let device = Device::flex().autodiff();
+        let (codebook, z) = (codebook(&device, false), latents(&device));
+        let [term, _] = terms(codebook.quantize(z.clone()));
+        let gradients = term.backward();
+        assert!(z.grad(&gradients).is_none());
+        // d/de of mean (z - e)^2 over 4 numbers: (e - z) / 2; the unused first code does not move.
+        let wanted = TensorData::from([[0.0f32, 0.0], [0.25, 0.125], [0.5, -0.25]]);
+        let gradient = codebook.weight.val().grad(&gradients).unwrap().into_data();
+        gradient.assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-6));
+    }
+
+    #[test]
+    fn the_commitment_term_moves_the_latents_and_nothing_else() {
+        let device = Device::flex().autodiff();
+        let (codebook, z) = (codebook(&device, false), latents(&device));
+        let [codes, commitment] = terms(codebook.quantize(z.clone()));
+        let gradients = commitment.clone().backward();
+        near(z.grad(&gradients).unwrap(), [[-0.25, -0.125], [-0.5, 0.25]]);
+        assert!(codebook.weight.val().grad(&gradients).is_none());
+        let [codes, commitment] = [codes, commitment].map(|term| term.into_scalar::<f32>());
+        // (0.25 + 0.0625 + 1 + 0.25) / 4
+        assert!((codes - 0.390_625).abs() < 1e-6 && codes == commitment, "{codes} {commitment}");
+    }
+
+    #[test]
+    fn normalised_codes_are_compared_by_direction() {
+        let device = Device::flex();
+        let codebook = codebook(&device, true);
+        let z = Tensor::<2>::from_floats([[0.1, 0.1], [0.3, 0.01]], &device);
+        let quantized = codebook.quantize(z);
+        quantized.codes.into_data().assert_eq(&TensorData::from([1, 2]), false);
+        let half = 0.5f32.sqrt();
+        near(quantized.straight_through, [[half, half], [1.0, 0.0]]);
+    }
+}

@@ -1,0 +1,156 @@
+//! How the vectors of a codebook are learned beside the optimizer: the start from data, moving averages, restarts of
+//! codes that nobody uses. It owns the statistics for that and their part of a checkpoint.
+
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::checkpoint::{NamedTensor, ResumeState};
+use crate::error::Result;
+use crate::recipe::{Codebook as CodebookRule, VqvaeSection};
+use crate::rng::{Purpose, stream};
+use crate::tokenizer::{Codebook, EmaCodebook, IdleCodes, draw_rows, kmeans, replace_rows};
+
+/// Rounds of k-means when the codebook starts from data.
+const KMEANS_ROUNDS: usize = 10;
+/// Where the statistics are in a checkpoint.
+const STATE: &str = "extra.";
+
+/// The rules by which one codebook learns, and their statistics.
+#[derive(Debug)]
+pub struct CodebookLearner {
+    /// The moving averages; `None` where the optimizer moves the codes.
+    ema: Option<EmaCodebook>,
+    idle: IdleCodes,
+    /// Codes unused for so many steps are restarted; 0 never.
+    restart_after: u64,
+    ema_decay: f64,
+    seed: u64,
+}
+
+impl CodebookLearner {
+    /// The rules of `section` for `codebook`, whose weight is trained by the optimizer or not, as they say.
+    pub fn new(codebook: &mut Codebook, section: &VqvaeSection, seed: u64) -> Self {
+        let by_gradient = section.codebook == CodebookRule::Gradient;
+        codebook.weight = codebook.weight.clone().set_require_grad(by_gradient);
+        Self {
+            ema: (!by_gradient).then(|| EmaCodebook::new(codebook, section.ema_decay)),
+            idle: IdleCodes::new(codebook),
+            restart_after: section.restart_after as u64,
+            ema_decay: section.ema_decay,
+            seed,
+        }
+    }
+
+    /// The weight of the codebook's own term of the loss.
+    pub fn term_weight(&self) -> f64 {
+        if self.ema.is_some() { 0.0 } else { 1.0 }
+    }
+
+    /// Starts the codes at the centres of `latents`.
+    ///
+    /// # Shapes
+    /// - `latents`: `[n, code_dim]`, without gradient
+    pub fn start(&self, codebook: &mut Codebook, latents: Tensor<2>) {
+        let [codes, dim] = codebook.weight.dims();
+        let rows = codebook.prepared(latents);
+        let mut rng = stream(self.seed, Purpose::CodebookInit, 0, 0);
+        let centres = kmeans(rows, codes, KMEANS_ROUNDS, &mut rng);
+        debug_assert_eq!(centres.dims(), [codes, dim]);
+        self.replace(codebook, centres);
+    }
+
+    /// Takes in the batch of optimizer step `step` (from 0): moves the codes by their averages and restarts idle ones;
+    /// returns how many positions took each code, `[codes]`.
+    ///
+    /// # Shapes
+    /// - `latents`: `[n, code_dim]`, as they were compared, without gradient
+    /// - `codes`: `[n]`
+    pub fn update(
+        &mut self,
+        codebook: &mut Codebook,
+        step: u64,
+        latents: Tensor<2>,
+        codes: Tensor<1, Int>,
+    ) -> Tensor<1> {
+        let counts = match &mut self.ema {
+            Some(ema) => {
+                let (vectors, counts) = ema.update(latents.clone(), codes);
+                // A code that no latent ever chose has no average: sonnet's formula would put all of them on 0.
+                let never_used = ema.counts.clone().equal_scalar(0.0);
+                let [n_codes, dim] = vectors.dims();
+                let kept = never_used.reshape([n_codes, 1]).expand([n_codes, dim]);
+                let first = codebook.weight.val().inner();
+                self.replace(codebook, vectors.mask_where(kept, first));
+                counts
+            }
+            None => {
+                let [n_codes, _] = codebook.weight.dims();
+                crate::ops::nearest::sums_by_code(latents.clone(), codes, n_codes).counts
+            }
+        };
+        self.idle.update(counts.clone());
+        if self.restart_after > 0 && (step + 1).is_multiple_of(self.restart_after) {
+            self.restart_idle_codes(codebook, step, latents);
+        }
+        counts
+    }
+
+    fn restart_idle_codes(&mut self, codebook: &mut Codebook, step: u64, latents: Tensor<2>) {
+        let dead = self.idle.take(self.restart_after);
+        if dead.is_empty() {
+            return;
+        }
+        let mut rng = stream(self.seed, Purpose::Restart, step, 0);
+        let rows = draw_rows(latents, dead.len(), &mut rng);
+        let vectors = match &mut self.ema {
+            Some(ema) => {
+                ema.restart(&dead, rows);
+                ema.vectors()
+            }
+            None => {
+                let ids = Tensor::<1, Int>::from_data(dead.as_slice(), &rows.device());
+                replace_rows(codebook.weight.val().inner(), &ids, rows)
+            }
+        };
+        self.replace(codebook, vectors);
+    }
+
+    /// Replaces the code vectors, keeping who trains them.
+    fn replace(&self, codebook: &mut Codebook, vectors: Tensor<2>) {
+        let trained = self.ema.is_none();
+        codebook.weight =
+            codebook.weight.clone().map(|_| Tensor::from_inner(vectors).set_require_grad(trained));
+    }
+
+    /// Adds the statistics to a checkpoint.
+    pub(super) fn save(&self, state: &mut ResumeState) -> Result<()> {
+        let mut tensors = vec![NamedTensor::from_tensor("idle", &self.idle.steps)?];
+        if let Some(ema) = &self.ema {
+            tensors.push(NamedTensor::from_tensor("ema_counts", &ema.counts)?);
+            tensors.push(NamedTensor::from_tensor("ema_sums", &ema.sums)?);
+        }
+        state.insert(STATE, tensors)
+    }
+
+    /// Takes them out again, as they were after `updates` steps.
+    pub(super) fn restore(
+        &mut self,
+        codebook: &Codebook,
+        state: &mut ResumeState,
+        updates: u64,
+        device: &Device,
+    ) -> Result<()> {
+        let [codes, dim] = codebook.weight.dims();
+        let mut take =
+            |name: &str, shape: &[usize]| state.take_one(&format!("{STATE}{name}"), shape);
+        if self.ema.is_some() {
+            self.ema = Some(EmaCodebook::restored(
+                take("ema_counts", &[codes])?.to_tensor(device)?,
+                take("ema_sums", &[codes, dim])?.to_tensor(device)?,
+                updates,
+                self.ema_decay,
+            ));
+        }
+        self.idle.steps = take("idle", &[codes])?.to_tensor(device)?;
+        Ok(())
+    }
+}
