@@ -19,7 +19,13 @@ pub mod pixels;
 
 pub mod decode;
 
+mod names;
+
+mod own;
+
 mod folder;
+
+mod arrangement;
 
 mod embedded;
 
@@ -32,6 +38,8 @@ mod source;
 pub mod report;
 
 pub mod provenance;
+
+mod split_notes;
 
 pub mod dataset;
 
@@ -49,10 +57,9 @@ pub use batches::{Batch, BatchStream, Draw, Order, Part};
 pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
 pub use dataset::{Dataset, View};
 pub use decode::{Target, decode_bytes, decode_file};
-pub use files::{image_paths, pixel_size};
-pub use folder::{IMAGE_EXTENSIONS, is_image_path};
+pub use files::{ImagePaths, image_paths, pixel_size};
 pub use grid::{Layout, Tiles, grid, pair_rows};
 pub use picture::{Picture, PictureFormat};
 pub use provenance::Provenance;
-pub use report::{Report, Skip};
+pub use report::{Cause, Extensions, Report, Skip};
 pub use split::Split;

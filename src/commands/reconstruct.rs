@@ -48,7 +48,7 @@ pub fn run(args: &Args, context: &Context) -> Outcome {
         return held_out(args, context, &dataset, &device);
     }
     let tokenizer = context.load_tokenizer(&device)?;
-    let paths = image_paths(&args.paths)?;
+    let paths = find(args, context)?;
     let n = paths.len().min(args.most());
     let places = prepare(args, context, &format!("images-{n}.png"), n, &paths)?;
     let config = tokenizer.model.config();
@@ -99,7 +99,20 @@ fn prepare(
     Ok(output)
 }
 
-/// The pixels of the first images at or below the paths; what cannot be read is named and left out.
+/// The image files at or below the paths; what is left out is named.
+fn find(args: &Args, context: &Context) -> anyhow::Result<Vec<PathBuf>> {
+    let found = image_paths(&args.paths)?;
+    for unusable in &found.unusable {
+        anyhow::ensure!(!context.session.strict, "{unusable} (none may be with --strict)");
+        context.session.warn(format_args!("skipped: {unusable}"));
+    }
+    for note in &found.notes {
+        context.session.note(format_args!("note: {note}"));
+    }
+    Ok(found.images)
+}
+
+/// The pixels of the first images; what cannot be read is named and left out.
 fn read(
     args: &Args,
     context: &Context,

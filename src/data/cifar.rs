@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Split;
 use super::packed::{
     MAX_PACKED_BYTES, Packed, PackedItem, PackedSet, read_class_names, read_limited,
 };
@@ -76,7 +77,8 @@ fn read_batch(path: &Path, stem: &str, set: &mut PackedSet) -> Result<()> {
             set.images.pixels.extend([red, green, blue]);
         }
         let name = format!("{stem}/{i:05}");
-        set.items.push(PackedItem { name, label, published_test: stem == "test_batch" });
+        let published = (stem == "test_batch").then_some(Split::Test);
+        set.items.push(PackedItem { name, label, published });
     }
     Ok(())
 }

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::report::unusable;
 use super::source::{Decoded, Item, Source};
-use super::{DataConfig, Provenance, Report, Skip, Split, Target, augment, split};
+use super::{
+    DataConfig, Provenance, Report, Skip, Split, Target, augment, split, split_notes,
+};
 use crate::error::{Error, Result};
 
 /// One in this many files may be unreadable; more is an error.
 const TOLERANCE: usize = 10;
-/// How many unreadable files an error names.
-const MAX_NAMED: usize = 5;
 
 /// How to look at an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,20 +91,20 @@ impl Dataset {
         config.validate()?;
         let target = config.target();
         let mut source = Source::load(config)?;
-        let n_listed = source.items.len() + source.skipped.len();
+        let n_listed = source.items.len() + source.skipped.len() + source.unread.total();
 
         let (outcomes, mut pixels) = decode_all(&source, config, progress);
         let (sums, content_keys): (Vec<_>, Vec<_>) =
             keep_readable(&mut source, outcomes, pixels.as_mut(), target.n_bytes())
                 .into_iter()
                 .unzip();
-        check_skipped(config, &source.skipped, n_listed, strict)?;
+        check_skipped(config, &source, n_listed, strict)?;
         source.name_classes()?;
         if pixels.is_some() {
             source.packed = None;
         }
 
-        let published: Vec<bool> = source.items.iter().map(|item| item.published_test).collect();
+        let published: Vec<_> = source.items.iter().map(|item| item.published).collect();
         let assigned = split::assign(&content_keys, &published, config.validation, config.test);
         let splits = Split::ALL.map(|split| {
             (0..assigned.len()).filter(|&i| assigned[i] == split).collect::<Vec<usize>>()
@@ -111,11 +112,23 @@ impl Dataset {
 
         let variance = variance(splits[Split::Train as usize].iter().map(|&i| sums[i]), target);
         let (validation, test) = (config.validation, config.test);
-        let by_content = (assigned.iter().zip(&content_keys))
-            .all(|(split, key)| *split == split::by_content(*key, validation, test));
+        let by_content = published.iter().all(Option::is_none)
+            && (assigned.iter().zip(&content_keys))
+                .all(|(split, key)| *split == split::by_content(*key, validation, test));
         let fingerprint = fingerprint(&source.items, &content_keys, config);
         let provenance = Provenance { fingerprint, validation, test, by_content };
-        let report = report(&source, &splits, pixels.is_none(), config);
+        let mut notes = source.notes.clone();
+        notes.extend(split_notes::of(&source, &content_keys, &splits, config));
+        let report = Report {
+            source: source.kind,
+            read: source.items.len(),
+            skipped: source.skipped.clone(),
+            unread: source.unread.clone(),
+            classes: source.classes.len(),
+            per_split: [splits[0].len(), splits[1].len(), splits[2].len()],
+            streamed: pixels.is_none(),
+            notes,
+        };
         Ok(Self {
             config: config.clone(),
             target,
@@ -324,28 +337,22 @@ fn keep_readable(
     kept
 }
 
+/// Refuses a data set of which too much cannot be used.
 fn check_skipped(
     config: &DataConfig,
-    skipped: &[Skip],
+    source: &Source,
     n_listed: usize,
     strict: bool,
 ) -> Result<()> {
-    let too_many = skipped.len() * TOLERANCE > n_listed;
-    let too_strict = strict && !skipped.is_empty();
+    let n = source.skipped.len() + source.unread.total();
+    let too_many = n * TOLERANCE > n_listed;
+    let too_strict = strict && n > 0;
     if !too_many && !too_strict {
         return Ok(());
     }
     let rule = if too_many { "at most 10 % may be" } else { "none may be with --strict" };
-    let mut message = format!("{} of {n_listed} files are unusable, {rule}:", skipped.len());
-    for (i, skip) in skipped.iter().take(MAX_NAMED).enumerate() {
-        message.push_str(if i == 0 { " " } else { "; " });
-        message.push_str(&skip.to_string());
-    }
-    if skipped.len() > MAX_NAMED {
-        message.push_str(&format!("; and {} more", skipped.len() - MAX_NAMED));
-    }
-    message.push_str(" (repair or remove them)");
-    Err(Error::file(&config.path, message))
+    let what = unusable(&source.skipped, &source.unread);
+    Err(Error::file(&config.path, format!("{n} of {n_listed} files are unusable, {rule}: {what}")))
 }
 
 /// The variance in [0, 1] of the bytes behind `sums`; 0 without any.
@@ -374,27 +381,4 @@ fn fingerprint(items: &[Item], content_keys: &[u64], config: &DataConfig) -> Str
         hash.update(format!("{}\0{} {key}\n", item.name, item.label));
     }
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn report(
-    source: &Source,
-    splits: &[Vec<usize>; 3],
-    streamed: bool,
-    config: &DataConfig,
-) -> Report {
-    let mut notes = source.notes.clone();
-    for (split, fraction) in [(Split::Validation, config.validation), (Split::Test, config.test)] {
-        if fraction > 0.0 && splits[split as usize].is_empty() {
-            notes.push(format!("{split} is empty: there are too few images"));
-        }
-    }
-    Report {
-        source: source.kind,
-        read: source.items.len(),
-        skipped: source.skipped.clone(),
-        classes: source.classes.len(),
-        per_split: [splits[0].len(), splits[1].len(), splits[2].len()],
-        streamed,
-        notes,
-    }
 }

@@ -3,7 +3,7 @@
 
 use include_dir::{Dir, DirEntry, include_dir};
 
-use super::folder::is_image_path;
+use super::names::is_image_path;
 
 static NOTO_EMOJI: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/data/noto-emoji");
 

@@ -1,100 +1,208 @@
-//! Finding images in a folder and telling their classes from their paths. It reads names, never content.
+//! Listing a folder: its images, what in it is left out, and why. It goes by names, and by the first bytes of files
+//! whose names say too little; it does not know which folder is a class.
 //!
-//! The rules: the first-level sub-folder is the class, however deep a file lies below it; without sub-folders
-//! that hold images there are no classes. An image beside class folders has no class, so it is skipped and
-//! counted. Symbolic links are followed; a loop of them is skipped and counted. Names that start with a dot
-//! and files without an image extension are ignored.
+//! Symbolic links are followed; a loop of them is skipped and counted. What systems leave in folders is passed over
+//! in silence; everything else that is no image is counted.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
-use super::report::Skip;
-
-/// Extensions of files that are taken for images, in lower case; any case matches.
-pub const IMAGE_EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff"];
-
-/// Whether the name of `path` ends as an image's does. Says nothing about the content.
-pub fn is_image_path(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    IMAGE_EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
-}
+use super::names::{self, Kind};
+use super::own;
+use super::report::{CONVERT, Extensions, Skip, counted, listed, unread_pictures};
 
 /// A file found: its path relative to the root with `/` between folders, and where it is.
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) name: String,
     pub(super) path: PathBuf,
 }
 
-/// Every image file below `root`, sorted by name, and what could not be walked.
-pub(super) fn walk(root: &Path) -> (Vec<Found>, Vec<Skip>) {
-    let mut found = Vec::new();
-    let mut skipped = Vec::new();
-    let entries = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
-    for entry in entries.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path())) {
-        match entry {
-            Ok(entry) if entry.file_type().is_dir() || !is_image_path(entry.path()) => {}
-            Ok(entry) => {
-                let path = entry.into_path();
-                found.push(Found { name: relative_name(root, &path), path });
-            }
-            Err(error) => {
-                let path = error.path().unwrap_or(root);
-                if path != root && is_hidden(path) {
-                    continue;
+/// What is in a folder and those below it.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Every image file, sorted by name.
+    pub(super) found: Vec<Found>,
+    /// What could not be walked, sorted by name.
+    pub(super) skipped: Vec<Skip>,
+    /// Pictures of formats that are not read.
+    pub(super) unread: Extensions,
+    /// The same, where an image that is read stands beside them under the same name.
+    pub(super) doubled: Extensions,
+    /// Files that are no pictures by their names.
+    pub(super) other: Extensions,
+    /// Images and folders whose names begin with a dot, and which no system is known to make.
+    pub(super) hidden: Vec<String>,
+    /// Folders and pictures that vqgen made.
+    pub(super) made: Vec<String>,
+}
+
+impl Listing {
+    /// Lists what is below `root`. Costs the opening of each file whose name says too little, and no other.
+    pub(super) fn of(root: &Path) -> Self {
+        let mut listing = Self::default();
+        let (mut unread, mut json) = (Vec::new(), HashSet::new());
+        let mut entries = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
+        while let Some(entry) = entries.next() {
+            match entry {
+                Ok(entry) if entry.file_type().is_dir() => {
+                    if entry.depth() > 0 && listing.leaves_out(root, &entry) {
+                        entries.skip_current_dir();
+                    }
                 }
-                let name = relative_name(root, path);
-                if let Some(ancestor) = error.loop_ancestor() {
-                    let ancestor = relative_name(root, ancestor);
-                    let reason = format!("is a link back to `{ancestor}/`, a loop");
-                    skipped.push(Skip::new(name, reason));
-                } else if path.is_dir() || is_image_path(path) {
-                    let cause = error.io_error().map_or(error.to_string(), ToString::to_string);
-                    skipped.push(Skip::new(name, format!("cannot be read: {cause}")));
+                Ok(entry) => {
+                    let path = entry.into_path();
+                    let name = relative_name(root, &path);
+                    match names::kind_of(&path) {
+                        Kind::System => {}
+                        Kind::Hidden if names::is_image_path(&path) => listing.hidden.push(name),
+                        Kind::Hidden => {}
+                        Kind::Image => listing.found.push(Found { name, path }),
+                        kind if names::holds_image(&path, &kind) => {
+                            listing.found.push(Found { name, path });
+                        }
+                        Kind::Unread(extension) => unread.push((name, extension)),
+                        Kind::Other(extension) if extension == "json" => {
+                            json.insert(path);
+                        }
+                        Kind::Other(extension) => listing.other.add(&extension),
+                    }
+                }
+                Err(error) => listing.skipped.extend(skip_of(root, &error)),
+            }
+        }
+        listing.leave_out_drawn(json);
+        listing.count_unread(&unread);
+        listing.found.sort_by(|a, b| a.name.cmp(&b.name));
+        listing.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+        listing
+    }
+
+    /// Whether nothing below the folder `entry` belongs to the user's collection; notes it unless a system made it.
+    fn leaves_out(&mut self, root: &Path, entry: &DirEntry) -> bool {
+        let path = entry.path();
+        let name = || format!("{}/", relative_name(root, path));
+        if names::is_system_folder(path) {
+            return true;
+        }
+        if names::is_hidden(path) {
+            self.hidden.push(name());
+            return true;
+        }
+        if own::is_made(path) {
+            self.made.push(name());
+            return true;
+        }
+        false
+    }
+
+    /// Moves the pictures that vqgen drew, which `json` files beside them say, from the images to what it made.
+    fn leave_out_drawn(&mut self, json: HashSet<PathBuf>) {
+        let mut descriptions = HashSet::new();
+        if !json.is_empty() {
+            for found in std::mem::take(&mut self.found) {
+                let mut beside = own::descriptions(&found.path).into_iter();
+                let description = beside.find(|path| {
+                    descriptions.contains(path) || json.contains(path) && own::is_description(path)
+                });
+                match description {
+                    None => self.found.push(found),
+                    Some(description) => {
+                        descriptions.insert(description);
+                        self.made.push(found.name);
+                    }
                 }
             }
         }
+        (descriptions.len()..json.len()).for_each(|_| self.other.add("json"));
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    skipped.sort_by(|a, b| a.path.cmp(&b.path));
-    (found, skipped)
+
+    /// Counts pictures that are not read, apart those that an image of the same name stands for.
+    fn count_unread(&mut self, unread: &[(String, String)]) {
+        if unread.is_empty() {
+            return;
+        }
+        let stem = |name: &str| {
+            let end = name.rfind('.').filter(|dot| *dot > name.rfind('/').unwrap_or(0));
+            name[..end.unwrap_or(name.len())].to_lowercase()
+        };
+        let stems: HashSet<String> = self.found.iter().map(|found| stem(&found.name)).collect();
+        for (name, extension) in unread {
+            let is_doubled = stems.contains(&stem(name));
+            if is_doubled { &mut self.doubled } else { &mut self.unread }.add(extension);
+        }
+    }
+
+    /// What was left out and is neither damaged nor a picture that is missed, a line each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.doubled.total() > 0 {
+            let what = unread_pictures(&self.doubled);
+            notes.push(format!(
+                "{what}; an image of the same name is beside each, which is read instead"
+            ));
+        }
+        if self.other.total() > 0 {
+            let n = counted(self.other.total(), "other file");
+            notes.push(format!("left out {n}, no images by their names: {}", self.other));
+        }
+        if !self.hidden.is_empty() {
+            notes.push(format!("left out what is hidden by a dot: {}", listed(&self.hidden, ", ")));
+        }
+        if !self.made.is_empty() {
+            notes.push(format!("left out what vqgen made: {}", listed(&self.made, ", ")));
+        }
+        notes
+    }
+
+    /// What is there where no image is, as the rest of a sentence; empty for a folder that is.
+    pub(super) fn instead(&self) -> String {
+        let mut parts = self.notes();
+        if self.unread.total() > 0 {
+            parts.insert(0, format!("there are {} ({CONVERT})", unread_pictures(&self.unread)));
+        }
+        parts.join("; ")
+    }
 }
 
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+/// What to say of an entry that cannot be walked; nothing of one that is no image.
+fn skip_of(root: &Path, error: &walkdir::Error) -> Option<Skip> {
+    let path = error.path().unwrap_or(root);
+    if path != root && (names::is_hidden(path) || names::is_system_folder(path)) {
+        return None;
+    }
+    let name = relative_name(root, path);
+    if let Some(ancestor) = error.loop_ancestor() {
+        let ancestor = relative_name(root, ancestor);
+        return Some(Skip::new(name, format!("is a link back to `{ancestor}/`, a loop")));
+    }
+    let counts = path.is_dir() || matches!(names::kind_of(path), Kind::Image | Kind::Unread(_));
+    let cause = || error.io_error().map_or(error.to_string(), ToString::to_string);
+    counts.then(|| Skip::new(name, format!("cannot be read: {}", cause())))
 }
 
-/// `path` below `root` with forward slashes on every system: the name that order and class come from.
+/// `path` below `root` with forward slashes on every system: the name that order and class come from. Bytes that are
+/// no text are shown by their numbers, so that two names stay two.
 fn relative_name(root: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(root).unwrap_or(path);
-    let parts: Vec<_> =
-        relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let parts: Vec<String> = relative
+        .components()
+        .map(|part| match part.as_os_str().to_str() {
+            Some(part) => part.to_owned(),
+            None => escaped(part.as_os_str().as_encoded_bytes()),
+        })
+        .collect();
     if parts.is_empty() { ".".to_string() } else { parts.join("/") }
 }
 
-/// The class of the image called `name`, if it lies in a sub-folder.
-pub(super) fn class_of(name: &str) -> Option<&str> {
-    name.split_once('/').map(|(class, _)| class)
-}
-
-/// The classes of these names, sorted; empty if no name lies in a sub-folder.
-pub(super) fn classes_of<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let classes: BTreeSet<&str> = names.filter_map(class_of).collect();
-    classes.into_iter().map(str::to_string).collect()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classes_are_first_level_folders_and_extensions_match_in_any_case() {
-        let names = ["b/x.png", "a/deep/er/y.png", "root.png", "b/z.png"];
-        assert_eq!(classes_of(names.into_iter()), ["a", "b"]);
-        assert!(classes_of(["x.png", "y.png"].into_iter()).is_empty());
-        assert!(is_image_path(Path::new("a/B.JPeG")) && is_image_path(Path::new("x.TIF")));
-        assert!(!is_image_path(Path::new("png")) && !is_image_path(Path::new("x.png.txt")));
+/// The text in `bytes`, `\xe9` for what is none.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
+    text
 }

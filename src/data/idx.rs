@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Split;
 use super::decode::MAX_SIDE;
 use super::packed::{
     MAX_PACKED_BYTES, Packed, PackedItem, PackedSet, check_ratio, read_class_names, read_limited,
@@ -86,7 +87,7 @@ fn read_part(folder: &Path, part: &str) -> Result<Option<PackedSet>> {
         .map(|(i, &label)| PackedItem {
             name: format!("{part}/{i:05}"),
             label: u16::from(label),
-            published_test: part == "t10k",
+            published: (part == "t10k").then_some(Split::Test),
         })
         .collect();
     let images = Packed { width, height, channels: 1, pixels };

@@ -8,9 +8,9 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use image::RgbImage;
 
-use super::Target;
 use super::decode::fit;
 use super::pixels::{grey_to_rgb, luma};
+use super::{Split, Target};
 use crate::error::{Error, Result};
 
 /// Most bytes of raw pixels one file may announce: forty times MNIST.
@@ -35,7 +35,8 @@ pub(super) struct Packed {
 pub(super) struct PackedItem {
     pub(super) name: String,
     pub(super) label: u16,
-    pub(super) published_test: bool,
+    /// The split in which it was published, of validation and test.
+    pub(super) published: Option<Split>,
 }
 
 /// A packed data set as its files hold it; item `i` is image `i` of `images`.

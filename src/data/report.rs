@@ -1,12 +1,41 @@
 //! What opening a data set found, for the front end to show: counts, the files that were skipped and why, and
 //! anything unusual about the splits. Values and their text; nothing is printed here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Split;
 
-/// How many skipped files the text names; the rest is a count.
+/// How many files, kinds or names a text lists; the rest is a count.
 const MAX_NAMED: usize = 10;
+
+/// What to do with pictures of formats that are not read.
+pub(super) const CONVERT: &str = "convert them to PNG or JPEG, or move them out of the folder";
+
+/// Why a file could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It cannot be read, or is no image, or is damaged.
+    Unreadable,
+    /// It is where an image has no class.
+    Misplaced,
+}
+
+impl Cause {
+    /// What is wrong with `n` such files, and what to do about it.
+    fn text(self, n: usize) -> (&'static str, &'static str) {
+        match (self, n) {
+            (Self::Unreadable, _) => ("cannot be read", "repair or remove them"),
+            (Self::Misplaced, 1) => {
+                ("is in no class folder", "move it into the folder of its class")
+            }
+            (Self::Misplaced, _) => (
+                "are in no class folder",
+                "move each into the folder of its class, or all images into one folder to have no classes",
+            ),
+        }
+    }
+}
 
 /// A file that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,11 +44,17 @@ pub struct Skip {
     pub path: String,
     /// Why, as the rest of a sentence that starts with the path.
     pub reason: String,
+    /// The kind of reason.
+    pub cause: Cause,
 }
 
 impl Skip {
     pub(super) fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { path: path.into(), reason: reason.into() }
+        Self { path: path.into(), reason: reason.into(), cause: Cause::Unreadable }
+    }
+
+    pub(super) fn misplaced(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { cause: Cause::Misplaced, ..Self::new(path, reason) }
     }
 }
 
@@ -29,8 +64,120 @@ impl fmt::Display for Skip {
     }
 }
 
-/// What is in an open data set. Its `Display` is a summary of one line and one more for each skipped file
-/// (the first ten) and each note.
+/// Files counted by their extension.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extensions(BTreeMap<String, usize>);
+
+impl Extensions {
+    pub(super) fn add(&mut self, extension: &str) {
+        *self.0.entry(extension.to_owned()).or_default() += 1;
+    }
+
+    /// How many files there are of all extensions.
+    pub fn total(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    /// Extension in lower case and number of files, the most frequent first; an extension of no letters is one of
+    /// no extension.
+    pub fn counts(&self) -> Vec<(&str, usize)> {
+        let mut counts: Vec<_> = self.0.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+        counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        counts
+    }
+}
+
+impl fmt::Display for Extensions {
+    /// `20 .heic, 3 .psd, 1 without an extension`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.counts();
+        let text = |(name, n): &(&str, usize)| match *name {
+            "" => format!("{n} without an extension"),
+            name => format!("{n} .{name}"),
+        };
+        let named: Vec<String> = counts.iter().take(MAX_NAMED).map(text).collect();
+        f.write_str(&named.join(", "))?;
+        match counts.get(MAX_NAMED..).unwrap_or_default().iter().map(|(_, n)| n).sum() {
+            0usize => Ok(()),
+            more => write!(f, " and {more} of other kinds"),
+        }
+    }
+}
+
+/// The first of `names`, with `separator` between them, and how many more there are.
+pub(super) fn listed(names: &[String], separator: &str) -> String {
+    let named = &names[..names.len().min(MAX_NAMED)];
+    let mut text = named.join(separator);
+    if names.len() > MAX_NAMED {
+        text.push_str(&format!("{separator}and {} more", names.len() - MAX_NAMED));
+    }
+    text
+}
+
+/// `1 image`, `2 images`.
+pub(super) fn counted(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+/// What is wrong with files that cannot be used, one text a kind, without the files that are meant.
+struct Group<'a> {
+    head: String,
+    /// What to do.
+    advice: &'static str,
+    skips: Vec<&'a Skip>,
+}
+
+fn groups(skipped: &[Skip]) -> Vec<Group<'_>> {
+    let of = |cause| {
+        let skips: Vec<&Skip> = skipped.iter().filter(|skip| skip.cause == cause).collect();
+        let (what, advice) = cause.text(skips.len());
+        let head = format!("{} that {what}", counted(skips.len(), "file"));
+        (!skips.is_empty()).then_some(Group { head, advice, skips })
+    };
+    [Cause::Unreadable, Cause::Misplaced].into_iter().filter_map(of).collect()
+}
+
+/// The files that cannot be used, in one line: how many of each kind, the first names of each, and what to do.
+pub(super) fn unusable(skipped: &[Skip], unread: &Extensions) -> String {
+    let mut parts: Vec<String> = groups(skipped)
+        .into_iter()
+        .map(|Group { head, advice, skips }| format!("{head}: {} ({advice})", with_reasons(&skips)))
+        .collect();
+    if unread.total() > 0 {
+        parts.push(format!("{} ({CONVERT})", unread_pictures(unread)));
+    }
+    parts.join("; ")
+}
+
+/// The first files with their reasons; what several in a row have in common is said once.
+fn with_reasons(skips: &[&Skip]) -> String {
+    let named = &skips[..skips.len().min(MAX_NAMED)];
+    let mut parts: Vec<String> = named
+        .chunk_by(|a, b| a.reason == b.reason)
+        .map(|alike| match alike {
+            [one] => one.to_string(),
+            _ => {
+                let paths: Vec<&str> = alike.iter().map(|skip| skip.path.as_str()).collect();
+                format!("{}: each {}", paths.join(", "), alike[0].reason)
+            }
+        })
+        .collect();
+    if skips.len() > MAX_NAMED {
+        parts.push(format!("and {} more", skips.len() - MAX_NAMED));
+    }
+    parts.join("; ")
+}
+
+/// `40 pictures of formats that are not read: 20 .heic, 20 .avif`.
+pub(super) fn unread_pictures(unread: &Extensions) -> String {
+    match unread.total() {
+        1 => format!("1 picture of a format that is not read: {unread}"),
+        n => format!("{n} pictures of formats that are not read: {unread}"),
+    }
+}
+
+/// What is in an open data set. Its `Display` is a summary of one line, then what was skipped, a line a kind and one
+/// more for each file (the first ten), then the notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The kind of source: "images in a folder", "IDX files" and so on.
@@ -39,6 +186,8 @@ pub struct Report {
     pub read: usize,
     /// Every file that cannot, sorted by path.
     pub skipped: Vec<Skip>,
+    /// Pictures of formats that are not read. They count as skipped.
+    pub unread: Extensions,
     /// How many classes there are; 0 for a set without.
     pub classes: usize,
     /// Images per split, in the order of [`Split::ALL`].
@@ -51,7 +200,7 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} images ({}", self.read, self.source)?;
+        write!(f, "{} ({}", counted(self.read, "image"), self.source)?;
         match self.classes {
             0 => write!(f, ", no classes)")?,
             1 => write!(f, ", 1 class)")?,
@@ -65,14 +214,17 @@ impl fmt::Display for Report {
         if self.streamed {
             write!(f, "; decoded at every use, as they exceed data.memory_budget_mb")?;
         }
-        if !self.skipped.is_empty() {
-            write!(f, "\nskipped {}:", self.skipped.len())?;
-            for skip in self.skipped.iter().take(MAX_NAMED) {
+        for Group { head, advice, skips } in groups(&self.skipped) {
+            write!(f, "\nskipped {head} ({advice}):")?;
+            for skip in skips.iter().take(MAX_NAMED) {
                 write!(f, "\n  {skip}")?;
             }
-            if self.skipped.len() > MAX_NAMED {
-                write!(f, "\n  and {} more", self.skipped.len() - MAX_NAMED)?;
+            if skips.len() > MAX_NAMED {
+                write!(f, "\n  and {} more", skips.len() - MAX_NAMED)?;
             }
+        }
+        if self.unread.total() > 0 {
+            write!(f, "\nskipped {} ({CONVERT})", unread_pictures(&self.unread))?;
         }
         for note in &self.notes {
             write!(f, "\nnote: {note}")?;

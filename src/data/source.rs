@@ -2,13 +2,18 @@
 //! by sorted relative path with their classes, and decodes one on demand. It does not know which are in which
 //! split or whether they are kept in memory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::arrangement::Place;
 use super::decode::{decode, read_bounded};
+use super::folder::Listing;
 use super::packed::{Packed, PackedSet};
-use super::report::Skip;
+use super::report::{Extensions, Skip};
 use super::split::content_key;
-use super::{DataConfig, EMBEDDED_NOTO_EMOJI, Target, cifar, embedded, folder, idx};
+use super::{
+    DataConfig, EMBEDDED_NOTO_EMOJI, Split, Target, arrangement, cifar, embedded, idx, names,
+};
 use crate::error::{Error, Result};
 
 /// One image that may be read.
@@ -16,8 +21,10 @@ pub(super) struct Item {
     /// Relative path, `/` between folders: order and class come from it.
     pub(super) name: String,
     pub(super) label: u16,
-    /// Whether the image belongs to a published test split.
-    pub(super) published_test: bool,
+    /// The name of its class in a folder; empty where there are none, and in raw data sets.
+    class: String,
+    /// The split in which it was published, of validation and test.
+    pub(super) published: Option<Split>,
     origin: Origin,
 }
 
@@ -43,6 +50,8 @@ pub(super) struct Source {
     /// Class names by label. Empty for folders until [`Source::name_classes`].
     pub(super) classes: Vec<String>,
     pub(super) skipped: Vec<Skip>,
+    /// Pictures of formats that are not read, which were not listed.
+    pub(super) unread: Extensions,
     pub(super) notes: Vec<String>,
     /// The raw images that `Origin::Packed` points into; dropped when all are decoded and kept.
     pub(super) packed: Option<Packed>,
@@ -83,42 +92,48 @@ impl Source {
 
     fn from_embedded(files: Vec<(String, &'static [u8])>) -> Self {
         let entries = files.into_iter().map(|(name, bytes)| (name, Origin::Embedded(bytes)));
-        Self::from_files("embedded", entries, Vec::new())
+        Self::from_files("embedded", entries.collect())
     }
 
     fn from_folder(root: &Path) -> Result<Self> {
-        let (found, skipped) = folder::walk(root);
-        if found.is_empty() && skipped.is_empty() {
-            let extensions = folder::IMAGE_EXTENSIONS.join(", ");
-            let message = format!(
-                "holds no image: looked in it and its sub-folders for files that end in {extensions}, \
-                 for IDX files (train-images-idx3-ubyte[.gz]) and for CIFAR-10 batches (data_batch_1.bin)"
-            );
-            return Err(Error::file(root, message));
+        let listing = Listing::of(root);
+        if listing.found.is_empty() && listing.skipped.is_empty() {
+            return Err(Error::file(root, no_image(&listing)));
         }
-        let entries = found.into_iter().map(|found| (found.name, Origin::File(found.path)));
-        Ok(Self::from_files("images in a folder", entries, skipped))
+        let notes = listing.notes();
+        let entries = listing.found.into_iter().map(|found| (found.name, Origin::File(found.path)));
+        let mut source = Self::from_files("images in a folder", entries.collect());
+        source.skipped.extend(listing.skipped);
+        source.unread = listing.unread;
+        source.notes.extend(notes);
+        Ok(source)
     }
 
-    fn from_files(
-        kind: &'static str,
-        entries: impl Iterator<Item = (String, Origin)>,
-        mut skipped: Vec<Skip>,
-    ) -> Self {
-        let mut items: Vec<Item> = entries
-            .map(|(name, origin)| Item { name, label: 0, published_test: false, origin })
-            .collect();
-        if items.iter().any(|item| folder::class_of(&item.name).is_some()) {
-            items.retain(|item| {
-                let keep = folder::class_of(&item.name).is_some();
-                if !keep {
-                    let reason = "lies beside the class folders, so that its class is not known";
-                    skipped.push(Skip::new(&item.name, reason));
+    fn from_files(kind: &'static str, entries: Vec<(String, Origin)>) -> Self {
+        let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+        let arrangement = arrangement::arrange(&names);
+        let mut source = Self { notes: arrangement.notes, ..Self::empty(kind) };
+        for ((name, origin), place) in entries.into_iter().zip(arrangement.places) {
+            match place {
+                Ok(Place { published, class }) => {
+                    source.items.push(Item { name, label: 0, class, published, origin });
                 }
-                keep
-            });
+                Err(reason) => source.skipped.push(Skip::misplaced(name, reason)),
+            }
         }
-        Self { kind, items, classes: Vec::new(), skipped, notes: Vec::new(), packed: None }
+        source
+    }
+
+    fn empty(kind: &'static str) -> Self {
+        Self {
+            kind,
+            items: Vec::new(),
+            classes: Vec::new(),
+            skipped: Vec::new(),
+            unread: Extensions::default(),
+            notes: Vec::new(),
+            packed: None,
+        }
     }
 
     fn from_packed(kind: &'static str, set: PackedSet) -> Self {
@@ -126,17 +141,17 @@ impl Source {
             .map(|(i, item)| Item {
                 name: item.name,
                 label: item.label,
-                published_test: item.published_test,
+                class: String::new(),
+                published: item.published,
                 origin: Origin::Packed(i),
             })
             .collect();
         Self {
-            kind,
             items,
             classes: set.classes,
-            skipped: Vec::new(),
             notes: set.notes,
             packed: Some(set.images),
+            ..Self::empty(kind)
         }
     }
 
@@ -162,17 +177,30 @@ impl Source {
         if self.packed.is_some() {
             return Ok(());
         }
-        self.classes = folder::classes_of(self.items.iter().map(|item| item.name.as_str()));
+        let classes: BTreeSet<&str> = self.items.iter().map(|item| item.class.as_str()).collect();
+        // Images without a class are all without one.
+        let classes = classes.into_iter().filter(|class| !class.is_empty());
+        self.classes = classes.map(str::to_owned).collect();
         if self.classes.len() > usize::from(u16::MAX) {
             let n = self.classes.len();
             return Err(Error::invalid(format!("{n} classes; at most {} are allowed", u16::MAX)));
         }
         for item in &mut self.items {
-            let class = folder::class_of(&item.name).unwrap_or_default();
-            let position = self.classes.binary_search_by(|known| known.as_str().cmp(class));
-            // The length was checked above; an image outside folders keeps label 0.
+            let position = self.classes.binary_search(&item.class);
+            // The length was checked above; an image without a class keeps label 0.
             item.label = position.unwrap_or_default() as u16;
         }
         Ok(())
     }
+}
+
+/// What to say of a folder that holds no image.
+fn no_image(listing: &Listing) -> String {
+    let extensions = names::IMAGE_EXTENSIONS.join(", ");
+    let message = format!(
+        "holds no image: looked in it and its sub-folders for files that end in {extensions}, \
+         for IDX files (train-images-idx3-ubyte[.gz]) and for CIFAR-10 batches (data_batch_1.bin)"
+    );
+    let instead = listing.instead();
+    if instead.is_empty() { message } else { format!("{message}; {instead}") }
 }

@@ -4,8 +4,9 @@
 //!
 //! The rule, which is fixed: take the first 8 bytes of the SHA-256 of the file (of the raw pixels, where one
 //! file holds many images) as a big-endian number, divided by 2^64. Below `test` is test, below
-//! `test + validation` is validation, the rest is train. Where a test split is published, that is test, and the published training
-//! images whose number is in `[test, test + validation)` are validation.
+//! `test + validation` is validation, the rest is train. Where a test split is published, that is test, and the other
+//! images whose number is in `[test, test + validation)` are validation. Where a validation split is published, that is
+//! validation, and the other images whose number is below `test` are test, unless that is published too.
 //!
 //! A set of a few dozen images can leave a split empty. Then the image whose number is nearest moves in, with
 //! its copies: the largest number into an empty train, after that the smallest of train into an empty
@@ -82,32 +83,37 @@ pub(super) fn by_content(content_key: u64, validation: f64, test: f64) -> Split 
     }
 }
 
-/// The splits of the images with these content keys; `published_test[i]` is true for those of a published
-/// test split.
+/// The splits of the images with these content keys; `published[i]` is the split that image `i` was published in, of
+/// validation and test: `None` for those that others may be taken from.
 pub(super) fn assign(
     content_keys: &[u64],
-    published_test: &[bool],
+    published: &[Option<Split>],
     validation: f64,
     test: f64,
 ) -> Vec<Split> {
     let places: Vec<f64> = content_keys.iter().map(|&key| place(key)).collect();
-    let has_published = published_test.contains(&true);
+    let is_published = |split| published.contains(&Some(split));
+    let (has_validation, has_test) = (is_published(Split::Validation), is_published(Split::Test));
     let mut splits: Vec<Split> = places
         .iter()
-        .zip(published_test)
-        .map(|(&place, &published)| match place {
-            _ if published => Split::Test,
-            place if place < test && !has_published => Split::Test,
-            place if (test..test + validation).contains(&place) => Split::Validation,
-            _ => Split::Train,
+        .zip(published)
+        .map(|(place, published)| {
+            let drawn = || match place {
+                place if *place < test && !has_test => Split::Test,
+                place if (test..test + validation).contains(place) && !has_validation => {
+                    Split::Validation
+                }
+                _ => Split::Train,
+            };
+            published.unwrap_or_else(drawn)
         })
         .collect();
 
     if !splits.contains(&Split::Train) {
-        // A published test image never trains a model.
-        let movable = (0..splits.len()).filter(|&i| !published_test[i]);
+        // What was published to be held out never trains a model.
+        let movable = (0..splits.len()).filter(|&i| published[i].is_none());
         if let Some(last) = movable.map(|i| content_keys[i]).max() {
-            for i in (0..splits.len()).filter(|&i| !published_test[i]) {
+            for i in (0..splits.len()).filter(|&i| published[i].is_none()) {
                 if content_keys[i] == last {
                     splits[i] = Split::Train;
                 }
@@ -139,7 +145,7 @@ mod tests {
     }
 
     fn assign_all(keys: &[u64], validation: f64, test: f64) -> Vec<Split> {
-        assign(keys, &vec![false; keys.len()], validation, test)
+        assign(keys, &vec![None; keys.len()], validation, test)
     }
 
     #[test]
@@ -185,13 +191,35 @@ mod tests {
     #[test]
     fn a_published_test_split_stays_and_validation_comes_from_train() {
         let keys = keys(1000);
-        let published: Vec<bool> = (0..1000).map(|i| i >= 800).collect();
+        let published: Vec<_> = (0..1000).map(|i| (i >= 800).then_some(Split::Test)).collect();
         let splits = assign(&keys, &published, 0.1, 0.1);
         for (i, split) in splits.iter().enumerate() {
             assert_eq!(*split == Split::Test, i >= 800);
         }
         let n_validation = splits.iter().filter(|&&s| s == Split::Validation).count();
         assert!((50..120).contains(&n_validation), "{n_validation}");
+    }
+
+    #[test]
+    fn a_published_validation_split_stays_and_test_comes_from_train_unless_published() {
+        let keys = keys(1000);
+        let with_test: Vec<_> = (0..1000)
+            .map(|i| match i {
+                0..800 => None,
+                800..900 => Some(Split::Validation),
+                _ => Some(Split::Test),
+            })
+            .collect();
+        let splits = assign(&keys, &with_test, 0.1, 0.1);
+        assert!(splits.iter().zip(&with_test).all(|(a, b)| *a == b.unwrap_or(Split::Train)));
+
+        let without = &with_test[..900];
+        let splits = assign(&keys[..900], without, 0.1, 0.1);
+        for ((split, published), key) in splits.iter().zip(without).zip(&keys) {
+            let drawn = if place(*key) < 0.1 { Split::Test } else { Split::Train };
+            assert_eq!(*split, published.unwrap_or(drawn));
+        }
+        assert!(splits.contains(&Split::Test));
     }
 
     #[test]

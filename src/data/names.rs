@@ -1,0 +1,332 @@
+//! What the name of a file or a folder says about it, and the first bytes of a file where its name says too little:
+//! an image that is read, a picture of a format that is not, a system's own file, or something else. Every command
+//! that lists a folder goes by it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use image::ImageFormat;
+
+/// Extensions of files that are taken for images, in lower case; any case matches. Several are other names of one
+/// format: a JPEG is also called jpe, jfif, jif, jfi, pjpeg and pjp, and mpo where it holds a second view; a BMP dib.
+pub(super) const IMAGE_EXTENSIONS: &[&str] = &[
+    "png", "apng", "jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "pjpeg", "pjp", "mpo", "webp",
+    "bmp", "dib", "gif", "tif", "tiff",
+];
+
+/// Extensions of files that a person calls pictures, whose formats are not read, in lower case.
+const UNREAD_EXTENSIONS: &[&str] = &[
+    // Of phones and of the web.
+    "heic",
+    "heif",
+    "heics",
+    "heifs",
+    "hif",
+    "avif",
+    "avifs",
+    "avci",
+    "avcs",
+    "jxl",
+    "jp2",
+    "j2k",
+    "j2c",
+    "jpc",
+    "jpf",
+    "jpx",
+    "jpm",
+    "jph",
+    "jhc",
+    "jxr",
+    "wdp",
+    "hdp",
+    "jng",
+    "mng",
+    "bpg",
+    "flif",
+    "qoi",
+    "ico",
+    "cur",
+    "icns",
+    // Raw files of cameras.
+    "dng",
+    "cr2",
+    "cr3",
+    "crw",
+    "nef",
+    "nrw",
+    "arw",
+    "srf",
+    "sr2",
+    "raf",
+    "rw2",
+    "rwl",
+    "raw",
+    "orf",
+    "pef",
+    "ptx",
+    "srw",
+    "x3f",
+    "3fr",
+    "fff",
+    "iiq",
+    "mos",
+    "mef",
+    "mrw",
+    "erf",
+    "kdc",
+    "dcr",
+    "k25",
+    "gpr",
+    "ari",
+    // Of drawing programs; vectors.
+    "svg",
+    "svgz",
+    "eps",
+    "ai",
+    "wmf",
+    "emf",
+    "psd",
+    "psb",
+    "xcf",
+    "kra",
+    "ora",
+    "clip",
+    "procreate",
+    "cdr",
+    "afphoto",
+    "afdesign",
+    // Of renderers, games, scanners and science.
+    "tga",
+    "dds",
+    "ktx",
+    "ktx2",
+    "exr",
+    "hdr",
+    "pnm",
+    "ppm",
+    "pgm",
+    "pbm",
+    "pam",
+    "pfm",
+    "pcx",
+    "dcx",
+    "wbmp",
+    "xbm",
+    "xpm",
+    "sgi",
+    "djvu",
+    "dcm",
+    "fits",
+    "fts",
+    "svs",
+];
+
+/// Files that systems and programs leave in folders, in lower case; what begins with a dot needs no entry.
+const SYSTEM_FILES: &[&str] = &[
+    "thumbs.db",
+    "thumbs.db:encryptable",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "desktop.ini",
+    "picasa.ini",
+    "zbthumbnail.info",
+    "icon\r",
+];
+
+/// Folders that systems and programs make, in lower case: whatever is in them is not the user's collection.
+const SYSTEM_FOLDERS: &[&str] = &[
+    // Archives, Windows, macOS, file systems, cameras' cards.
+    "__macosx",
+    "$recycle.bin",
+    "recycler",
+    "recycled",
+    "system volume information",
+    "lost+found",
+    "lost.dir",
+    "found.000",
+    "temporary items",
+    "network trash folder",
+    ".trash",
+    ".trashes",
+    ".fseventsd",
+    ".spotlight-v100",
+    ".documentrevisions-v100",
+    ".temporaryitems",
+    ".appledouble",
+    ".appledb",
+    ".appledesktop",
+    // Network disks.
+    "@eadir",
+    "#recycle",
+    "#snapshot",
+    "@recycle",
+    "@recently-snapshot",
+    ".snapshot",
+    ".snapshots",
+    ".@__thumb",
+    // Viewers, synchronisers, editors, programming.
+    ".thumbnails",
+    ".thumb",
+    ".xvpics",
+    ".picasaoriginals",
+    ".dtrash",
+    ".cache",
+    ".stfolder",
+    ".stversions",
+    ".dropbox.cache",
+    ".ipynb_checkpoints",
+    "__pycache__",
+    "node_modules",
+    ".git",
+    ".hg",
+    ".svn",
+    ".idea",
+    ".vscode",
+    ".venv",
+    ".tox",
+];
+
+/// What a file is, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An image of a format that is read. Says nothing about the content.
+    Image,
+    /// A picture of a format that is not read, with its extension.
+    Unread(String),
+    /// Some other file, with its extension in lower case; empty where it has none.
+    Other(String),
+    /// A file of the system, which no one put there.
+    System,
+    /// A name with a dot in front.
+    Hidden,
+}
+
+/// What the file at `path` is by its name alone.
+pub(super) fn kind_of(path: &Path) -> Kind {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    if SYSTEM_FILES.contains(&name.as_str()) || name.starts_with("._") {
+        return Kind::System;
+    }
+    if name.starts_with('.') {
+        return Kind::Hidden;
+    }
+    let extension = extension_of(path);
+    if IMAGE_EXTENSIONS.contains(&extension.as_str()) {
+        Kind::Image
+    } else if UNREAD_EXTENSIONS.contains(&extension.as_str()) {
+        Kind::Unread(extension)
+    } else {
+        Kind::Other(extension)
+    }
+}
+
+/// Whether the name of `path` ends as an image's does. Says nothing about the content.
+pub(super) fn is_image_path(path: &Path) -> bool {
+    IMAGE_EXTENSIONS.contains(&extension_of(path).as_str())
+}
+
+/// The extension in lower case; empty where there is none. The end of `photo 12.30` is none: it has no letter.
+fn extension_of(path: &Path) -> String {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if extension.chars().any(char::is_alphabetic) { extension } else { String::new() }
+}
+
+/// Whether a folder of this name is made by a system or a program.
+pub(super) fn is_system_folder(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    // `.Trash-1000` has the user's number at its end.
+    SYSTEM_FOLDERS.contains(&name.as_str()) || name.starts_with(".trash-")
+}
+
+/// Whether the name begins with a dot.
+pub(super) fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Whether the file at `path`, whose name does not say so, begins as an image that is read does. Under the name of
+/// another format a TIFF does not count: raw files of cameras are TIFF files of which only a preview would be seen.
+/// Costs the opening of a file without an extension, or with that of another format of pictures.
+pub(super) fn holds_image(path: &Path, kind: &Kind) -> bool {
+    let is_nameless = match kind {
+        Kind::Other(extension) if extension.is_empty() => true,
+        Kind::Unread(_) => false,
+        _ => return false,
+    };
+    // Asked of the path first: opening a pipe would wait for a writer.
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(18).read_to_end(&mut start));
+    if read.is_err() {
+        return false;
+    }
+    match image::guess_format(&start) {
+        Ok(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Gif) => true,
+        Ok(ImageFormat::Tiff) => is_nameless,
+        // Its mark is two letters, which a text may begin with; the size of its second header is one of a few.
+        Ok(ImageFormat::Bmp) => {
+            start.get(6..10) == Some(&[0; 4])
+                && matches!(
+                    start.get(14..18),
+                    Some([12 | 16 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])
+                )
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_follow_from_names_in_any_case() {
+        for (name, kind) in [
+            ("a/B.JPeG", Kind::Image),
+            ("x.TIF", Kind::Image),
+            ("x.jfif", Kind::Image),
+            ("x.HEIC", Kind::Unread("heic".into())),
+            ("x.CR2", Kind::Unread("cr2".into())),
+            ("x.png.txt", Kind::Other("txt".into())),
+            ("png", Kind::Other(String::new())),
+            ("photo 12.30", Kind::Other(String::new())),
+            ("Thumbs.db", Kind::System),
+            ("._x.jpg", Kind::System),
+            (".x.jpg", Kind::Hidden),
+        ] {
+            assert_eq!(kind_of(Path::new(name)), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn folders_of_systems_are_known_in_any_case_and_with_a_number() {
+        for name in ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found", ".Trash-1000", ".git"] {
+            assert!(is_system_folder(Path::new(name)), "{name}");
+        }
+        assert!(!is_system_folder(Path::new("cats")) && !is_system_folder(Path::new(".mine")));
+    }
+
+    #[test]
+    fn content_counts_where_the_name_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let bmp = b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0";
+        let other = Kind::Other(String::new());
+        let raw = Kind::Unread("dng".into());
+        for (start, as_other, as_raw) in [
+            (&b"\xff\xd8\xff\xe0"[..], true, true),
+            (b"II*\0\x08\0\0\0", true, false),
+            (b"BM is a text", false, false),
+            (bmp, true, true),
+            (b"", false, false),
+        ] {
+            std::fs::write(&path, start).unwrap();
+            let found = (holds_image(&path, &other), holds_image(&path, &raw));
+            assert_eq!(found, (as_other, as_raw), "{start:?}");
+        }
+        assert!(!holds_image(dir.path(), &other));
+    }
+}
