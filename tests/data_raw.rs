@@ -194,10 +194,14 @@ fn missing_idx_parts_are_named() {
     assert!(open_error(folder.path()).contains("no train-images-idx3-ubyte"));
 }
 
-/// Records of image `i` with label `i % 10` and planes of `i`, `i + 1`, `i + 2`.
+/// Records of image `i` from 0 with label `i % 10` and planes of `i`, `i + 1`, `i + 2`.
 fn cifar_batch(n: usize) -> Vec<u8> {
+    cifar_records(0..n)
+}
+
+fn cifar_records(numbers: std::ops::Range<usize>) -> Vec<u8> {
     let plane = |value: usize| vec![value as u8; 1024];
-    (0..n)
+    numbers
         .flat_map(|i| [vec![(i % 10) as u8], plane(i), plane(i + 1), plane(i + 2)].concat())
         .collect()
 }
@@ -205,7 +209,8 @@ fn cifar_batch(n: usize) -> Vec<u8> {
 fn cifar() -> TempDir {
     let folder = tempdir().unwrap();
     for i in 1..=5 {
-        write(&folder, &format!("data_batch_{i}.bin"), &cifar_batch(20));
+        // No image is in both parts.
+        write(&folder, &format!("data_batch_{i}.bin"), &cifar_records(20 * i..20 * (i + 1)));
     }
     write(&folder, "test_batch.bin", &cifar_batch(10));
     let names = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";

@@ -1,9 +1,16 @@
-//! Which folders are classes, told from the names of all images alone.
+//! Which folders are classes and which are splits, told from the names of all images alone.
 //!
 //! - A first-level folder is a class, however deep an image lies below it; without folders there are no classes.
-//! - An image beside folders that are classes has no class.
+//! - If every first-level folder is called as a split is (`train`, `val`, `Testing`, `test_set`, `train2017`, …), and
+//!   there is one to train on and another one, they are the splits, and the classes are the folders in them.
+//! - A single folder around all of this (`dataset/train`, `images/cats` and `images/dogs`) is looked through, if it
+//!   holds folders alone, splits or several.
+//! - An image beside folders that are classes or splits has no class.
+
+use std::collections::BTreeSet;
 
 use super::Split;
+use super::report::listed;
 
 /// What the name of an image says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +28,157 @@ pub(super) struct Arrangement {
     pub(super) notes: Vec<String>,
 }
 
+/// What lies in one folder.
+struct Level<'a> {
+    has_images: bool,
+    folders: BTreeSet<&'a str>,
+}
+
+impl<'a> Level<'a> {
+    /// The level below `prefix`, which is empty or ends in `/`.
+    fn of(names: &[&'a str], prefix: &str) -> Self {
+        let mut level = Self { has_images: false, folders: BTreeSet::new() };
+        for rest in names.iter().filter_map(|name| name.strip_prefix(prefix)) {
+            match rest.split_once('/') {
+                Some((folder, _)) => {
+                    level.folders.insert(folder);
+                }
+                None => level.has_images = true,
+            }
+        }
+        level
+    }
+
+    fn only_folder(&self) -> Option<&'a str> {
+        let is_only = !self.has_images && self.folders.len() == 1;
+        self.folders.first().copied().filter(|_| is_only)
+    }
+}
+
 /// The arrangement of images by their relative paths.
 pub(super) fn arrange(names: &[&str]) -> Arrangement {
-    let has_classes = names.iter().any(|name| name.contains('/'));
-    let place = |name: &&str| match name.split_once('/') {
-        Some((class, _)) => Ok(Place { published: None, class: class.to_owned() }),
-        None if !has_classes => Ok(Place { published: None, class: String::new() }),
-        None => Err("lies beside the class folders".to_owned()),
+    let mut prefix = String::new();
+    let last = loop {
+        let level = Level::of(names, &prefix);
+        if are_splits(&level.folders) {
+            return in_splits(names, &prefix, &level);
+        }
+        match level.only_folder() {
+            Some(folder) => prefix = format!("{prefix}{folder}/"),
+            None => break level,
+        }
     };
-    Arrangement { places: names.iter().map(place).collect(), notes: Vec::new() }
+    // One class whose images lie deeper is one class.
+    let looks_through = !last.has_images && last.folders.len() > 1;
+    if !looks_through {
+        prefix.clear();
+    }
+    in_classes(names, &prefix)
+}
+
+/// The split that a folder is called after: the words of Hugging Face's datasets, alone or as in `test_set` and
+/// `val2017`.
+fn split_of(folder: &str) -> Option<Split> {
+    let lower = folder.to_lowercase();
+    let mut word = lower.trim_end_matches(|c: char| c.is_ascii_digit());
+    for ending in ["set", "data", "images"] {
+        word = word.strip_suffix(ending).unwrap_or(word);
+    }
+    match word.trim_end_matches(['_', '-', ' ', '.']) {
+        "train" | "training" => Some(Split::Train),
+        "validation" | "validate" | "valid" | "val" | "dev" => Some(Split::Validation),
+        "test" | "testing" | "eval" | "evaluation" => Some(Split::Test),
+        _ => None,
+    }
+}
+
+fn are_splits(folders: &BTreeSet<&str>) -> bool {
+    let splits: Vec<_> = folders.iter().map(|folder| split_of(folder)).collect();
+    let has = |split| splits.contains(&Some(split));
+    !splits.contains(&None) && has(Split::Train) && (has(Split::Validation) || has(Split::Test))
+}
+
+/// Classes are the folders below `prefix`.
+fn in_classes(names: &[&str], prefix: &str) -> Arrangement {
+    let Level { folders, .. } = Level::of(names, prefix);
+    let place = |name: &&str| {
+        let rest = name.strip_prefix(prefix).unwrap_or(name);
+        match rest.split_once('/') {
+            Some((class, _)) => Ok(Place { published: None, class: class.to_owned() }),
+            None if folders.is_empty() => Ok(Place { published: None, class: String::new() }),
+            None => Err("lies beside the class folders".to_owned()),
+        }
+    };
+    let places = names.iter().map(place).collect();
+    let mut notes = Vec::new();
+    if !prefix.is_empty() {
+        notes.push(format!("the classes are the folders in {prefix}, the only one there is"));
+    }
+    notes.extend(split_that_is_a_class(&folders));
+    Arrangement { places, notes }
+}
+
+/// What to say where a class is called as a split is.
+fn split_that_is_a_class(folders: &BTreeSet<&str>) -> Option<String> {
+    let (splits, others): (Vec<&str>, Vec<&str>) =
+        folders.iter().partition(|folder| split_of(folder).is_some());
+    let names = |folders: &[&str]| {
+        let names: Vec<String> = folders.iter().map(|folder| format!("{folder}/")).collect();
+        listed(&names, ", ")
+    };
+    if splits.is_empty() || folders.len() == 1 {
+        return None;
+    }
+    let reason = if others.is_empty() {
+        "there is no train/ beside a val/ or test/".to_owned()
+    } else {
+        format!("beside folders that are not named after a split: {}", names(&others))
+    };
+    Some(format!("taken as classes, not as splits: {} ({reason})", names(&splits)))
+}
+
+/// The folders of `level`, below `prefix`, are splits; classes are the folders in them.
+fn in_splits(names: &[&str], prefix: &str, level: &Level<'_>) -> Arrangement {
+    // Where the images of each split begin; some archives hold `test_set/test_set`.
+    let starts: Vec<(String, Option<Split>)> = level
+        .folders
+        .iter()
+        .map(|folder| {
+            let start = format!("{prefix}{folder}/");
+            let inner = Level::of(names, &start).only_folder();
+            let start = match inner.filter(|inner| inner.eq_ignore_ascii_case(folder)) {
+                Some(inner) => format!("{start}{inner}/"),
+                None => start,
+            };
+            (start, split_of(folder).filter(|split| *split != Split::Train))
+        })
+        .collect();
+    let has_classes = starts.iter().any(|(start, _)| !Level::of(names, start).folders.is_empty());
+    let place = |name: &&str| {
+        let inside = starts.iter().find_map(|(start, published)| {
+            name.strip_prefix(start.as_str()).map(|rest| (start, *published, rest))
+        });
+        let Some((start, published, rest)) = inside else {
+            return Err("lies beside the folders of the splits".to_owned());
+        };
+        match rest.split_once('/') {
+            Some((class, _)) => Ok(Place { published, class: class.to_owned() }),
+            None if !has_classes => Ok(Place { published, class: String::new() }),
+            None => Err(format!("lies in {start} and in no class folder there")),
+        }
+    };
+    let places = names.iter().map(place).collect();
+    Arrangement { places, notes: vec![note_of_splits(prefix, level)] }
+}
+
+fn note_of_splits(prefix: &str, level: &Level<'_>) -> String {
+    let folders: Vec<String> =
+        level.folders.iter().map(|folder| format!("{prefix}{folder}/")).collect();
+    let has = |split| level.folders.iter().any(|folder| split_of(folder) == Some(split));
+    let rest = match (has(Split::Validation), has(Split::Test)) {
+        (true, true) => "data.validation and data.test are not used",
+        (true, false) => "test is taken from train, data.validation is not used",
+        (false, _) => "validation is taken from train, data.test is not used",
+    };
+    format!("folders taken as splits, not as classes: {} ({rest})", listed(&folders, ", "))
 }

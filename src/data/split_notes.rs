@@ -1,7 +1,9 @@
-//! What a user should know of the splits that images fell into: why one is empty.
+//! What a user should know of the splits that images fell into: one that is empty, an image in two of them, a class
+//! that nothing is trained on.
 
 use std::collections::HashSet;
 
+use super::report::{counted, listed};
 use super::source::Source;
 use super::{DataConfig, Split};
 
@@ -17,6 +19,10 @@ pub(super) fn of(
         if fraction > 0.0 && splits[split as usize].is_empty() {
             notes.push(format!("{split} is empty: {}", why_empty(source, content_keys)));
         }
+    }
+    if source.items.iter().any(|item| item.published.is_some()) {
+        notes.extend(leaks(content_keys, splits));
+        notes.extend(untrained_classes(source, splits));
     }
     notes
 }
@@ -34,4 +40,46 @@ fn why_empty(source: &Source, content_keys: &[u64]) -> String {
     } else {
         "there are too few images".to_owned()
     }
+}
+
+/// Images that were published in two splits: what one was trained on, the other does not measure.
+fn leaks(content_keys: &[u64], splits: &[Vec<usize>; 3]) -> Vec<String> {
+    let keys = |split: Split| splits[split as usize].iter().map(|position| content_keys[*position]);
+    let pairs = [
+        (Split::Test, Split::Train),
+        (Split::Validation, Split::Train),
+        (Split::Test, Split::Validation),
+    ];
+    let note = |(held_out, other): (Split, Split)| {
+        let others: HashSet<u64> = keys(other).collect();
+        let n = keys(held_out).filter(|key| others.contains(key)).count();
+        let are = if n == 1 { "is" } else { "are" };
+        (n > 0).then(|| {
+            let images = counted(n, "image");
+            format!(
+                "{images} of {held_out} {are} in {other} too, byte for byte, so that the numbers of {held_out} look \
+                 better than they are (keep each image in one split)"
+            )
+        })
+    };
+    pairs.into_iter().filter_map(note).collect()
+}
+
+/// Classes of which every image is held out.
+fn untrained_classes(source: &Source, splits: &[Vec<usize>; 3]) -> Option<String> {
+    let train = &splits[Split::Train as usize];
+    let trained: HashSet<u16> =
+        train.iter().map(|position| source.items[*position].label).collect();
+    let is_trained =
+        |label: usize| u16::try_from(label).is_ok_and(|label| trained.contains(&label));
+    let names = source.classes.iter().enumerate();
+    let names: Vec<String> =
+        names.filter(|(label, _)| !is_trained(*label)).map(|(_, name)| name.clone()).collect();
+    let (class, it) = if names.len() == 1 { ("a class", "it") } else { ("classes", "them") };
+    (!names.is_empty() && !trained.is_empty()).then(|| {
+        format!(
+            "{class} of which no image is in train, so that nothing learns {it}: {}",
+            listed(&names, ", ")
+        )
+    })
 }
