@@ -20,11 +20,19 @@ const N_TRAIN_FILES: usize = 5;
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
+/// What the published archive unpacks to.
+pub(super) const ARCHIVE_FOLDER: &str = "cifar-10-batches-bin";
+
 /// The folder that holds the batches: `folder` itself, or the one that the published archive unpacks to.
 pub(super) fn find(folder: &Path) -> Option<PathBuf> {
-    [folder.to_path_buf(), folder.join("cifar-10-batches-bin")]
+    [folder.to_path_buf(), folder.join(ARCHIVE_FOLDER)]
         .into_iter()
         .find(|folder| (1..=N_TRAIN_FILES).any(|i| train_file(folder, i).is_file()))
+}
+
+/// Whether a file of this name is one of the training batches.
+pub(super) fn is_batch_file(name: &str) -> bool {
+    (1..=N_TRAIN_FILES).any(|i| name == format!("data_batch_{i}.bin"))
 }
 
 fn train_file(folder: &Path, i: usize) -> PathBuf {

@@ -4,14 +4,14 @@
 //! Symbolic links are followed; a loop of them is skipped and counted. What systems leave in folders is passed over
 //! in silence; everything else that is no image is counted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
 use super::names::{self, Kind};
-use super::own;
 use super::report::{CONVERT, Extensions, Skip, counted, listed, unread_pictures};
+use super::{cifar, idx, own};
 
 /// A file found: its path relative to the root with `/` between folders, and where it is.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(super) struct Listing {
     pub(super) other: Extensions,
     /// Images and folders whose names begin with a dot, and which no system is known to make.
     pub(super) hidden: Vec<String>,
+    /// Folders with the files of a raw data set, relative names, the root as `.`.
+    pub(super) raw: BTreeSet<String>,
     /// Folders and pictures that vqgen made.
     pub(super) made: Vec<String>,
 }
@@ -67,7 +69,13 @@ impl Listing {
                         Kind::Other(extension) if extension == "json" => {
                             json.insert(path);
                         }
-                        Kind::Other(extension) => listing.other.add(&extension),
+                        Kind::Other(extension) => {
+                            if is_raw(&path) {
+                                let folder = path.parent().unwrap_or(root);
+                                listing.raw.insert(relative_name(root, folder));
+                            }
+                            listing.other.add(&extension);
+                        }
                     }
                 }
                 Err(error) => listing.skipped.extend(skip_of(root, &error)),
@@ -165,6 +173,12 @@ impl Listing {
         }
         parts.join("; ")
     }
+}
+
+/// Whether the file at `path` holds many images, by its name.
+fn is_raw(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| idx::is_image_file(name) || cifar::is_batch_file(name))
 }
 
 /// What to say of an entry that cannot be walked; nothing of one that is no image.

@@ -55,6 +55,20 @@ impl Packed {
         raw.ok_or_else(|| format!("image {index} lies beyond the end of its file"))
     }
 
+    /// Swaps the rows and columns of every image.
+    pub(super) fn transpose(&mut self) {
+        let (width, height, channels) = (self.width, self.height, self.channels);
+        for image in self.pixels.chunks_exact_mut(width * height * channels) {
+            let stored = image.to_vec();
+            for (at, to) in image.chunks_exact_mut(channels).enumerate() {
+                // Rows become `height` pixels long.
+                let from = (at % height * width + at / height) * channels;
+                to.copy_from_slice(&stored[from..from + channels]);
+            }
+        }
+        (self.width, self.height) = (height, width);
+    }
+
     /// Image `index` as `target` wants it.
     pub(super) fn decode(&self, index: usize, target: &Target) -> Result<Vec<u8>, String> {
         let raw = self.raw(index)?;
@@ -73,7 +87,7 @@ impl Packed {
 
 /// Refuses a gzipped file that announces far more data than images of its size hold.
 pub(super) fn check_ratio(path: &Path, announced: u64) -> Result<()> {
-    if !is_gzip(path) {
+    if !is_gzip(path)? {
         return Ok(());
     }
     let size = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
@@ -87,26 +101,37 @@ pub(super) fn check_ratio(path: &Path, announced: u64) -> Result<()> {
     Err(Error::file(path, message))
 }
 
-fn is_gzip(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "gz")
+/// Whether the file at `path` begins as gzip does, whatever its name.
+fn is_gzip(path: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    let file = open_regular(path)?;
+    file.take(2).read_to_end(&mut start).map_err(|e| Error::io("read", path, e))?;
+    Ok(start == [0x1f, 0x8b])
 }
 
-/// The content of `path`, decompressed if its name ends in `.gz`, read to its end or to `limit + 1` bytes,
-/// whichever comes first. Memory grows with what is there, not with what a header says.
-pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+fn open_regular(path: &Path) -> Result<File> {
     let io = |source| Error::io("read", path, source);
     let file = File::open(path).map_err(io)?;
     if !file.metadata().map_err(io)?.is_file() {
         return Err(Error::file(path, "is not a regular file"));
     }
+    Ok(file)
+}
+
+/// The content of `path`, decompressed if it begins as gzip does, read to its end or to `limit + 1` bytes,
+/// whichever comes first. Memory grows with what is there, not with what a header says.
+pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let is_gzip = is_gzip(path)?;
+    let file = open_regular(path)?;
     let mut bytes = Vec::new();
-    if is_gzip(path) {
+    if is_gzip {
         MultiGzDecoder::new(file).take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(
             |error| {
                 Error::file(path, format!("cannot be decompressed: {error} (truncated or damaged)"))
             },
         )?;
     } else {
+        let io = |source| Error::io("read", path, source);
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
     }
     Ok(bytes)

@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use super::arrangement::Place;
 use super::decode::{decode, read_bounded};
 use super::folder::Listing;
+use super::idx::IdxSet;
 use super::packed::{Packed, PackedSet};
-use super::report::{Extensions, Skip};
+use super::report::{Extensions, Skip, counted, listed};
 use super::split::content_key;
-use super::{
-    DataConfig, EMBEDDED_NOTO_EMOJI, Split, Target, arrangement, cifar, embedded, idx, names,
-};
+use super::{DataConfig, EMBEDDED_NOTO_EMOJI, Split, Target, arrangement, cifar, embedded, names};
 use crate::error::{Error, Result};
+
+/// The kinds of raw data sets, as reports call them.
+const IDX: &str = "IDX files";
+const CIFAR: &str = "CIFAR-10 batches";
 
 /// One image that may be read.
 pub(super) struct Item {
@@ -68,26 +71,39 @@ impl Source {
             return Err(Error::invalid(message));
         }
         let root = Path::new(&config.path);
-        match std::fs::metadata(root) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let message =
-                    format!("does not exist; data.path is a folder or {EMBEDDED_NOTO_EMOJI}");
-                return Err(Error::file(root, message));
-            }
-            Err(error) => return Err(Error::io("read", root, error)),
-            Ok(metadata) if !metadata.is_dir() => {
-                let message = "is a file; data.path is the folder that holds the images";
-                return Err(Error::file(root, message));
-            }
-            Ok(_) => {}
+        if let Err(error) = check_folder(root) {
+            // A set among several in its folder.
+            return match IdxSet::named(root) {
+                Some(set) => Ok(Self::from_packed(IDX, set.read()?)),
+                None => Err(error),
+            };
         }
-        if idx::is_present(root) {
-            return Ok(Self::from_packed("IDX files", idx::read(root)?));
-        }
-        if let Some(folder) = cifar::find(root) {
-            return Ok(Self::from_packed("CIFAR-10 batches", cifar::read(&folder)?));
+        if let Some(source) = Self::from_raw(root)? {
+            return source.with_notes_on(root);
         }
         Self::from_folder(root)
+    }
+
+    /// The raw data set whose files are in `folder` itself, if there is one.
+    fn from_raw(folder: &Path) -> Result<Option<Self>> {
+        match IdxSet::all_in(folder).as_slice() {
+            [] => {}
+            [set] => return Ok(Some(Self::from_packed(IDX, set.read()?))),
+            sets => {
+                let names: Vec<String> = sets
+                    .iter()
+                    .map(|set| format!("--data {}", folder.join(set.name()).display()))
+                    .collect();
+                let message = format!(
+                    "holds {} data sets of IDX files; choose one: {}",
+                    sets.len(),
+                    listed(&names, ", ")
+                );
+                return Err(Error::file(folder, message));
+            }
+        }
+        let cifar = cifar::find(folder);
+        cifar.map(|folder| Ok(Self::from_packed(CIFAR, cifar::read(&folder)?))).transpose()
     }
 
     fn from_embedded(files: Vec<(String, &'static [u8])>) -> Self {
@@ -97,8 +113,13 @@ impl Source {
 
     fn from_folder(root: &Path) -> Result<Self> {
         let listing = Listing::of(root);
-        if listing.found.is_empty() && listing.skipped.is_empty() {
-            return Err(Error::file(root, no_image(&listing)));
+        if listing.found.is_empty() {
+            if let Some(source) = Self::from_raw_below(root, &listing)? {
+                return Ok(source);
+            }
+            if listing.skipped.is_empty() {
+                return Err(Error::file(root, no_image(&listing)));
+            }
         }
         let notes = listing.notes();
         let entries = listing.found.into_iter().map(|found| (found.name, Origin::File(found.path)));
@@ -106,7 +127,55 @@ impl Source {
         source.skipped.extend(listing.skipped);
         source.unread = listing.unread;
         source.notes.extend(notes);
+        source.notes.extend(raw_left_out(root, &listing.raw));
         Ok(source)
+    }
+
+    /// The raw data set in the one folder below `root` that holds any, as in `MNIST/raw`.
+    fn from_raw_below(root: &Path, listing: &Listing) -> Result<Option<Self>> {
+        let folders: Vec<&String> = listing.raw.iter().collect();
+        match folders.as_slice() {
+            [] => Ok(None),
+            [folder] => {
+                let mut source = Self::from_raw(&root.join(folder))?;
+                if let Some(source) = &mut source {
+                    source.notes.push(format!("found in {folder}/"));
+                }
+                Ok(source)
+            }
+            folders => {
+                let names: Vec<String> = folders
+                    .iter()
+                    .map(|folder| format!("--data {}", root.join(folder).display()))
+                    .collect();
+                let message = format!(
+                    "holds {} data sets in folders below it; choose one: {}",
+                    folders.len(),
+                    listed(&names, ", ")
+                );
+                Err(Error::file(root, message))
+            }
+        }
+    }
+
+    /// Adds what else is in the folder `root` of a raw data set.
+    fn with_notes_on(mut self, root: &Path) -> Result<Self> {
+        let mut listing = Listing::of(root);
+        let n = listing.found.len() + listing.unread.total();
+        if n > 0 {
+            let images = counted(n, "image file");
+            self.notes.push(format!(
+                "left out {images}, as the data set is the {} beside (name another folder with --data)",
+                self.kind
+            ));
+        }
+        // What was read is in `root` itself, or where CIFAR-10's archive unpacks to.
+        listing.raw.remove(".");
+        if self.kind == CIFAR {
+            listing.raw.remove(cifar::ARCHIVE_FOLDER);
+        }
+        self.notes.extend(raw_left_out(root, &listing.raw));
+        Ok(self)
     }
 
     fn from_files(kind: &'static str, entries: Vec<(String, Origin)>) -> Self {
@@ -192,6 +261,30 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Refuses what is no folder that can be read.
+fn check_folder(root: &Path) -> Result<()> {
+    match std::fs::metadata(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("does not exist; data.path is a folder or {EMBEDDED_NOTO_EMOJI}");
+            Err(Error::file(root, message))
+        }
+        Err(error) => Err(Error::io("read", root, error)),
+        Ok(metadata) if !metadata.is_dir() => {
+            Err(Error::file(root, "is a file; data.path is the folder that holds the images"))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// What to say of raw data sets that are not the one that is read.
+fn raw_left_out(root: &Path, folders: &BTreeSet<String>) -> Option<String> {
+    let names: Vec<String> =
+        folders.iter().map(|folder| root.join(folder).display().to_string()).collect();
+    let what = if names.len() == 1 { "a data set" } else { "data sets" };
+    (!names.is_empty())
+        .then(|| format!("left out {what} that --data can name: {}", listed(&names, ", ")))
 }
 
 /// What to say of a folder that holds no image.
