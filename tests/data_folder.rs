@@ -73,6 +73,11 @@ fn nothing_to_read_is_an_error_that_says_what_was_looked_for() {
     assert!(message.contains("train-images-idx3-ubyte") && message.contains("data_batch_1.bin"));
     assert!(open_error(&folder.path().join("nowhere"), false).contains("does not exist"));
     assert!(open_error(&folder.path().join("notes.txt"), false).contains("is a file"));
+    let relative = DataConfig { path: "no/such folder".to_string(), ..Default::default() };
+    let message = Dataset::open(&relative, false).unwrap_err().to_string();
+    let looked_for = std::path::absolute("no/such folder").unwrap();
+    assert!(message.contains(&format!("looked for {}", looked_for.display())), "{message}");
+    assert!(message.contains("working directory") && message.contains("--data"), "{message}");
     let unknown = DataConfig { path: "embedded:cats".to_string(), ..Default::default() };
     let message = Dataset::open(&unknown, false).unwrap_err().to_string();
     assert!(message.contains("`cats`") && message.contains("noto-emoji"), "{message}");

@@ -267,15 +267,31 @@ impl Source {
 fn check_folder(root: &Path) -> Result<()> {
     match std::fs::metadata(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("does not exist; data.path is a folder or {EMBEDDED_NOTO_EMOJI}");
-            Err(Error::file(root, message))
+            Err(Error::file(root, not_there(root)))
         }
         Err(error) => Err(Error::io("read", root, error)),
-        Ok(metadata) if !metadata.is_dir() => {
-            Err(Error::file(root, "is a file; data.path is the folder that holds the images"))
-        }
+        Ok(metadata) if !metadata.is_dir() => Err(Error::file(
+            root,
+            "is a file; data.path is the folder that holds the images (unpack an archive first)",
+        )),
         Ok(_) => Ok(()),
     }
+}
+
+/// What to say of a folder that does not exist.
+fn not_there(root: &Path) -> String {
+    let what = match std::fs::symlink_metadata(root) {
+        Ok(_) => "is a link to what does not exist".to_owned(),
+        Err(_) => "does not exist".to_owned(),
+    };
+    let place = match std::path::absolute(root) {
+        Ok(path) if root.is_relative() => format!(
+            ": looked for {}, as a relative path, of a recipe too, counts from the working directory",
+            path.display()
+        ),
+        _ => String::new(),
+    };
+    format!("{what}{place} (name the folder with --data, or take {EMBEDDED_NOTO_EMOJI})")
 }
 
 /// What to say of raw data sets that are not the one that is read.
