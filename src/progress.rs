@@ -1,6 +1,8 @@
 //! What the user sees of long work: a bar with ETA and the latest numbers on a terminal, one plain line a log
 //! interval otherwise, warnings alone when quiet. All of it goes to stderr; results are the commands' business.
 
+mod reading;
+
 mod text;
 
 use std::fmt::Write as _;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub use reading::Reading;
 pub use text::printable;
 use text::{bytes, count, duration, number};
 
@@ -238,7 +241,13 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -256,8 +265,7 @@ mod tests {
         for event in events {
             progress.handle(event);
         }
-        let bytes = written.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        written.text()
     }
 
     fn training() -> Vec<Event> {

@@ -18,7 +18,7 @@ use crate::data::{
 };
 use crate::device::Device;
 use crate::prior::{Gpt, PriorConfig};
-use crate::progress::Progress;
+use crate::progress::{Progress, Reading};
 use crate::recipe::Views;
 use crate::tokenizer::{Tokenizer, TokenizerConfig};
 use crate::training::prior::{self, train_prior};
@@ -50,8 +50,12 @@ pub(super) struct LoadedPrior {
 impl Context {
     /// Opens the data set of the recipe and says what was read and what was not.
     pub(super) fn open_dataset(&self) -> anyhow::Result<Arc<Dataset>> {
-        let dataset = Dataset::open(&self.recipe.data, self.session.strict)
-            .with_context(|| format!("cannot read the images of {}", self.recipe.data.path))?;
+        let data = &self.recipe.data;
+        let reading = Reading::new(self.session.progress(), &data.path);
+        let count = |done, all| reading.count(done, all);
+        let dataset = Dataset::open_with_progress(data, self.session.strict, &count)
+            .with_context(|| format!("cannot read the images of {}", data.path))?;
+        drop(reading);
         let report = dataset.report();
         self.session.note(format_args!("data {report}"));
         Ok(Arc::new(dataset))
