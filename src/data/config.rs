@@ -16,7 +16,8 @@ const IMAGE_SIZES: std::ops::RangeInclusive<usize> = 4..=1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `embedded:noto-emoji`, or a folder of images, of IDX files or of CIFAR-10 batches.
+    /// `embedded:noto-emoji`, or a folder of images, of IDX files or of CIFAR-10 batches; relative to the working
+    /// directory. A folder of several EMNIST sets and the name of one, `gzip/emnist-letters`, is that one.
     pub path: String,
     /// Height and width of every image, in pixels, 4 to 1024.
     pub image_size: usize,
@@ -24,7 +25,7 @@ pub struct DataConfig {
     pub channels: usize,
     /// What transparent pixels are composited on, red, green, blue.
     pub background: [u8; 3],
-    /// The fraction of images held out to watch training with.
+    /// The fraction of images held out to watch training with. Unused where a data set has a published validation split.
     pub validation: f64,
     /// The fraction of images held out to the end. Unused where a data set has a published test split.
     pub test: f64,
