@@ -103,7 +103,7 @@ fn prepare(
 fn find(args: &Args, context: &Context) -> anyhow::Result<Vec<PathBuf>> {
     let found = image_paths(&args.paths)?;
     for unusable in &found.unusable {
-        anyhow::ensure!(!context.session.strict, "{unusable} (none may be with --strict)");
+        anyhow::ensure!(!context.session.strict, "with --strict none may be skipped: {unusable}");
         context.session.warn(format_args!("skipped: {unusable}"));
     }
     for note in &found.notes {

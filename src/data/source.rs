@@ -286,7 +286,7 @@ fn not_there(root: &Path) -> String {
     };
     let place = match std::path::absolute(root) {
         Ok(path) if root.is_relative() => format!(
-            ": looked for {}, as a relative path, of a recipe too, counts from the working directory",
+            ": looked for {}, as relative paths, also those in recipes, start at the working directory",
             path.display()
         ),
         _ => String::new(),
