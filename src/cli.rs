@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, GlobalArgs, Outcome, Session, bench, devices, eval, extract_codes, reconstruct, run,
-    sample, train_prior, train_vqvae,
+    Context, GlobalArgs, Session, bench, devices, eval, extract_codes, reconstruct, run, sample,
+    train_prior, train_vqvae,
 };
 
 const RECIPES_HELP: &str = "\
@@ -99,13 +99,13 @@ impl Cli {
     ///
     /// # Errors
     /// Whatever the command fails with; [`crate::commands::exit_code`] knows its exit code.
-    pub fn run(&self) -> Outcome {
+    pub fn run(&self) -> anyhow::Result<()> {
         let session = self.global.session();
         session.catch_interrupts()?;
         session.compute_with(self.global.threads, || self.dispatch(session.clone()))
     }
 
-    fn dispatch(&self, session: Session) -> Outcome {
+    fn dispatch(&self, session: Session) -> anyhow::Result<()> {
         let global = &self.global;
         match &self.command {
             Command::Run(args) => run::run(args, &Context::new(global, &[], session)?),

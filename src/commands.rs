@@ -38,9 +38,6 @@ pub use session::Session;
 use crate::error::Error;
 use crate::progress::printable;
 
-/// What a command's `run` returns.
-pub type Outcome = anyhow::Result<()>;
-
 /// The exit code of a failure: 128 and the signal that asked it to stop (130 for Ctrl-C, 143 for a polite kill,
 /// 129 for a closed terminal),
 /// 1 otherwise.

@@ -10,11 +10,11 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub use reading::Reading;
 pub use text::printable;
-use text::{bytes, count, duration, number};
+use text::{duration, number};
 
 use crate::training::event::{Event, Preflight};
 
@@ -109,8 +109,8 @@ impl Progress {
         self.begun = (Instant::now(), step);
         let mut line = name.to_owned();
         if let Some(Preflight { parameters, memory, .. }) = training {
-            let parameters = count(*parameters);
-            let _ = write!(line, ": {parameters} weights, about {} of memory", bytes(*memory));
+            let (parameters, memory) = (HumanCount(*parameters as u64), DecimalBytes(*memory));
+            let _ = write!(line, ": {parameters} weights, about {memory} of memory");
         }
         if step > 0 {
             let _ = write!(line, ", going on after step {step} of {steps}");
@@ -301,15 +301,15 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "vqvae  quickstart: 1.2 million weights, about 3.5 GB of memory, 100 steps, 54 an epoch"
+            "vqvae  quickstart: 1,234,567 weights, about 3.46 GB of memory, 100 steps, 54 an epoch"
         );
-        assert_eq!(lines[1], "vqvae  about 1 min 35 s to go");
+        assert_eq!(lines[1], "vqvae  about 2 minutes to go");
         let lines = &lines[1..];
         assert!(lines[1].starts_with("vqvae  step 50/100  loss 0.08123  images/s 740.4  eta "));
         assert_eq!(lines[2], "vqvae  validation at step 100  mse 0.5000  best so far");
         assert_eq!(lines[3], "warning: the codebook collapses");
         assert_eq!(lines[4], "vqvae  saved run/vqvae.safetensors (step 100)");
-        assert_eq!(lines[5], "vqvae  finished at step 100 in 3 min 10 s");
+        assert_eq!(lines[5], "vqvae  finished at step 100 in 3 minutes");
         assert_eq!(lines.len(), 6);
     }
 

@@ -22,7 +22,7 @@ pub mod vqvae;
 pub use adamw::{AdamW, AdamWConfig, Moments};
 pub use event::{Event, Preflight};
 pub use gradients::NamedGradients;
-pub use job::{Begin, Job, Outcome};
+pub use job::{Begin, Job, StageOutcome};
 pub use non_finite::NonFinite;
 pub use objective::Objective;
 pub use schedule::LearningRate;

@@ -21,7 +21,7 @@ use vqgen::error::{Error, Result};
 use vqgen::recipe::Recipe;
 use vqgen::training::prior::train_prior;
 use vqgen::training::vqvae::train_vqvae;
-use vqgen::training::{Begin, Event, Job, Outcome};
+use vqgen::training::{Begin, Event, Job, StageOutcome};
 
 const STEPS: usize = 14;
 const TINY: [&str; 12] = [
@@ -54,7 +54,7 @@ enum Stop {
 /// A stage to be trained in any folder.
 trait Training {
     const STAGE: Stage;
-    fn train(&self, recipe: &Recipe, job: Job) -> Result<Outcome>;
+    fn train(&self, recipe: &Recipe, job: Job) -> Result<StageOutcome>;
 }
 
 struct Tokenizer(Arc<Dataset>);
@@ -62,14 +62,14 @@ struct Prior(Codes);
 
 impl Training for Tokenizer {
     const STAGE: Stage = Stage::Vqvae;
-    fn train(&self, recipe: &Recipe, job: Job) -> Result<Outcome> {
+    fn train(&self, recipe: &Recipe, job: Job) -> Result<StageOutcome> {
         train_vqvae(recipe, &self.0, &Device::flex(), job)
     }
 }
 
 impl Training for Prior {
     const STAGE: Stage = Stage::Prior;
-    fn train(&self, recipe: &Recipe, job: Job) -> Result<Outcome> {
+    fn train(&self, recipe: &Recipe, job: Job) -> Result<StageOutcome> {
         train_prior(recipe, &self.0, &Device::flex(), job)
     }
 }
@@ -126,7 +126,12 @@ fn prior() -> Prior {
 }
 
 /// Trains in `dir`, goes on where there is a checkpoint, and stops as told.
-fn go<T: Training>(training: &T, recipe: &Recipe, dir: &RunDir, stop_at: Stop) -> Result<Outcome> {
+fn go<T: Training>(
+    training: &T,
+    recipe: &Recipe,
+    dir: &RunDir,
+    stop_at: Stop,
+) -> Result<StageOutcome> {
     let stop = AtomicBool::new(false);
     let mut emit = |event: Event| {
         let reached = match (stop_at, &event) {

@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::{Outcome, Session};
+use super::Session;
 use crate::bench::{PRECISION, cases, measure};
 use crate::device::thread_count;
 
@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 /// Measures each case and prints a line for it.
-pub fn run(args: &Args, session: &Session) -> Outcome {
+pub fn run(args: &Args, session: &Session) -> anyhow::Result<()> {
     let all = cases()?;
     let is_wanted = |name: &str| {
         args.case.as_ref().is_none_or(|wanted| match all.iter().any(|case| case.name == wanted) {

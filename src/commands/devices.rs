@@ -1,11 +1,11 @@
 //! `vqgen devices`: what this build can run on here, and what `--device auto` takes.
 
+use super::Session;
 use super::silence::silently;
-use super::{Outcome, Session};
 use crate::device::{self, Listed};
 
 /// Lists the devices, one a line.
-pub fn run(session: &Session) -> Outcome {
+pub fn run(session: &Session) -> anyhow::Result<()> {
     for line in table(&silently(device::list)) {
         session.result(line)?;
     }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
+use super::Context;
 use super::stages::LoadedPrior;
-use super::{Context, Outcome};
 use crate::checkpoint::{Stage, check_classes, check_held_out, check_prior};
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Dataset, Split};
@@ -29,7 +29,7 @@ pub struct Args {
 }
 
 /// Measures the tokenizer and, where there is one, the prior of the run.
-pub fn run(args: &Args, context: &Context) -> Outcome {
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
     let split = Split::from_str(&args.split)?;

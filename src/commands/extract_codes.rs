@@ -2,9 +2,9 @@
 
 use clap::Args as ClapArgs;
 
+use super::Context;
 use super::discard::{CodesState, Piece};
 use super::stages::require;
-use super::{Context, Outcome};
 use crate::checkpoint::Stage;
 use crate::recipe::Override;
 
@@ -29,7 +29,7 @@ impl Args {
 }
 
 /// Encodes the data set of the run.
-pub fn run(args: &Args, context: &Context) -> Outcome {
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     require(&context.run.dir.model_path(Stage::Vqvae))?;
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;

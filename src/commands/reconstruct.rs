@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
+use super::Context;
 use super::output::Output;
 use super::stages::{LoadedTokenizer, pairs};
-use super::{Context, Outcome};
 use crate::checkpoint::check_held_out;
 use crate::data::{Dataset, Layout, Split, Target, Tiles, View, decode_file, grid, image_paths};
 use crate::device::Device;
@@ -41,7 +41,7 @@ impl Args {
 }
 
 /// Reconstructs images with the tokenizer of the run.
-pub fn run(args: &Args, context: &Context) -> Outcome {
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let device = context.session.open_device()?;
     if args.paths.is_empty() {
         let dataset = context.open_dataset()?;
@@ -67,7 +67,7 @@ pub(super) fn held_out(
     context: &Context,
     dataset: &Dataset,
     device: &Device,
-) -> Outcome {
+) -> anyhow::Result<()> {
     let tokenizer = context.load_tokenizer(device)?;
     context.check_images_fit(dataset, tokenizer.model.config())?;
     let splits = [Split::Test, Split::Validation, Split::Train];
@@ -145,7 +145,7 @@ fn write(
     originals: &[u8],
     device: &Device,
     output: &Output,
-) -> Outcome {
+) -> anyhow::Result<()> {
     let config = tokenizer.model.config();
     let (size, channels) = (config.image_size, config.channels);
     let codec = tokenizer.codec(device);

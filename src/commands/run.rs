@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 
 use super::discard::CodesState;
-use super::{Context, Outcome, reconstruct, sample};
+use super::{Context, reconstruct, sample};
 use crate::training::Begin;
 
 /// The flags of `run`.
@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 /// Takes the run through every stage that is not finished, then samples and reconstructs.
-pub fn run(args: &Args, context: &Context) -> Outcome {
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
     let _lock = context.lock("run")?;

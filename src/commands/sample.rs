@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 
+use super::Context;
 use super::names::chosen_classes;
 use super::output::{Output, Separate};
 use super::stages::{LoadedPrior, LoadedTokenizer};
-use super::{Context, Outcome};
 use crate::checkpoint::{check_prior, write_json};
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Layout, Picture, Target, Tiles, decode_file, grid, pixel_size};
@@ -82,13 +82,13 @@ impl Args {
 const HOST_LANES: usize = 64;
 
 /// Samples from the prior of the run.
-pub fn run(args: &Args, context: &Context) -> Outcome {
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let device = context.session.open_device()?;
     sample(args, context, &device)
 }
 
 /// Samples on a device that is open already.
-pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> Outcome {
+pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow::Result<()> {
     let tokenizer = context.load_tokenizer(device)?;
     let codec = tokenizer.codec(device);
     let prior = context.load_prior(device)?;

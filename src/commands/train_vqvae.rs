@@ -2,8 +2,8 @@
 
 use clap::Args as ClapArgs;
 
+use super::Context;
 use super::discard::Piece;
-use super::{Context, Outcome};
 use crate::checkpoint::Stage;
 use crate::recipe::Override;
 use crate::training::Begin;
@@ -33,7 +33,7 @@ impl Args {
 }
 
 /// Trains the tokenizer of the run.
-pub fn run(args: &Args, context: &Context) -> Outcome {
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
     if args.resume || !args.discard {
         begin.resumes(&context.run.dir, Stage::Vqvae)?;

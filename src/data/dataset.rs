@@ -10,9 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::report::unusable;
 use super::source::{Decoded, Item, Source};
-use super::{
-    DataConfig, Provenance, Report, Skip, Split, Target, augment, split, split_notes,
-};
+use super::{DataConfig, Provenance, Report, Skip, Split, Target, augment, split, split_notes};
 use crate::error::{Error, Result};
 
 /// One in this many files may be unreadable; more is an error.
@@ -274,14 +272,14 @@ impl std::fmt::Debug for Dataset {
     }
 }
 
-type Outcome = Result<(Sums, u64), String>;
+type Read = Result<(Sums, u64), String>;
 
 /// Decodes every item once: into one buffer if that fits the budget, for the sums alone if not.
 fn decode_all(
     source: &Source,
     config: &DataConfig,
     progress: &(dyn Fn(usize, usize) + Sync),
-) -> (Vec<Outcome>, Option<Vec<u8>>) {
+) -> (Vec<Read>, Option<Vec<u8>>) {
     let (target, n) = (config.target(), source.items.len());
     let (n_bytes, done) = (target.n_bytes(), AtomicUsize::new(0));
     let decode = |item: &Item| {
@@ -312,7 +310,7 @@ fn decode_all(
 /// Moves what could not be decoded from the items, and from the buffer, to the list of skipped files.
 fn keep_readable(
     source: &mut Source,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<Read>,
     mut pixels: Option<&mut Vec<u8>>,
     n_bytes: usize,
 ) -> Vec<(Sums, u64)> {

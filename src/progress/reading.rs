@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::text::{count, duration, printable};
+use indicatif::HumanCount;
+
+use super::text::{duration, printable};
 use super::{Progress, View, new_bar};
 
 /// Nothing shows before this: most data sets are read by then.
@@ -58,8 +60,8 @@ impl Reading {
                 let seconds = elapsed.as_secs_f64() / done.max(1) as f64 * left as f64;
                 view.print(&format!(
                     "data   {} of {} images of {} are read  eta {}",
-                    count(done),
-                    count(all),
+                    HumanCount(done as u64),
+                    HumanCount(all as u64),
                     self.name,
                     duration(seconds)
                 ));
@@ -95,8 +97,8 @@ mod tests {
         let counts = [(10, 1), (2000, 1000), (2010, 1010), (11_900, 2000), (12_100, 2500)];
         assert_eq!(
             drawn(false, &counts),
-            "data   1,000 of 5,000 images of pictures are read  eta 8 s\n\
-             data   2,500 of 5,000 images of pictures are read  eta 12 s\n"
+            "data   1,000 of 5,000 images of pictures are read  eta 8 seconds\n\
+             data   2,500 of 5,000 images of pictures are read  eta 12 seconds\n"
         );
         assert_eq!(drawn(true, &counts), "");
     }

@@ -1,6 +1,9 @@
 //! Numbers, times and names as a person reads them.
 
 use std::borrow::Cow;
+use std::time::Duration;
+
+use indicatif::HumanDuration;
 
 /// `text` as a terminal may show it: names that come from files can hold control characters, which would move its
 /// cursor or change its colours. They are shown as Rust escapes; line ends and tabs stay.
@@ -35,40 +38,12 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// A count as `1.9 million` or with thousands separated.
-pub(super) fn count(n: usize) -> String {
-    if n >= 1_000_000 {
-        return format!("{:.1} million", n as f64 / 1e6);
-    }
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A size as `430 MB` or `3.5 GB`.
-pub(super) fn bytes(n: u64) -> String {
-    let megabytes = n as f64 / 1e6;
-    if megabytes < 1000.0 {
-        format!("{megabytes:.0} MB")
-    } else {
-        format!("{:.1} GB", megabytes / 1e3)
-    }
-}
-
-/// `42 s`, `3 min 10 s`, `2 h 5 min`.
-pub(super) fn duration(seconds: f64) -> String {
-    let seconds = seconds.max(0.0).round() as u64;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
+/// Seconds as [`HumanDuration`] words them: `42 seconds`, `3 minutes`.
+pub(super) fn duration(seconds: f64) -> HumanDuration {
+    // A century is beyond any estimate, and an estimate may be infinite.
+    const MOST: f64 = 3.2e9;
+    // Not `clamp`, which would keep a NaN.
+    HumanDuration(Duration::from_secs_f64(seconds.max(0.0).min(MOST).round()))
 }
 
 #[cfg(test)]
@@ -97,14 +72,14 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
-        assert_eq!(count(999), "999");
-        assert_eq!(count(12_345), "12,345");
     }
 
     #[test]
-    fn durations_read_as_people_say_them() {
-        assert_eq!(duration(41.6), "42 s");
-        assert_eq!(duration(190.0), "3 min 10 s");
-        assert_eq!(duration(7500.0), "2 h 5 min");
+    fn durations_are_worded_whatever_the_estimate() {
+        for (seconds, text) in [(41.6, "42 seconds"), (190.0, "3 minutes"), (-1.0, "0 seconds")] {
+            assert_eq!(duration(seconds).to_string(), text);
+        }
+        assert!(duration(f64::INFINITY).to_string().contains("years"));
+        assert_eq!(duration(f64::NAN).to_string(), "0 seconds");
     }
 }

@@ -21,7 +21,7 @@ pub enum Begin {
 
 /// How a loop ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outcome {
+pub struct StageOutcome {
     /// The last step made.
     pub step: u64,
     /// The best value on the validation split: the normalised error, or nats per code.

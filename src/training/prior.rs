@@ -1,9 +1,9 @@
 //! Stage 2: the prior.
 
-mod run;
 mod sequences;
+mod stage;
 mod step;
 
-pub use run::{steps_made, train_prior, trained_on};
 pub use sequences::{SequenceBatch, Sequences};
+pub use stage::{steps_made, train_prior, trained_on};
 pub use step::{PriorGradients, PriorTrainer};

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::counters::Counters;
 use super::event::{Event, Preflight};
 use super::interval::{Interval, Means};
-use super::job::{Job, Outcome};
+use super::job::{Job, StageOutcome};
 use super::non_finite::{GRADIENT_NORM, NonFinite, SkipBudget};
 use super::pace::Pace;
 use super::stage_run::{Cadence, StageRun, Validation};
@@ -58,7 +58,7 @@ pub(super) struct StageLoop<S> {
 /// # Errors
 /// A run folder that does not fit, a file that cannot be read or written, numbers that are not finite, or
 /// [`Error::Interrupted`] when asked to stop (the state was saved).
-pub(super) fn train<S: StageRun>(stage: S, job: &mut Job) -> Result<Outcome> {
+pub(super) fn train<S: StageRun>(stage: S, job: &mut Job) -> Result<StageOutcome> {
     let resumes = job.begin.resumes(job.run, S::STAGE)?;
     let mut this = StageLoop::new(stage);
     if resumes {
@@ -85,7 +85,7 @@ impl<S: StageRun> StageLoop<S> {
         }
     }
 
-    fn go(&mut self, job: &mut Job) -> Result<Outcome> {
+    fn go(&mut self, job: &mut Job) -> Result<StageOutcome> {
         let cadence = self.stage.cadence();
         let steps = cadence.steps as u64;
         let rate = self.stage.learning_rate();
@@ -148,7 +148,7 @@ impl<S: StageRun> StageLoop<S> {
         let seconds = begun.elapsed().as_secs_f64();
         (job.emit)(Event::Finished { step: self.step as usize, seconds });
         let best = self.kept.as_ref().filter(|kept| kept.score.is_some());
-        Ok(Outcome {
+        Ok(StageOutcome {
             step: self.step,
             best: best.and_then(|kept| kept.score),
             best_step: best.map_or(0, |kept| kept.step),

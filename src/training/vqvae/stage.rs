@@ -21,7 +21,7 @@ use crate::evaluation::{TokenizerScores, perplexity, score_tokenizer, usage};
 use crate::recipe::{Recipe, Schedule};
 use crate::training::counters;
 use crate::training::interval::Means;
-use crate::training::job::{Job, Outcome};
+use crate::training::job::{Job, StageOutcome};
 use crate::training::non_finite::GRADIENT_NORM;
 use crate::training::stage_loop::train;
 use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
@@ -48,8 +48,8 @@ pub fn train_vqvae(
     dataset: &Arc<Dataset>,
     device: &Device,
     mut job: Job,
-) -> Result<Outcome> {
-    train(Run::new(recipe, dataset, device)?, &mut job)
+) -> Result<StageOutcome> {
+    train(VqvaeStage::new(recipe, dataset, device)?, &mut job)
 }
 
 /// How many steps the tokenizer of a run has made; `None` without a checkpoint.
@@ -77,7 +77,7 @@ fn input(dataset: &Dataset) -> Input {
     Input { noun: "data", fingerprint: dataset.fingerprint().to_owned() }
 }
 
-pub(super) struct Run<'a> {
+pub(super) struct VqvaeStage<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) dataset: &'a Arc<Dataset>,
     pub(super) device: &'a Device,
@@ -88,7 +88,7 @@ pub(super) struct Run<'a> {
     pub(super) warned: bool,
 }
 
-impl<'a> Run<'a> {
+impl<'a> VqvaeStage<'a> {
     fn new(recipe: &'a Recipe, dataset: &'a Arc<Dataset>, device: &'a Device) -> Result<Self> {
         let config = recipe.vqvae.tokenizer_config(&recipe.data);
         config.validate()?;
@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl StageRun for Run<'_> {
+impl StageRun for VqvaeStage<'_> {
     const STAGE: Stage = Stage::Vqvae;
 
     fn device(&self) -> &Device {

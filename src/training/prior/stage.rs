@@ -17,7 +17,7 @@ use crate::recipe::{Recipe, Views};
 use crate::rng::{Purpose, stream};
 use crate::training::counters;
 use crate::training::interval::Means;
-use crate::training::job::{Job, Outcome};
+use crate::training::job::{Job, StageOutcome};
 use crate::training::non_finite::GRADIENT_NORM;
 use crate::training::stage_loop::train;
 use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
@@ -34,8 +34,8 @@ pub fn train_prior(
     codes: &Codes,
     device: &Device,
     mut job: Job,
-) -> Result<Outcome> {
-    train(Run::new(recipe, codes, device)?, &mut job)
+) -> Result<StageOutcome> {
+    train(PriorStage::new(recipe, codes, device)?, &mut job)
 }
 
 /// How many steps the prior of a run has made; `None` without a checkpoint.
@@ -65,7 +65,7 @@ fn settings(recipe: &Recipe) -> Result<Value> {
     Ok(value)
 }
 
-struct Run<'a> {
+struct PriorStage<'a> {
     recipe: &'a Recipe,
     codes: &'a Codes,
     fingerprint: String,
@@ -77,7 +77,7 @@ struct Run<'a> {
     trainer: PriorTrainer,
 }
 
-impl<'a> Run<'a> {
+impl<'a> PriorStage<'a> {
     fn new(recipe: &'a Recipe, codes: &'a Codes, device: &'a Device) -> Result<Self> {
         let section = &recipe.prior;
         let grid = [codes.height, codes.width];
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl StageRun for Run<'_> {
+impl StageRun for PriorStage<'_> {
     const STAGE: Stage = Stage::Prior;
 
     fn device(&self) -> &Device {
