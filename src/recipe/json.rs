@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 
 use super::Recipe;
 use crate::error::{Error, Result};
@@ -204,32 +204,33 @@ pub(super) fn to_recipe(
     origin_of: impl Fn(&str) -> String,
 ) -> Result<Recipe> {
     let value = Value::Object(object);
-    Recipe::deserialize(&value).map_err(|error| {
-        let Some((path, seen, error)) = first_misfit(&value) else {
-            return Error::invalid(format!("cannot read the recipe: {error}"));
-        };
+    serde_path_to_error::deserialize(&value).map_err(|error| {
+        let (path, seen) = innermost(&value, error.path());
+        let of_list = path.split('[').next().unwrap_or(&path);
         Error::invalid(format!(
             "{path} in {} is {}, wanted {}",
-            origin_of(&path),
-            shown(&seen),
-            wanted(&error)
+            origin_of(of_list),
+            shown(seen),
+            wanted(&error.inner().to_string())
         ))
     })
 }
 
-/// The first key whose value alone, among defaults, makes a recipe unreadable.
-fn first_misfit(value: &Value) -> Option<(String, Value, String)> {
-    let defaults = serde_json::to_value(Recipe::default()).ok()?;
-    for (path, _) in schema() {
-        let pointer = format!("/{}", path.replace('.', "/"));
-        let Some(seen) = value.pointer(&pointer) else { continue };
-        let mut probe = defaults.clone();
-        *probe.pointer_mut(&pointer)? = seen.clone();
-        if let Err(error) = Recipe::deserialize(&probe) {
-            return Some((path, seen.clone(), error.to_string()));
-        }
+/// The value that `way` leads to, with its path as in `vqvae.channel_multipliers[1]`; where the way leads beyond what
+/// is there, the last one on it.
+fn innermost<'a>(mut value: &'a Value, way: &serde_path_to_error::Path) -> (String, &'a Value) {
+    let mut path = String::new();
+    for segment in way {
+        let (inner, longer) = match segment {
+            Segment::Map { key } if path.is_empty() => (value.get(key), key.clone()),
+            Segment::Map { key } => (value.get(key), format!("{path}.{key}")),
+            Segment::Seq { index } => (value.get(index), format!("{path}[{index}]")),
+            Segment::Enum { .. } | Segment::Unknown => break,
+        };
+        let Some(inner) = inner else { break };
+        (path, value) = (longer, inner);
     }
-    None
+    (path, value)
 }
 
 /// serde's message (`invalid type: string "x", expected usize`) reduced to what is wanted, in the user's words.
@@ -242,6 +243,7 @@ fn wanted(message: &str) -> String {
         "f64" | "f32" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a sequence" => "a list […]".to_owned(),
+        "fewer elements in array" => "a shorter list […]".to_owned(),
         "a string" | "path string" => "a string in quotes".to_owned(),
         other => other.replace('`', "\""),
     }
@@ -302,6 +304,23 @@ mod tests {
         assert!(message(r#"{"vqvae": {"loss": "mae"}}"#).contains(r#""mse" or "l1""#));
         assert!(message(r#"{"vqvae": 3}"#).contains("vqvae in configs/x.json is 3, wanted a sect"));
         assert!(message(r#"{"name": null}"#).contains("is null, wanted a string"));
+    }
+
+    #[test]
+    fn a_wrong_entry_of_a_list_and_a_wrong_length_are_named() {
+        let list =
+            |list: &str| message(&format!(r#"{{"vqvae": {{"channel_multipliers": {list}}}}}"#));
+        assert_eq!(
+            list(r#"[1, "a"]"#),
+            r#"vqvae.channel_multipliers[1] in configs/x.json is "a", wanted a whole number of at least 0"#
+        );
+        assert!(
+            list("3").contains("vqvae.channel_multipliers in configs/x.json is 3, wanted a list")
+        );
+        let colour = |list: &str| message(&format!(r#"{{"data": {{"background": {list}}}}}"#));
+        assert!(colour("[0, 256, 0]").contains("data.background[1] in configs/x.json is 256"));
+        assert!(colour("[0, 0]").ends_with("is [0,0], wanted an array of length 3"));
+        assert!(colour("[0, 0, 0, 0]").ends_with("is [0,0,0,0], wanted a shorter list […]"));
     }
 
     #[test]
