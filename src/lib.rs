@@ -12,7 +12,7 @@
 //! | layer | modules | job |
 //! |---|---|---|
 //! | 0 | [`ops`], [`tokenizer`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
-//! | 1 | [`data`], [`device`], [`recipe`] | files to pixels, the choice of a device, what to do |
+//! | 1 | [`keys`], [`data`], [`device`], [`recipe`] | files to pixels, the choice of a device, what to do |
 //! | 2 | [`codec`], [`generation`], [`checkpoint`], [`evaluation`], [`training`], [`bench`] | pixels to codes and back; runs: their files, numbers and loops |
 //! | 3 | [`commands`], [`progress`] | one file a subcommand, and what the user sees meanwhile |
 //! | 4 | [`cli`], `main` | arguments |
@@ -37,6 +37,8 @@ pub mod prior;
 pub mod sampling;
 
 pub mod generation;
+
+pub mod keys;
 
 pub mod data;
 

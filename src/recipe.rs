@@ -4,13 +4,16 @@
 //! Reading is strict: a key that no section has, a duplicate key, a value of the wrong type or out of range is
 //! an error that names the key, so no key of a recipe is ever dead. What a recipe leaves out comes from its
 //! presets, then from the defaults, which are those of `configs/quickstart.json`.
+//!
+//! A key is declared once, in its section: name, type, default, values allowed, meaning, and what a resumed training
+//! does about it. `docs/recipe.md` is written from the declarations (`tests/recipe_doc.rs`).
 
 mod json;
-mod limits;
 mod load;
 mod overrides;
 mod prior;
 mod sample;
+mod unknown_key;
 mod vqvae;
 
 pub use load::{BUILT_IN, built_in_names};
@@ -19,40 +22,40 @@ pub use prior::{PriorPreset, PriorSection, Views};
 pub use sample::SampleSection;
 pub use vqvae::{Codebook, ReconstructionLoss, Schedule, VqvaeSection};
 
-use serde::{Deserialize, Serialize};
-
 use crate::data::DataConfig;
 use crate::error::{Error, Result};
+use crate::keys::{Key, section};
 
-/// One experiment. Read one with [`Recipe::load`]: deserialising it directly skips presets and checks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Recipe {
-    /// Names the folders of the run: `checkpoints/<name>`, `generations/<name>`, `reconstructions/<name>`.
-    pub name: String,
-    /// Everything random in the run follows from it.
-    pub seed: u64,
-    /// Which images, at what size, and how they are split.
-    pub data: DataConfig,
-    /// Stage 1: the tokenizer and its training.
-    pub vqvae: VqvaeSection,
-    /// Stage 2: the prior and its training.
-    pub prior: PriorSection,
-    /// How images are sampled when the command line does not say otherwise.
-    pub sample: SampleSection,
+section! {
+    /// One experiment. Read one with [`Recipe::load`]: deserialising it directly skips the checks.
+    pub struct Recipe, prefix "" {
+        /// Names the folders of the run: `checkpoints/<name>`, `generations/<name>`, `reconstructions/<name>`.
+        name: String = "quickstart".to_owned(),
+            allowed "the name of a folder, at most 128 bytes", resume Silent;
+        /// Everything random in the run follows from it.
+        seed: u64 = 0, resume Refused;
+    }
+    sections {
+        /// Which images, at what size, and how they are split.
+        data: DataConfig;
+        /// Stage 1: the tokenizer and its training.
+        vqvae: VqvaeSection;
+        /// Stage 2: the prior and its training.
+        prior: PriorSection;
+        /// How images are sampled when the command line does not say otherwise.
+        sample: SampleSection;
+    }
 }
 
-impl Default for Recipe {
-    fn default() -> Self {
-        Self {
-            name: "quickstart".to_owned(),
-            seed: 0,
-            data: DataConfig::default(),
-            vqvae: VqvaeSection::default(),
-            prior: PriorSection::default(),
-            sample: SampleSection::default(),
-        }
-    }
+/// Every key of a recipe, in the order of a saved one.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    let inside = Recipe::SECTIONS.iter().flat_map(|section| section.keys);
+    Recipe::KEYS.iter().chain(inside)
+}
+
+/// The key of this full path, as in `vqvae.steps`.
+pub fn key(path: &str) -> Option<&'static Key> {
+    keys().find(|key| key.path == path)
 }
 
 impl Recipe {
@@ -68,6 +71,7 @@ impl Recipe {
     /// Refuses values out of range and combinations that cannot work; the message names the key, the value
     /// seen and the values allowed.
     pub fn validate(&self) -> Result<()> {
+        self.check_keys()?;
         validate_name(&self.name)?;
         self.data.validate()?;
         self.vqvae.validate(&self.data)?;
@@ -106,6 +110,47 @@ mod tests {
     #[test]
     fn the_defaults_are_the_quickstart_recipe() {
         assert_eq!(Recipe::load("quickstart", &[]).unwrap(), Recipe::default());
+    }
+
+    #[test]
+    fn the_declared_keys_are_those_of_a_saved_recipe_in_its_order() {
+        let saved = serde_json::to_value(Recipe::default()).unwrap();
+        let mut leaves = Vec::new();
+        for (name, value) in saved.as_object().unwrap() {
+            match value.as_object() {
+                Some(section) => {
+                    leaves.extend(
+                        section.iter().map(|(key, value)| (format!("{name}.{key}"), value)),
+                    );
+                }
+                None => leaves.push((name.clone(), value)),
+            }
+        }
+        let declared: Vec<_> = keys().map(|key| (key.path.to_owned(), (key.default)())).collect();
+        assert_eq!(leaves.len(), declared.len());
+        for ((path, value), (declared, default)) in leaves.iter().zip(&declared) {
+            assert_eq!((path, *value), (declared, default));
+        }
+    }
+
+    #[test]
+    fn conditions_name_keys_and_values_of_the_same_section() {
+        for one in keys() {
+            let in_section = |name: &str| {
+                let path = one.path.replace(one.name(), name);
+                key(&path).unwrap_or_else(|| panic!("{} depends on {path}", one.path))
+            };
+            one.filled_by.map(in_section);
+            for only in one.only {
+                let choices = (in_section(only.key).choices)();
+                let values = (only.values)();
+                assert!(!values.is_empty(), "{}", one.path);
+                for value in values {
+                    assert!(choices.contains(&value.as_str()), "{} only {value}", one.path);
+                }
+            }
+            assert!(!one.text.is_empty() && !(one.allowed)().is_empty(), "{}", one.path);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ const CONFIGS: [&str; 4] = [
 ];
 
 const LAYER_0: [&str; 4] = ["ops", "tokenizer", "prior", "sampling"];
-const LAYER_1: [&str; 3] = ["data", "device", "recipe"];
+const LAYER_1: [&str; 4] = ["keys", "data", "device", "recipe"];
 /// In their order: each may use those before it.
 const LAYER_2: [&str; 6] = ["codec", "generation", "checkpoint", "evaluation", "training", "bench"];
 const LAYER_3: [&str; 2] = ["commands", "progress"];
@@ -26,10 +26,10 @@ const EVERYWHERE: [&str; 2] = ["error", "rng"];
 /// What `module` may use besides itself and [`EVERYWHERE`]; `None` for a module that the table lacks.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     Some(match module {
-        "error" | "rng" | "ops" | "device" => vec![],
+        "error" | "rng" | "ops" | "device" | "keys" => vec![],
         "tokenizer" | "prior" | "sampling" => vec!["ops"],
-        "data" => CONFIGS.to_vec(),
-        "recipe" => [&CONFIGS[..], &["data"]].concat(),
+        "data" => [&CONFIGS[..], &["keys"]].concat(),
+        "recipe" => [&CONFIGS[..], &["keys", "data"]].concat(),
         "codec" => vec!["tokenizer", "data"],
         // The one place where a prior and the sampler meet.
         "generation" => vec!["prior", "sampling"],

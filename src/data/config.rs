@@ -1,56 +1,39 @@
 //! The `data` section of a recipe: where the images are and what becomes of them before training. Values
 //! only; [`super::Dataset::open`] acts on them.
 
-use serde::{Deserialize, Serialize};
-
 use super::Target;
 use crate::error::{Error, Result};
+use crate::keys::section;
 
 /// The path that names the data set inside the binary.
 pub const EMBEDDED_NOTO_EMOJI: &str = "embedded:noto-emoji";
 
-/// The image sizes a recipe may ask for. The upper end is what a VQ-VAE of this kind is published for.
-const IMAGE_SIZES: std::ops::RangeInclusive<usize> = 4..=1024;
-
-/// What to read and how to prepare it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataConfig {
-    /// `embedded:noto-emoji`, or a folder of images, of IDX files or of CIFAR-10 batches; relative to the working
-    /// directory. A folder of several EMNIST sets and the name of one, `gzip/emnist-letters`, is that one.
-    pub path: String,
-    /// Height and width of every image, in pixels, 4 to 1024.
-    pub image_size: usize,
-    /// 3 for colour, 1 for grey.
-    pub channels: usize,
-    /// What transparent pixels are composited on, red, green, blue.
-    pub background: [u8; 3],
-    /// The fraction of images held out to watch training with. Unused where a data set has a published validation split.
-    pub validation: f64,
-    /// The fraction of images held out to the end. Unused where a data set has a published test split.
-    pub test: f64,
-    /// Mirror half of the training images, drawn anew in each epoch.
-    pub flip: bool,
-    /// Shift training images by up to this many pixels each way, repeating the edge; 0 is off. Images are
-    /// decoded at `image_size` either way, so that this changes nothing about validation or code extraction.
-    pub crop: usize,
-    /// Decoded images up to this many MiB are kept in memory; beyond it, each is decoded again at every use.
-    pub memory_budget_mb: usize,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self {
-            path: EMBEDDED_NOTO_EMOJI.to_string(),
-            image_size: 32,
-            channels: 3,
-            background: [255; 3],
-            validation: 0.05,
-            test: 0.05,
-            flip: true,
-            crop: 0,
-            memory_budget_mb: 2048,
-        }
+section! {
+    /// What to read and how to prepare it.
+    pub struct DataConfig, prefix "data." {
+        /// A folder of images, of IDX files or of CIFAR-10 batches, relative to the working directory, or the data set
+        /// inside the binary. A folder of several EMNIST sets and the name of one, `gzip/emnist-letters`, is that one.
+        path: String = EMBEDDED_NOTO_EMOJI.to_owned(),
+            allowed "a path or `embedded:noto-emoji`", resume Silent;
+        /// Height and width of every image, in pixels.
+        image_size: usize = 32, allowed 4..=1024, resume Refused;
+        /// Numbers a pixel.
+        channels: usize = 3, allowed [(1, "grey"), (3, "colour")], resume Refused;
+        /// What transparent pixels are composited on.
+        background: [u8; 3] = [255; 3],
+            allowed "red, green and blue, each 0 to 255", resume Refused;
+        /// The fraction of images held out to watch training with. Unused where a data set has a published validation
+        /// split.
+        validation: f64 = 0.05, allowed 0.0..1.0, resume Refused;
+        /// The fraction of images held out to the end. Unused where a data set has a published test split.
+        test: f64 = 0.05, allowed 0.0..1.0, resume Refused;
+        /// Mirror half of the training images, drawn anew in each epoch.
+        flip: bool = true, resume Refused;
+        /// Shift training images by up to this many pixels each way, repeating the edge; 0 is off. Images are
+        /// decoded at `image_size` either way, so that this changes nothing about validation or code extraction.
+        crop: usize = 0, allowed "0 to half of `image_size`", resume Refused;
+        /// Decoded images up to this many MiB are kept in memory; beyond it, each is decoded again at every use.
+        memory_budget_mb: usize = 2048, resume Silent;
     }
 }
 
@@ -60,27 +43,19 @@ impl DataConfig {
     /// # Errors
     /// The first value that is not allowed, with its key and the values that are.
     pub fn validate(&self) -> Result<()> {
-        let check = |good: bool, key: &str, value: &dyn std::fmt::Display, allowed: &str| {
-            if good {
-                return Ok(());
-            }
-            Err(Error::invalid(format!("data.{key} is {value}; it must be {allowed}")))
-        };
-        check(!self.path.is_empty(), "path", &"empty", "a folder or `embedded:noto-emoji`")?;
-        check(IMAGE_SIZES.contains(&self.image_size), "image_size", &self.image_size, "4 to 1024")?;
-        check(
-            matches!(self.channels, 1 | 3),
-            "channels",
-            &self.channels,
-            "1 (grey) or 3 (colour)",
-        )?;
-        for (key, fraction) in [("validation", self.validation), ("test", self.test)] {
-            check((0.0..1.0).contains(&fraction), key, &fraction, "at least 0 and below 1")?;
-        }
+        self.check_keys()?;
         let held_out = self.validation + self.test;
-        check(held_out < 1.0, "validation + data.test", &held_out, "below 1")?;
         let half = self.image_size / 2;
-        check(self.crop <= half, "crop", &self.crop, &format!("at most half of image_size, {half}"))
+        let message = if self.path.is_empty() {
+            "data.path is empty; it must be a folder or `embedded:noto-emoji`".to_owned()
+        } else if held_out >= 1.0 {
+            format!("data.validation + data.test is {held_out}; it must be below 1")
+        } else if self.crop > half {
+            format!("data.crop is {}; it must be at most half of image_size, {half}", self.crop)
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid(message))
     }
 
     /// The part that decides what one decoded image looks like.

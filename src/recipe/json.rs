@@ -1,5 +1,5 @@
-//! Strict JSON: text to a value with no duplicate key, and a value to a recipe with no unknown key and no
-//! wrong type. Every message names the key by its full path. It knows no defaults and no ranges.
+//! Strict JSON: text to a value with no duplicate key, and a value to a recipe with no wrong type. Every message names
+//! the key by its full path. It knows no defaults and no ranges.
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use serde_path_to_error::Segment;
 
 use super::Recipe;
 use crate::error::{Error, Result};
+use crate::keys::{or_list, wanted};
 
 /// Parses `text`, which `origin` names in messages; a duplicate key is an error, as is anything but an object.
 pub(super) fn parse_strict(text: &str, origin: &str) -> Result<Map<String, Value>> {
@@ -91,114 +92,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-/// Every key a recipe may hold, by full path, with its default value. Sections themselves are left out.
-pub(super) fn schema() -> Vec<(String, Value)> {
-    let defaults = serde_json::to_value(Recipe::default()).unwrap_or_default();
-    let mut leaves = Vec::new();
-    collect_leaves("", &defaults, &mut leaves);
-    leaves
-}
-
-fn collect_leaves(prefix: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
-    for (key, child) in value.as_object().into_iter().flatten() {
-        let path = join(prefix, key);
-        match child {
-            Value::Object(_) => collect_leaves(&path, child, leaves),
-            leaf => leaves.push((path, leaf.clone())),
-        }
-    }
-}
-
-/// `a` and `b` as `a.b`.
-pub(super) fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
-}
-
-/// Refuses keys that no recipe has and sections that are no objects. `origin` says where they were.
-pub(super) fn check_keys(object: &Map<String, Value>, origin: &str) -> Result<()> {
-    check_keys_under("", object, &schema(), origin)
-}
-
-fn check_keys_under(
-    prefix: &str,
-    object: &Map<String, Value>,
-    schema: &[(String, Value)],
-    origin: &str,
-) -> Result<()> {
-    for (key, value) in object {
-        let path = join(prefix, key);
-        let inside = format!("{path}.");
-        if schema.iter().any(|(known, _)| *known == path) {
-            continue;
-        }
-        if !schema.iter().any(|(known, _)| known.starts_with(&inside)) {
-            return Err(unknown_key(&path, schema, origin));
-        }
-        match value {
-            Value::Object(section) => check_keys_under(&path, section, schema, origin)?,
-            other => {
-                return Err(Error::invalid(format!(
-                    "{path} in {origin} is {}, wanted a section {{…}}",
-                    shown(other)
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The error for a key that does not exist: with the nearest one, or with the section's keys.
-pub(super) fn unknown_key(path: &str, schema: &[(String, Value)], origin: &str) -> Error {
-    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
-    let hint = match nearest(path, schema) {
-        Some(known) => format!("did you mean {known}?"),
-        None => {
-            let parent = schema.iter().map(|(known, _)| known.as_str());
-            let keys: Vec<&str> = parent
-                .filter(|known| known.rsplit_once('.').map_or("", |(parent, _)| parent) == section)
-                .collect();
-            let sections = "allowed are name, seed and the sections data, vqvae, prior and sample";
-            if keys.is_empty() || section.is_empty() {
-                sections.to_owned()
-            } else {
-                format!("allowed are {}", keys.join(", "))
-            }
-        }
-    };
-    Error::invalid(format!("unknown key {} in {origin}, {hint}", cut(path)))
-}
-
-/// The known key or section most like `path`, if any is like it. The same last part in another section counts
-/// as close, so that `steps` and `data.steps` find `vqvae.steps`.
-fn nearest<'a>(path: &str, schema: &'a [(String, Value)]) -> Option<&'a str> {
-    /// No known key is half as long. A comparison takes time by the length, and a file may hold a key of a million
-    /// letters.
-    const LONGEST: usize = 80;
-    if path.len() > LONGEST {
-        return None;
-    }
-    let last = |path: &'a str| path.rsplit('.').next().unwrap_or(path);
-    let wanted = path.rsplit('.').next().unwrap_or(path);
-    let section_of = |path: &'a str| path.split_once('.').map(|(section, _)| section);
-    let keys = schema.iter().map(|(known, _)| known.as_str());
-    let sections = schema.iter().filter_map(|(known, _)| section_of(known));
-    keys.chain(sections)
-        .map(|known| {
-            let whole = strsim::normalized_damerau_levenshtein(path, known);
-            let leaf = strsim::normalized_damerau_levenshtein(wanted, last(known));
-            // The leaf decides, the section breaks ties.
-            (if leaf >= 0.6 { leaf + whole } else { whole }, known)
-        })
-        .filter(|(score, _)| *score >= 0.6)
-        // The first of equals, which is in the order of the sections.
-        .fold(None, |best: Option<(f64, &str)>, next| match best {
-            Some(best) if best.0 >= next.0 => Some(best),
-            _ => Some(next),
-        })
-        .map(|(_, known)| known)
-}
-
-/// Turns a complete value into a recipe. `origin_of` says where the value of a key came from.
+/// Turns a value of known keys into a recipe. `origin_of` says where the value of a key came from.
 pub(super) fn to_recipe(
     object: Map<String, Value>,
     origin_of: impl Fn(&str) -> String,
@@ -207,11 +101,16 @@ pub(super) fn to_recipe(
     serde_path_to_error::deserialize(&value).map_err(|error| {
         let (path, seen) = innermost(&value, error.path());
         let of_list = path.split('[').next().unwrap_or(&path);
+        // What a name may be is known better than serde says it.
+        let choices = super::key(&path).map_or(&[][..], |key| (key.choices)());
+        let wanted = match choices {
+            [] => wanted(&error.inner().to_string()),
+            names => or_list(names.iter().map(|name| format!("{name:?}"))),
+        };
         Error::invalid(format!(
-            "{path} in {} is {}, wanted {}",
+            "{path} in {} is {}, wanted {wanted}",
             origin_of(of_list),
-            shown(seen),
-            wanted(&error.inner().to_string())
+            shown(seen)
         ))
     })
 }
@@ -233,29 +132,13 @@ fn innermost<'a>(mut value: &'a Value, way: &serde_path_to_error::Path) -> (Stri
     (path, value)
 }
 
-/// serde's message (`invalid type: string "x", expected usize`) reduced to what is wanted, in the user's words.
-fn wanted(message: &str) -> String {
-    // The last one: the value seen, which comes first, may hold the word too.
-    let expected = message.rsplit_once("expected ").map_or(message, |(_, expected)| expected);
-    match expected {
-        "usize" | "u64" | "u32" | "u16" => "a whole number of at least 0".to_owned(),
-        "u8" => "a whole number from 0 to 255".to_owned(),
-        "f64" | "f32" => "a number".to_owned(),
-        "a boolean" => "true or false".to_owned(),
-        "a sequence" => "a list […]".to_owned(),
-        "fewer elements in array" => "a shorter list […]".to_owned(),
-        "a string" | "path string" => "a string in quotes".to_owned(),
-        other => other.replace('`', "\""),
-    }
-}
-
 /// A value as a message shows it: short, whatever its size.
 pub(super) fn shown(value: &Value) -> String {
     cut(&value.to_string())
 }
 
 /// The beginning of a text that may be of any length.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -270,26 +153,6 @@ mod tests {
 
     fn message(text: &str) -> String {
         Recipe::parse(text, "configs/x.json", &[]).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_misspelt_key_names_its_path_and_the_nearest_one() {
-        assert_eq!(
-            message(r#"{"vqvae": {"codebok_size": 3}}"#),
-            "unknown key vqvae.codebok_size in configs/x.json, did you mean vqvae.codebook_size?"
-        );
-        assert!(message(r#"{"prior": {"droput": 0}}"#).ends_with("did you mean prior.dropout?"));
-        assert!(message(r#"{"vqave": {"width": 1}}"#).ends_with("did you mean vqvae?"));
-        assert!(message(r#"{"steps": 1}"#).ends_with("did you mean vqvae.steps?"));
-        assert!(message(r#"{"data": {"codebook_size": 1}}"#).ends_with("vqvae.codebook_size?"));
-    }
-
-    #[test]
-    fn a_key_like_no_other_lists_what_is_allowed() {
-        let text = message(r#"{"sample": {"zzzzzzzz": 1}}"#);
-        assert!(text.contains("allowed are sample.count, sample.columns"), "{text}");
-        let text = message(r#"{"zzzzzzzz": 1}"#);
-        assert!(text.contains("the sections data, vqvae"), "{text}");
     }
 
     #[test]
@@ -324,6 +187,15 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_name_lists_the_names_that_there_are() {
+        let wanted = r#"wanted "plain", "resnet" or "resnet34""#;
+        for wrong in [r#""vqgan""#, "3", "null", r#"{"plain": 3}"#] {
+            let text = message(&format!(r#"{{"vqvae": {{"preset": {wrong}}}}}"#));
+            assert!(text.starts_with("vqvae.preset in") && text.ends_with(wanted), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_json_is_named_with_line_and_column() {
         assert!(message("{\n  \"name\": }").contains("line 2 column"));
         assert!(message("{\"seed\": 1e999}").contains("number out of range at line 1"));
@@ -344,15 +216,6 @@ mod tests {
     fn a_long_value_is_cut_in_the_message() {
         let long = "x".repeat(5_000);
         assert!(message(&format!(r#"{{"seed": "{long}"}}"#)).len() < 200);
-    }
-
-    #[test]
-    fn a_long_key_is_cut_in_the_message_and_compared_with_no_other() {
-        let long = "x".repeat(500_000);
-        let text = message(&format!(r#"{{"{long}": 1}}"#));
-        assert!(text.len() < 300 && text.contains("allowed are name, seed"), "{text}");
-        let text = message(&format!(r#"{{"{long}": 1, "{long}": 1}}"#));
-        assert!(text.len() < 300 && text.contains("is given twice"), "{text}");
     }
 
     #[test]

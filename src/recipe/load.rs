@@ -5,10 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
 use super::overrides::{self, Override};
-use super::{Recipe, json, prior, vqvae};
+use super::{Recipe, json, unknown_key};
 use crate::error::{Error, Result};
 
 /// The recipes inside the binary: name and JSON text.
@@ -46,32 +44,14 @@ impl Recipe {
     /// The same from text in memory; `origin` names it in messages.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self> {
         let mut object = json::parse_strict(text, origin)?;
-        json::check_keys(&object, origin)?;
+        unknown_key::check(&object, origin)?;
         overrides::apply(&mut object, overrides)?;
-        fill_from_preset(&mut object, "vqvae", vqvae::preset_values);
-        fill_from_preset(&mut object, "prior", prior::preset_values);
-
         let last_set = |key: &str| overrides.iter().rfind(|one| one.key() == key);
         let recipe = json::to_recipe(object, |key| {
             last_set(key).map_or(origin, |one| one.flag()).to_owned()
         })?;
         recipe.validate()?;
         Ok(recipe)
-    }
-}
-
-/// Gives the keys that the section leaves out the values of its preset.
-fn fill_from_preset(
-    object: &mut Map<String, Value>,
-    section: &str,
-    values_of: impl Fn(&Value) -> Option<Value>,
-) {
-    let section = object.entry(section).or_insert_with(|| Value::Object(Map::new()));
-    let values = values_of(section);
-    if let (Value::Object(section), Some(Value::Object(values))) = (section, values) {
-        for (key, value) in values {
-            section.entry(key).or_insert(value);
-        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::json;
+use super::{Recipe, unknown_key};
 use crate::error::{Error, Result};
+use crate::keys::Key;
 
 /// One `key=value`. The value is JSON where it reads as JSON and a string otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,65 +57,56 @@ impl FromStr for Override {
     }
 }
 
-/// Writes `overrides` into `object`, the later over the earlier. One that names a preset first resets the keys
-/// which that preset fills, so that it does what it says also on a recipe that gives them; other overrides of
-/// those keys still count.
+/// Writes `overrides` into `object`, the later over the earlier. One of a key that fills others, such as a preset,
+/// first resets those, so that it does what it says also on a recipe that gives them; other overrides of those keys
+/// still count.
 pub(super) fn apply(object: &mut Map<String, Value>, overrides: &[Override]) -> Result<()> {
-    let schema = json::schema();
     for one in overrides {
-        if let Some(section) = one.key.strip_suffix(".preset") {
-            reset_preset_keys(object, section);
+        if let Some(key) = super::key(&one.key) {
+            reset_filled_by(key, object);
         }
     }
     for one in overrides {
-        let Some((_, default)) = schema.iter().find(|(known, _)| *known == one.key) else {
-            return Err(refusal(one, &schema));
-        };
-        let value = typed(&one.value, default);
-        match one.key.split_once('.') {
-            None => {
-                object.insert(one.key.clone(), value);
-            }
-            Some((section, key)) => {
-                let section = object.entry(section).or_insert_with(|| Value::Object(Map::new()));
-                // A recipe whose section is no object has been refused before.
-                if let Value::Object(section) = section {
-                    section.insert(key.to_owned(), value);
-                }
+        let Some(key) = super::key(&one.key) else { return Err(refusal(one)) };
+        let value = typed(&one.value, key);
+        if key.section().is_empty() {
+            object.insert(key.name().to_owned(), value);
+        } else {
+            let section = object.entry(key.section()).or_insert_with(|| Value::Object(Map::new()));
+            // A recipe whose section is no object has been refused before.
+            if let Value::Object(section) = section {
+                section.insert(key.name().to_owned(), value);
             }
         }
     }
     Ok(())
 }
 
-fn reset_preset_keys(object: &mut Map<String, Value>, section: &str) {
-    let keys = match section {
-        "vqvae" => super::vqvae::PRESET_KEYS,
-        "prior" => super::prior::PRESET_KEYS,
-        _ => return,
-    };
-    if let Some(Value::Object(section)) = object.get_mut(section) {
-        for key in keys {
-            section.remove(*key);
+/// Removes the keys that `key` fills.
+fn reset_filled_by(key: &Key, object: &mut Map<String, Value>) {
+    let Some(Value::Object(section)) = object.get_mut(key.section()) else { return };
+    for one in super::keys().filter(|one| one.section() == key.section()) {
+        if one.filled_by == Some(key.name()) {
+            section.remove(one.name());
         }
     }
 }
 
-fn refusal(one: &Override, schema: &[(String, Value)]) -> Error {
-    let inside = format!("{}.", one.key);
-    match schema.iter().find(|(known, _)| known.starts_with(&inside)) {
-        Some((example, _)) => Error::invalid(format!(
-            "cannot set {one}: {} is a section, set one of its keys, as in {example}=…",
-            one.key
+fn refusal(one: &Override) -> Error {
+    match Recipe::SECTIONS.iter().find(|section| section.name == one.key) {
+        Some(section) => Error::invalid(format!(
+            "cannot set {one}: {} is a section, set one of its keys, as in {}=…",
+            section.name,
+            section.keys.first().map_or("", |key| key.path)
         )),
-        None => json::unknown_key(&one.key, schema, one.flag),
+        None => unknown_key::error(&one.key, one.flag),
     }
 }
 
 /// JSON where it reads as JSON; a key whose default is a string takes the text as it is, so that a name may be 7.
-fn typed(text: &str, default: &Value) -> Value {
+fn typed(text: &str, key: &Key) -> Value {
     match serde_json::from_str::<Value>(text) {
-        Ok(value) if value.is_string() || !default.is_string() => value,
+        Ok(value) if value.is_string() || !(key.default)().is_string() => value,
         _ => Value::String(text.to_owned()),
     }
 }
@@ -123,7 +115,7 @@ fn typed(text: &str, default: &Value) -> Value {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::recipe::{Recipe, Schedule};
+    use crate::recipe::Schedule;
 
     fn set(text: &str, overrides: &[&str]) -> Result<Recipe> {
         let overrides: Vec<Override> = overrides.iter().map(|one| one.parse().unwrap()).collect();

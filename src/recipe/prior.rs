@@ -1,10 +1,10 @@
 //! The recipe's section on stage 2: the shape of the GPT and how it is trained.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::limits::{self, MOST_BATCH, MOST_STEPS};
+use self::PriorPreset::{Medium, Nano, Small};
 use crate::error::{Error, Result};
+use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
 use crate::prior::{Positions, PriorConfig};
 
 /// Named sizes of the GPT.
@@ -29,99 +29,61 @@ pub enum Views {
     Flip,
 }
 
-/// Stage 2. `layers`, `heads` and `width` come from `preset` where they are left out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PriorSection {
-    /// The size: `nano`, `small` or `medium`.
-    pub preset: PriorPreset,
-    /// Transformer blocks.
-    pub layers: usize,
-    /// Attention heads; must divide `width`.
-    pub heads: usize,
-    /// Width of the residual stream.
-    pub width: usize,
-    /// Probability of dropping an activation while training.
-    pub dropout: f64,
-    /// How positions enter: `learned` or `rotary` (over row and column).
-    pub positions: Positions,
-    /// Whether the logits use the code embeddings as weights.
-    pub tie_weights: bool,
-    /// Probability of training a sequence without its class; guidance needs some.
-    pub class_dropout: f64,
-    /// Optimizer steps in all.
-    pub steps: usize,
-    /// Sequences a forward pass.
-    pub batch_size: usize,
-    /// Forward passes an optimizer step.
-    pub accumulate: usize,
-    /// The highest learning rate of AdamW.
-    pub learning_rate: f64,
-    /// Where the cosine ends; not above `learning_rate`.
-    pub min_learning_rate: f64,
-    /// AdamW's decay of the second moment; the first is 0.9.
-    pub beta2: f64,
-    /// Decoupled weight decay of the matrices.
-    pub weight_decay: f64,
-    /// Steps over which the learning rate rises from zero; a shorter training ends within them.
-    pub warmup_steps: usize,
-    /// The largest global norm of the gradient; 0 does not clip.
-    pub gradient_clip: f64,
-    /// Validations without a better loss before training stops; 0 never stops early.
-    pub patience: usize,
-    /// Steps with a loss or gradient that is not finite that are passed over; the next one ends the training.
-    pub skip_non_finite: usize,
-    /// Which views of the images become sequences: `none` or `flip`.
-    pub views: Views,
-    /// Steps between two lines of the log.
-    pub log_every: usize,
-    /// Steps between two validations.
-    pub validate_every: usize,
-    /// Steps between two checkpoints.
-    pub checkpoint_every: usize,
-}
-
-impl Default for PriorSection {
-    fn default() -> Self {
-        Self {
-            preset: PriorPreset::Small,
-            layers: 6,
-            heads: 6,
-            width: 192,
-            dropout: 0.1,
-            positions: Positions::Learned,
-            tie_weights: false,
-            class_dropout: 0.1,
-            steps: 1200,
-            batch_size: 32,
-            accumulate: 1,
-            learning_rate: 1e-3,
-            min_learning_rate: 1e-4,
-            beta2: 0.99,
-            weight_decay: 0.1,
-            warmup_steps: 100,
-            gradient_clip: 1.0,
-            patience: 5,
-            skip_non_finite: 0,
-            views: Views::Flip,
-            log_every: 50,
-            validate_every: 100,
-            checkpoint_every: 250,
-        }
-    }
-}
-
-/// Keys that a preset fills; naming a preset on the command line resets them.
-pub(super) const PRESET_KEYS: &[&str] = &["layers", "heads", "width"];
-
-/// What the preset named in `section` gives to the keys that `section` leaves out. `None` for a name that is
-/// no preset, which the types refuse later.
-pub(super) fn preset_values(section: &Value) -> Option<Value> {
-    match section.get("preset").map_or(Some("small"), Value::as_str)? {
-        "nano" => Some(json!({ "layers": 4, "heads": 4, "width": 128 })),
-        "small" => Some(json!({ "layers": 6, "heads": 6, "width": 192 })),
-        "medium" => Some(json!({ "layers": 8, "heads": 8, "width": 512 })),
-        _ => None,
+section! {
+    /// Stage 2: the shape of the GPT and how it is trained.
+    pub struct PriorSection, prefix "prior." {
+        /// The size; with 512 codes `nano` has 0.9 million weights, `small` 2.9 and `medium` 26.
+        preset: PriorPreset = Small, resume Refused;
+        /// Transformer blocks.
+        layers: usize,
+            by preset |given| match given.preset() { Nano => 4, Small => 6, Medium => 8 },
+            allowed 1..=256, resume Refused;
+        /// Attention heads; must divide `width`.
+        heads: usize,
+            by preset |given| match given.preset() { Nano => 4, Small => 6, Medium => 8 },
+            allowed 1..=256, resume Refused;
+        /// Width of the residual stream.
+        width: usize,
+            by preset |given| match given.preset() { Nano => 128, Small => 192, Medium => 512 },
+            allowed 1..=65_536, resume Refused;
+        /// Probability of dropping an activation while training.
+        dropout: f64 = 0.1, allowed 0.0..1.0, resume Told;
+        /// How positions enter: one learned vector each, or rotary over row and column.
+        positions: Positions = Positions::Learned, resume Refused;
+        /// Whether the logits use the code embeddings as weights.
+        tie_weights: bool = false, resume Refused;
+        /// Probability of training a sequence without its class; guidance needs some.
+        class_dropout: f64 = 0.1, allowed 0.0..=1.0, resume Told;
+        /// Optimizer steps in all.
+        steps: usize = 1200, allowed 1..=MOST_STEPS, resume Silent;
+        /// Sequences a forward pass.
+        batch_size: usize = 32, allowed 1..=MOST_BATCH, resume Refused;
+        /// Forward passes an optimizer step.
+        accumulate: usize = 1, allowed 1..=65_536, resume Refused;
+        /// The highest learning rate of AdamW.
+        learning_rate: f64 = 1e-3, allowed AboveZero(10.0), resume Told;
+        /// Where the cosine ends.
+        min_learning_rate: f64 = 1e-4, allowed "0 to `learning_rate`", resume Told;
+        /// AdamW's decay of the second moment; the first is 0.9.
+        beta2: f64 = 0.99, allowed 0.0..1.0, resume Told;
+        /// Decoupled weight decay of the matrices.
+        weight_decay: f64 = 0.1, allowed 0.0..=10.0, resume Told;
+        /// Steps over which the learning rate rises from zero; a shorter training ends within them.
+        warmup_steps: usize = 100, allowed 0..=MOST_STEPS, resume Told;
+        /// The largest global norm of the gradient; 0 does not clip.
+        gradient_clip: f64 = 1.0, allowed 0.0..=1e6, resume Told;
+        /// Validations without a better loss before training stops; 0 never stops early.
+        patience: usize = 5, resume Told;
+        /// Steps with a loss or gradient that is not finite that are passed over; the next one ends the training.
+        skip_non_finite: usize = 0, allowed 0..=MOST_STEPS, resume Told;
+        /// Which views of the images become sequences: `none` is the image as it is, `flip` that and its mirror image.
+        views: Views = Views::Flip, resume Refused;
+        /// Steps between two lines of the log.
+        log_every: usize = 50, allowed 1..=MOST_STEPS, resume Silent;
+        /// Steps between two validations.
+        validate_every: usize = 100, allowed 1..=MOST_STEPS, resume Silent;
+        /// Steps between two checkpoints.
+        checkpoint_every: usize = 250, allowed 1..=MOST_STEPS, resume Silent;
     }
 }
 
@@ -150,50 +112,61 @@ impl PriorSection {
 
     /// Refuses values out of range. The shape itself is checked by [`PriorConfig::validate`].
     pub fn validate(&self) -> Result<()> {
-        limits::within("prior.class_dropout", self.class_dropout, 0.0, 1.0)?;
-        limits::within("prior.steps", self.steps, 1, MOST_STEPS)?;
-        limits::within("prior.batch_size", self.batch_size, 1, MOST_BATCH)?;
-        limits::within("prior.accumulate", self.accumulate, 1, 65_536)?;
-        limits::positive("prior.learning_rate", self.learning_rate, 10.0)?;
+        self.check_keys()?;
         if !(0.0..=self.learning_rate).contains(&self.min_learning_rate) {
             return Err(Error::invalid(format!(
                 "prior.min_learning_rate is {}, allowed are 0 to prior.learning_rate, {}",
                 self.min_learning_rate, self.learning_rate
             )));
         }
-        limits::below_one("prior.beta2", self.beta2)?;
-        limits::within("prior.weight_decay", self.weight_decay, 0.0, 10.0)?;
-        limits::within("prior.warmup_steps", self.warmup_steps, 0, MOST_STEPS)?;
-        limits::within("prior.gradient_clip", self.gradient_clip, 0.0, 1e6)?;
-        limits::within("prior.skip_non_finite", self.skip_non_finite, 0, MOST_STEPS)?;
-        limits::within("prior.log_every", self.log_every, 1, MOST_STEPS)?;
-        limits::within("prior.validate_every", self.validate_every, 1, MOST_STEPS)?;
-        limits::within("prior.checkpoint_every", self.checkpoint_every, 1, MOST_STEPS)
+        Ok(())
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn the_small_preset_is_the_default_section() {
-        let values = preset_values(&json!({})).unwrap();
-        let defaults = serde_json::to_value(PriorSection::default()).unwrap();
-        for key in PRESET_KEYS {
-            assert_eq!(values[key], defaults[key], "{key}");
+    fn every_preset_is_the_shape_that_it_says_and_can_be_built() {
+        for (preset, shape) in
+            [("nano", (4, 4, 128)), ("small", (6, 6, 192)), ("medium", (8, 8, 512))]
+        {
+            let given = json!({ "preset": preset });
+            let section: PriorSection = serde_json::from_value(given).unwrap();
+            assert_eq!((section.layers, section.heads, section.width), shape, "{preset}");
+            section.validate().unwrap();
+            section.prior_config(512, 10, [8, 8]).validate().unwrap();
         }
+        let small: PriorSection = serde_json::from_value(json!({ "preset": "small" })).unwrap();
+        assert_eq!(small, PriorSection::default());
     }
 
     #[test]
-    fn every_preset_is_a_shape_that_can_be_built() {
-        for preset in ["nano", "small", "medium"] {
-            let mut section = preset_values(&json!({ "preset": preset })).unwrap();
-            section["preset"] = json!(preset);
-            let section: PriorSection = serde_json::from_value(section).unwrap();
-            section.validate().unwrap();
-            section.prior_config(512, 10, [8, 8]).validate().unwrap();
+    fn the_ranges_of_the_shape_are_those_that_a_model_file_may_have() {
+        let shape = |change: &dyn Fn(&mut PriorSection)| {
+            let mut section = PriorSection::default();
+            change(&mut section);
+            let config = section.prior_config(512, 10, [8, 8]);
+            (section.check_keys().is_ok(), config.validate().is_ok())
+        };
+        let both = |inside: bool| (inside, inside);
+        for (value, inside) in [(0, false), (1, true), (256, true), (257, false)] {
+            assert_eq!(shape(&|section| section.layers = value), both(inside), "{value}");
+            let heads = |section: &mut PriorSection| {
+                (section.heads, section.width) = (value, 4 * value.max(1));
+            };
+            assert_eq!(shape(&heads), both(inside), "{value}");
+        }
+        for (value, inside) in [(0, false), (1, true), (65_536, true), (65_537, false)] {
+            let width = |section: &mut PriorSection| (section.heads, section.width) = (1, value);
+            assert_eq!(shape(&width), both(inside), "{value}");
+        }
+        for (value, inside) in [(-0.1, false), (0.0, true), (0.99, true), (1.0, false)] {
+            assert_eq!(shape(&|section| section.dropout = value), both(inside), "{value}");
         }
     }
 

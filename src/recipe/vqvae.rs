@@ -1,12 +1,12 @@
 //! The recipe's section on stage 1: the shape of the tokenizer and how it is trained.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::limits::{self, MOST_BATCH, MOST_STEPS};
 use crate::data::DataConfig;
-use crate::error::{Error, Result};
-use crate::tokenizer::{TokenizerConfig, TokenizerPreset};
+use crate::error::Result;
+use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
+use crate::tokenizer::TokenizerConfig;
+use crate::tokenizer::TokenizerPreset::{self, Plain, Resnet, Resnet34};
 
 /// How the codebook learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,143 +38,85 @@ pub enum Schedule {
     Cosine,
 }
 
-/// Stage 1. The keys from `width` to `code_dim` that are left out come from `preset`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct VqvaeSection {
-    /// The architecture: `plain`, `resnet` or `resnet34`.
-    pub preset: TokenizerPreset,
-    /// Channels of the widest layers (`plain`, `resnet34`) or of the finest level (`resnet`).
-    pub width: usize,
-    /// `resnet` only: the factor on `width` at each resolution, finest first, one more than `halvings`.
-    pub channel_multipliers: Vec<usize>,
-    /// Residual blocks at each resolution (`resnet`) or before and after the codes.
-    pub residual_blocks: usize,
-    /// `plain` only: hidden channels of a residual block.
-    pub residual_width: usize,
-    /// How often height and width are halved: 2, 3 and 4 give 4x, 8x and 16x fewer rows and columns of codes.
-    pub halvings: usize,
-    /// `resnet` only: self-attention at the coarsest resolution.
-    pub attention: bool,
-    /// Number of codes, K.
-    pub codebook_size: usize,
-    /// Numbers in a code, D.
-    pub code_dim: usize,
-    /// How the codebook learns: `ema` or `gradient`.
-    pub codebook: Codebook,
-    /// `ema` only: the decay of the moving averages.
-    pub ema_decay: f64,
-    /// Beta, the weight of the commitment term.
-    pub commitment: f64,
-    /// Whether latents and codes are l2-normalised before they are compared.
-    pub normalize_codes: bool,
-    /// `resnet34` only: a safetensors file with torchvision's weights to start from; empty starts afresh.
-    pub backbone: String,
-    /// Whether the codebook starts from k-means over encoder outputs.
-    pub kmeans_init: bool,
-    /// A code unused for this many steps restarts from a live encoder output; 0 never.
-    pub restart_after: usize,
-    /// The reconstruction term: `mse` or `l1`.
-    pub loss: ReconstructionLoss,
-    /// Optimizer steps in all.
-    pub steps: usize,
-    /// Images a step.
-    pub batch_size: usize,
-    /// The highest learning rate of AdamW.
-    pub learning_rate: f64,
-    /// Decoupled weight decay; 0 is plain Adam.
-    pub weight_decay: f64,
-    /// Steps over which the learning rate rises from zero. A shorter training ends within them, so that `--steps`
-    /// alone changes nothing else and may be raised when a run is resumed.
-    pub warmup_steps: usize,
-    /// After the warm-up: `constant` or `cosine`.
-    pub schedule: Schedule,
-    /// The largest global norm of the gradient; 0 does not clip.
-    pub gradient_clip: f64,
-    /// Steps with a loss or gradient that is not finite that are passed over; the next one ends the training.
-    pub skip_non_finite: usize,
-    /// Steps between two lines of the log.
-    pub log_every: usize,
-    /// Steps between two validations.
-    pub validate_every: usize,
-    /// Steps between two checkpoints.
-    pub checkpoint_every: usize,
-}
-
-impl Default for VqvaeSection {
-    fn default() -> Self {
-        Self {
-            preset: TokenizerPreset::Plain,
-            width: 128,
-            channel_multipliers: Vec::new(),
-            residual_blocks: 2,
-            residual_width: 32,
-            halvings: 2,
-            attention: false,
-            codebook_size: 512,
-            code_dim: 64,
-            codebook: Codebook::Ema,
-            ema_decay: 0.99,
-            commitment: 0.25,
-            normalize_codes: false,
-            backbone: String::new(),
-            kmeans_init: true,
-            restart_after: 20,
-            loss: ReconstructionLoss::Mse,
-            steps: 2400,
-            batch_size: 32,
-            learning_rate: 1.5e-3,
-            weight_decay: 0.0,
-            warmup_steps: 50,
-            schedule: Schedule::Cosine,
-            gradient_clip: 1.0,
-            skip_non_finite: 0,
-            log_every: 50,
-            validate_every: 250,
-            checkpoint_every: 500,
-        }
+section! {
+    /// Stage 1: the shape of the tokenizer and how it is trained.
+    pub struct VqvaeSection, prefix "vqvae." {
+        /// The architecture: `plain` is that of van den Oord et al., `resnet` that of VQGAN, `resnet34` has the
+        /// encoder of torchvision's ResNet-34.
+        preset: TokenizerPreset = Plain, resume Refused;
+        /// Channels of the widest layers (`plain`, `resnet34`) or of the finest level (`resnet`).
+        width: usize,
+            by preset |given| match given.preset() { Plain | Resnet34 => 128, Resnet => 64 },
+            allowed 1..=16_384, resume Refused;
+        /// The factor on `width` at each resolution, finest first.
+        channel_multipliers: Vec<usize>,
+            by preset |given| multipliers(given.halvings()), only preset [Resnet],
+            allowed "a list, one more than `halvings`", resume Refused;
+        /// Residual blocks at each resolution (`resnet`) or before and after the codes.
+        residual_blocks: usize, by preset |_| 2, allowed 0..=64, resume Refused;
+        /// Hidden channels of a residual block.
+        residual_width: usize,
+            by preset |_| 32, only preset [Plain], allowed 1..=16_384, resume Refused;
+        /// How often height and width are halved: 2, 3 and 4 give 4x, 8x and 16x fewer rows and columns of codes.
+        halvings: usize,
+            by preset |given| match given.preset() { Plain | Resnet => 2, Resnet34 => 3 },
+            allowed 1..=5, resume Refused;
+        /// Self-attention at the coarsest resolution.
+        attention: bool, by preset |_| false, only preset [Resnet], resume Refused;
+        /// Number of codes, K. They are stored as 16-bit numbers.
+        codebook_size: usize = 512, allowed 2..=65_536, resume Refused;
+        /// Numbers in a code, D.
+        code_dim: usize,
+            // Low dimension is the strongest single lever on reconstruction (LlamaGen, table 1).
+            by preset |given| match given.preset() { Plain => 64, Resnet => 8, Resnet34 => 128 },
+            allowed 1..=16_384, resume Refused;
+        /// How the codebook learns: as moving averages of what is assigned to each code, or by the gradient of the
+        /// second term of Eq. 3.
+        codebook: Codebook = Codebook::Ema, resume Refused;
+        /// The decay of the moving averages; unused with `gradient`.
+        ema_decay: f64 = 0.99, allowed 0.0..=0.999_999, resume Refused;
+        /// Beta, the weight of the commitment term.
+        commitment: f64 = 0.25, allowed 0.0..=100.0, resume Told;
+        /// Whether latents and codes are l2-normalised before they are compared.
+        normalize_codes: bool = false, resume Refused;
+        /// A safetensors file with torchvision's weights to start from; empty starts afresh.
+        backbone: String = String::new(), only preset [Resnet34], resume Refused;
+        /// Whether the codebook starts from k-means over encoder outputs.
+        kmeans_init: bool = true, resume Refused;
+        /// A code unused for this many steps restarts from a live encoder output; 0 never.
+        restart_after: usize = 20, allowed 0..=MOST_STEPS, resume Told;
+        /// The reconstruction term, squared or absolute error, divided by the variance of the training pixels. `l1`
+        /// gives sharper edges and a lower PSNR.
+        loss: ReconstructionLoss = ReconstructionLoss::Mse, resume Refused;
+        /// Optimizer steps in all.
+        steps: usize = 2400, allowed 1..=MOST_STEPS, resume Silent;
+        /// Images a step.
+        batch_size: usize = 32, allowed 1..=MOST_BATCH, resume Refused;
+        /// The highest learning rate of AdamW.
+        learning_rate: f64 = 1.5e-3, allowed AboveZero(10.0), resume Told;
+        /// Decoupled weight decay; 0 is plain Adam.
+        weight_decay: f64 = 0.0, allowed 0.0..=10.0, resume Told;
+        /// Steps over which the learning rate rises from zero. A shorter training ends within them, so that `--steps`
+        /// alone changes nothing else and may be raised when a run is resumed.
+        warmup_steps: usize = 50, allowed 0..=MOST_STEPS, resume Told;
+        /// How the learning rate goes after the warm-up: it stays, or falls to zero at the last step.
+        schedule: Schedule = Schedule::Cosine, resume Told;
+        /// The largest global norm of the gradient; 0 does not clip.
+        gradient_clip: f64 = 1.0, allowed 0.0..=1e6, resume Told;
+        /// Steps with a loss or gradient that is not finite that are passed over; the next one ends the training.
+        skip_non_finite: usize = 0, allowed 0..=MOST_STEPS, resume Told;
+        /// Steps between two lines of the log.
+        log_every: usize = 50, allowed 1..=MOST_STEPS, resume Silent;
+        /// Steps between two validations.
+        validate_every: usize = 250, allowed 1..=MOST_STEPS, resume Silent;
+        /// Steps between two checkpoints.
+        checkpoint_every: usize = 500, allowed 1..=MOST_STEPS, resume Silent;
     }
 }
 
-/// Keys that a preset fills; naming a preset on the command line resets them.
-pub(super) const PRESET_KEYS: &[&str] = &[
-    "width",
-    "channel_multipliers",
-    "residual_blocks",
-    "residual_width",
-    "halvings",
-    "attention",
-    "code_dim",
-];
-
-/// What the preset named in `section` gives to the keys that `section` leaves out. `None` for a name that is
-/// no preset, which the types refuse later.
-pub(super) fn preset_values(section: &Value) -> Option<Value> {
-    let preset = section.get("preset").map_or(Some("plain"), Value::as_str)?;
-    let values = match preset {
-        // DeepMind's sonnet: 128 hidden units, 2 residual layers of 32, embedding dimension 64.
-        "plain" => json!({
-            "width": 128, "channel_multipliers": [], "residual_blocks": 2, "residual_width": 32,
-            "halvings": 2, "attention": false, "code_dim": 64,
-        }),
-        "resnet" => {
-            let halvings = section.get("halvings").and_then(Value::as_u64).unwrap_or(2);
-            // As VQGAN's 1, 1, 2, 2, 4 without the second level at full width, which costs the most.
-            let multipliers: Vec<_> =
-                [1, 2, 2, 2, 4, 4].into_iter().take(halvings.min(5) as usize + 1).collect();
-            // Low dimension is the strongest single lever on reconstruction (LlamaGen, table 1).
-            json!({
-                "width": 64, "channel_multipliers": multipliers, "residual_blocks": 2,
-                "residual_width": 0, "halvings": halvings, "attention": false, "code_dim": 8,
-            })
-        }
-        "resnet34" => json!({
-            "width": 128, "channel_multipliers": [], "residual_blocks": 2, "residual_width": 0,
-            "halvings": 3, "attention": false, "code_dim": 128,
-        }),
-        _ => return None,
-    };
-    Some(values)
+/// VQGAN's 1, 1, 2, 2, 4 without the second level at full width, which costs the most: one a resolution.
+fn multipliers(halvings: usize) -> Vec<usize> {
+    [1, 2, 2, 2, 4, 4].into_iter().take(halvings.saturating_add(1)).collect()
 }
 
 impl VqvaeSection {
@@ -196,80 +138,80 @@ impl VqvaeSection {
         }
     }
 
-    /// Refuses values out of range, and keys that the preset would ignore.
+    /// Refuses values out of range, keys that the preset would ignore and shapes that cannot be built.
     pub fn validate(&self, data: &DataConfig) -> Result<()> {
-        self.refuse_dead_keys()?;
-        self.tokenizer_config(data).validate()?;
-        limits::within("vqvae.ema_decay", self.ema_decay, 0.0, 0.999_999)?;
-        limits::within("vqvae.commitment", self.commitment, 0.0, 100.0)?;
-        limits::within("vqvae.restart_after", self.restart_after, 0, MOST_STEPS)?;
-        limits::within("vqvae.steps", self.steps, 1, MOST_STEPS)?;
-        limits::within("vqvae.batch_size", self.batch_size, 1, MOST_BATCH)?;
-        limits::positive("vqvae.learning_rate", self.learning_rate, 10.0)?;
-        limits::within("vqvae.weight_decay", self.weight_decay, 0.0, 10.0)?;
-        limits::within("vqvae.warmup_steps", self.warmup_steps, 0, MOST_STEPS)?;
-        limits::within("vqvae.gradient_clip", self.gradient_clip, 0.0, 1e6)?;
-        limits::within("vqvae.skip_non_finite", self.skip_non_finite, 0, MOST_STEPS)?;
-        limits::within("vqvae.log_every", self.log_every, 1, MOST_STEPS)?;
-        limits::within("vqvae.validate_every", self.validate_every, 1, MOST_STEPS)?;
-        limits::within("vqvae.checkpoint_every", self.checkpoint_every, 1, MOST_STEPS)
-    }
-
-    fn refuse_dead_keys(&self) -> Result<()> {
-        use TokenizerPreset::{Plain, Resnet, Resnet34};
-        let ignored = [
-            (
-                "channel_multipliers",
-                self.preset != Resnet && !self.channel_multipliers.is_empty(),
-                "resnet",
-            ),
-            ("attention", self.preset != Resnet && self.attention, "resnet"),
-            ("backbone", self.preset != Resnet34 && !self.backbone.is_empty(), "resnet34"),
-            ("residual_width", self.preset != Plain && self.residual_width != 0, "plain"),
-        ];
-        match ignored.into_iter().find(|(_, ignored, _)| *ignored) {
-            Some((key, _, preset)) => Err(Error::invalid(format!(
-                "vqvae.{key} is only for the {preset} preset: leave it out or set vqvae.preset to \"{preset}\""
-            ))),
-            None => Ok(()),
-        }
+        self.check_keys()?;
+        self.tokenizer_config(data).validate()
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
-    #[test]
-    fn the_plain_preset_is_the_default_section() {
-        let values = preset_values(&json!({})).unwrap();
-        let defaults = serde_json::to_value(VqvaeSection::default()).unwrap();
-        for key in PRESET_KEYS {
-            assert_eq!(values[key], defaults[key], "{key}");
-        }
-        assert_eq!(values.as_object().unwrap().len(), PRESET_KEYS.len());
+    /// The section that says `given` and nothing else.
+    fn section(given: Value) -> VqvaeSection {
+        serde_json::from_value(given).unwrap()
     }
 
     #[test]
-    fn every_preset_fills_every_preset_key_with_a_valid_shape() {
+    fn every_preset_is_a_shape_that_can_be_built() {
         for preset in ["plain", "resnet", "resnet34"] {
-            let mut section = preset_values(&json!({ "preset": preset })).unwrap();
-            for key in PRESET_KEYS {
-                assert!(section.get(key).is_some(), "{preset} {key}");
-            }
-            section["preset"] = json!(preset);
-            let section: VqvaeSection = serde_json::from_value(section).unwrap();
-            section.validate(&DataConfig::default()).unwrap();
+            section(json!({ "preset": preset })).validate(&DataConfig::default()).unwrap();
         }
+    }
+
+    #[test]
+    fn the_presets_have_the_published_shapes() {
+        // DeepMind's sonnet: 128 hidden units, 2 residual layers of 32, embedding dimension 64.
+        let plain = section(json!({ "preset": "plain" }));
+        assert_eq!(plain, VqvaeSection::default());
+        assert_eq!((plain.width, plain.residual_blocks, plain.residual_width), (128, 2, 32));
+        assert_eq!((plain.halvings, plain.code_dim), (2, 64));
+        let resnet = section(json!({ "preset": "resnet" }));
+        assert_eq!((resnet.width, resnet.residual_blocks, resnet.residual_width), (64, 2, 0));
+        assert_eq!((resnet.halvings, resnet.code_dim), (2, 8));
+        let resnet34 = section(json!({ "preset": "resnet34" }));
+        assert_eq!((resnet34.width, resnet34.residual_blocks), (128, 2));
+        assert_eq!((resnet34.halvings, resnet34.code_dim), (3, 128));
+        assert!(resnet34.channel_multipliers.is_empty());
     }
 
     #[test]
     fn the_resnet_preset_has_one_multiplier_a_resolution() {
-        for halvings in 1..=5usize {
-            let section = json!({ "preset": "resnet", "halvings": halvings });
-            let values = preset_values(&section).unwrap();
-            assert_eq!(values["channel_multipliers"].as_array().unwrap().len(), halvings + 1);
+        for halvings in 1..=5 {
+            let resnet = section(json!({ "preset": "resnet", "halvings": halvings }));
+            assert_eq!(resnet.channel_multipliers.len(), halvings + 1);
+        }
+    }
+
+    #[test]
+    fn the_ranges_of_the_shape_are_those_that_a_model_file_may_have() {
+        let shape = |change: &dyn Fn(&mut VqvaeSection)| {
+            let mut section = VqvaeSection::default();
+            change(&mut section);
+            let data = DataConfig::default();
+            (section.check_keys().is_ok(), section.tokenizer_config(&data).validate().is_ok())
+        };
+        let both = |inside: bool| (inside, inside);
+        for (value, inside) in [(0, false), (2, true), (16_384, true), (16_386, false)] {
+            assert_eq!(shape(&|section| section.width = value), both(inside), "width {value}");
+        }
+        for (value, inside) in [(0, false), (1, true), (16_384, true), (16_385, false)] {
+            assert_eq!(shape(&|section| section.code_dim = value), both(inside), "{value}");
+            assert_eq!(shape(&|section| section.residual_width = value), both(inside), "{value}");
+        }
+        for (value, inside) in [(0, true), (64, true), (65, false)] {
+            assert_eq!(shape(&|section| section.residual_blocks = value), both(inside), "{value}");
+        }
+        for (value, inside) in [(0, false), (1, true), (5, true), (6, false)] {
+            assert_eq!(shape(&|section| section.halvings = value), both(inside), "{value}");
+        }
+        for (value, inside) in [(1, false), (2, true), (65_536, true), (65_537, false)] {
+            assert_eq!(shape(&|section| section.codebook_size = value), both(inside), "{value}");
         }
     }
 
@@ -277,7 +219,10 @@ mod tests {
     fn a_key_that_the_preset_would_ignore_is_refused() {
         let data = DataConfig::default();
         let plain = VqvaeSection { attention: true, ..VqvaeSection::default() };
-        assert!(plain.validate(&data).unwrap_err().to_string().contains("vqvae.attention"));
+        assert_eq!(
+            plain.validate(&data).unwrap_err().to_string(),
+            "vqvae.attention is only for the resnet preset: leave it out or set vqvae.preset to \"resnet\""
+        );
     }
 
     #[test]
