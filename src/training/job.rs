@@ -7,6 +7,8 @@ use serde_json::Value;
 use super::event::Event;
 use crate::checkpoint::{RunDir, Stage};
 use crate::error::{Error, Result};
+use crate::keys::OnResume;
+use crate::recipe;
 
 /// Whether a loop starts anew or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,27 +83,8 @@ impl Job<'_> {
     }
 }
 
-/// Keys of a section that say how long and how often, which a resumed run may change in silence.
-const CADENCE_KEYS: [&str; 4] = ["steps", "log_every", "validate_every", "checkpoint_every"];
-/// Keys that say how to train on, which a resumed run may change: it is told, and the run is then no longer the
-/// one that never stopped. All others say what is trained on what, and must stay.
-const TRAINING_KEYS: [&str; 13] = [
-    "learning_rate",
-    "min_learning_rate",
-    "warmup_steps",
-    "schedule",
-    "gradient_clip",
-    "weight_decay",
-    "beta2",
-    "commitment",
-    "dropout",
-    "restart_after",
-    "class_dropout",
-    "patience",
-    "skip_non_finite",
-];
-
-/// Compares the settings of a checkpoint with those of now: what to tell about those that may change.
+/// Compares the settings of a checkpoint with those of now: what to tell about those that may change, which is said
+/// where each key is declared. `section` is that of the keys without one.
 ///
 /// # Errors
 /// Settings that must stay differ; the message lists the keys.
@@ -115,17 +98,20 @@ pub(super) fn check_same_settings(
     };
     let (mut refused, mut told) = (Vec::new(), Vec::new());
     for (key, value) in now {
-        let before = saved.get(key).unwrap_or(&Value::Null);
-        if before == value || CADENCE_KEYS.contains(&key.as_str()) {
+        // Keys from outside the section have their full names.
+        let path =
+            if key == "seed" || key.contains('.') { key } else { &format!("{section}.{key}") };
+        let declared = recipe::key(path);
+        // A key that came after the checkpoint was what it is for recipes that leave it out.
+        let before = saved.get(key).cloned();
+        let before = before.or_else(|| declared.map(|key| (key.default)())).unwrap_or_default();
+        if before == *value {
             continue;
         }
-        // Keys from outside the section have their full names.
-        let name =
-            if key == "seed" || key.contains('.') { key } else { &format!("{section}.{key}") };
-        if TRAINING_KEYS.contains(&key.as_str()) {
-            told.push(format!("going on with {name} {value}; it was {before}"));
-        } else {
-            refused.push(format!("{name} was {before} and is now {value}"));
+        match declared.map_or(OnResume::Refused, |key| key.on_resume) {
+            OnResume::Silent => {}
+            OnResume::Told => told.push(format!("going on with {path} {value}; it was {before}")),
+            OnResume::Refused => refused.push(format!("{path} was {before} and is now {value}")),
         }
     }
     if refused.is_empty() {
@@ -154,5 +140,48 @@ mod tests {
             panic!("accepted");
         };
         assert!(error.to_string().contains("vqvae.width was 8 and is now 9"), "{error}");
+    }
+
+    #[test]
+    fn what_a_resume_may_change_depends_on_the_key() {
+        // Whether the run is told, or `None` where the resume is refused.
+        let change = |section: &str, key: &str| {
+            let (saved, now) = (json!({ key: 0 }), json!({ key: 1 }));
+            check_same_settings(section, &saved, &now).ok().map(|told| !told.is_empty())
+        };
+        for section in ["vqvae", "prior"] {
+            for key in ["steps", "log_every", "validate_every", "checkpoint_every"] {
+                assert_eq!(change(section, key), Some(false), "{section}.{key}");
+            }
+            for key in [
+                "learning_rate",
+                "weight_decay",
+                "warmup_steps",
+                "gradient_clip",
+                "skip_non_finite",
+            ] {
+                assert_eq!(change(section, key), Some(true), "{section}.{key}");
+            }
+            for key in ["preset", "width", "batch_size", "seed", "data.flip", "no_such_key"] {
+                assert_eq!(change(section, key), None, "{section}.{key}");
+            }
+        }
+        for key in ["commitment", "restart_after", "schedule"] {
+            assert_eq!(change("vqvae", key), Some(true), "{key}");
+        }
+        for key in ["min_learning_rate", "beta2", "dropout", "class_dropout", "patience"] {
+            assert_eq!(change("prior", key), Some(true), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_younger_than_the_checkpoint_had_its_default() {
+        let saved = json!({ "width": 8 });
+        let same = json!({ "width": 8, "normalize_codes": false });
+        assert_eq!(check_same_settings("vqvae", &saved, &same).ok(), Some(Vec::new()));
+        let other = json!({ "width": 8, "normalize_codes": true });
+        let Err(error) = check_same_settings("vqvae", &saved, &other) else { panic!("accepted") };
+        let expected = "vqvae.normalize_codes was false and is now true";
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }
