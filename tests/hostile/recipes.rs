@@ -1,6 +1,7 @@
 //! Recipes: JSON that people write, so that a flipped bit may well be another recipe.
 
-use vqgen::recipe::{BUILT_IN, Override, Recipe};
+use serde_json::Value;
+use vqgen::recipe::{BUILT_IN, Override, Recipe, keys};
 
 use super::damage::{cuts, flips};
 
@@ -39,48 +40,46 @@ fn a_flipped_bit_is_another_valid_recipe_or_an_error_on_one_line() {
 #[test]
 fn numbers_beyond_all_measure_are_errors_that_name_the_key() {
     let numbers = ["18446744073709551615", "18446744073709551616", "-1", "1e308", "0", "1e-320"];
-    let keys = [
-        "data.image_size",
-        "data.crop",
-        "vqvae.width",
-        "vqvae.halvings",
-        "vqvae.residual_blocks",
-        "vqvae.codebook_size",
-        "vqvae.code_dim",
-        "vqvae.steps",
-        "vqvae.batch_size",
-        "vqvae.learning_rate",
-        "vqvae.channel_multipliers",
-        "prior.width",
-        "prior.layers",
-        "prior.heads",
-        "prior.steps",
-        "prior.accumulate",
-        "prior.dropout",
-        "sample.count",
-        "sample.columns",
-        "sample.scale",
-        "sample.temperature",
-    ];
-    for key in keys {
+    for key in keys() {
         for number in numbers {
-            let (value, preset) = match key {
-                "vqvae.channel_multipliers" => (format!("[1,2,{number}]"), "resnet"),
-                _ => (number.to_owned(), "plain"),
+            let (value, preset) = match (key.default)() {
+                Value::Array(_) => (format!("[1,2,{number}]"), "resnet"),
+                Value::Number(_) => (number.to_owned(), "plain"),
+                _ => continue,
             };
-            let overrides = [format!("vqvae.preset={preset}"), format!("{key}={value}")];
+            let overrides = [format!("vqvae.preset={preset}"), format!("{}={value}", key.path)];
             let overrides = overrides.map(|one| one.parse::<Override>().unwrap());
             match Recipe::parse("{}", "a.json", &overrides) {
                 Ok(recipe) => recipe.validate().unwrap(),
                 Err(error) => {
                     let error = error.to_string();
-                    let leaf = key.split_once('.').unwrap().1;
-                    let named = error.contains(leaf) || error.contains("multiplier");
-                    assert!(named, "{key} {value}: {error}");
+                    let named = error.contains(key.name()) || error.contains("multiplier");
+                    assert!(named, "{} {value}: {error}", key.path);
                 }
             }
         }
     }
+}
+
+#[test]
+fn a_number_just_outside_of_its_documented_range_is_refused_by_name() {
+    let mut tried = 0;
+    for key in keys() {
+        let allowed = (key.allowed)();
+        let ends = allowed.split_once(" to ").and_then(|(least, most)| {
+            Some((least.parse::<f64>().ok()?, most.parse::<f64>().ok()?))
+        });
+        let Some((least, most)) = ends else { continue };
+        let whole = (key.default)().is_u64();
+        let gap = if whole { 1.0 } else { 1e-7 };
+        for value in [least - gap, most + gap] {
+            let one = format!("{}={value}", key.path).parse::<Override>().unwrap();
+            let error = Recipe::parse("{}", "a.json", &[one]).unwrap_err().to_string();
+            assert!(error.starts_with(key.path), "{} {value}: {error}", key.path);
+            tried += 1;
+        }
+    }
+    assert!(tried > 60, "{tried}");
 }
 
 #[test]

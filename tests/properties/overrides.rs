@@ -1,22 +1,11 @@
 //! `--set`.
 
 use proptest::prelude::*;
-use vqgen::recipe::{Override, Recipe};
+use vqgen::recipe::{Override, Recipe, keys};
 
 /// Every key of a recipe with the default value, as `--set` takes it.
 fn defaults() -> Vec<(String, String)> {
-    fn leaves(prefix: &str, value: &serde_json::Value, found: &mut Vec<(String, String)>) {
-        match value.as_object() {
-            Some(section) => section.iter().for_each(|(key, value)| {
-                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                leaves(&path, value, found);
-            }),
-            None => found.push((prefix.to_owned(), value.to_string())),
-        }
-    }
-    let mut found = Vec::new();
-    leaves("", &serde_json::to_value(Recipe::default()).unwrap(), &mut found);
-    found
+    keys().map(|key| (key.path.to_owned(), (key.default)().to_string())).collect()
 }
 
 fn parse(overrides: &[String]) -> Result<Recipe, String> {
