@@ -39,7 +39,7 @@ pub use cpu::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, max, va
 pub use cross_entropy::{cross_entropy, token_losses};
 pub use dropout::{Dropout, dropout};
 pub use embedding::{Embedding, embedding};
-pub use linear::{Linear, linear, linear_gelu, linear_residual};
+pub use linear::{Linear, linear, linear_gelu, linear_residual, packed_linear};
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use precision::{Precision, set_precision};
 pub use quantize::{mean_squared_error, straight_through};

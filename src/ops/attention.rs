@@ -4,6 +4,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::cpu;
+use super::precision::in_use;
 use crate::ops::{Dropout, RotaryTables, dropout};
 
 /// Which positions see which: 0 where a query may look, -infinity where it may not. Made once a forward
@@ -51,7 +52,8 @@ pub fn causal_attention(
             Some(tables) => turned(qkv, mask.sequence(), heads, tables),
             None => qkv,
         };
-        return cpu::causal_attention(qkv, mask.sequence(), heads, dropped);
+        let dropped = dropped.and_then(Dropout::weight_mask);
+        return cpu::causal_attention(qkv, mask.sequence(), heads, dropped, in_use());
     }
     plain_causal_attention(qkv, heads, mask, rotary, |weights| match dropped {
         Some(dropped) => dropout(weights, dropped),

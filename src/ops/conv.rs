@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, activation, module};
 
 use super::cpu::{self, ConvKind, Window};
 use super::init::WeightInit;
+use super::precision::in_use;
 
 /// Convolution.
 ///
@@ -48,7 +49,7 @@ fn convolution(
     }
     let [_, kernel, _, _] = weight.dims(); // the second axis in either layout
     let window = Window { kernel, stride, padding };
-    let kind = ConvKind { window, transposed, relu: around.relu };
+    let kind = ConvKind { window, transposed, relu: around.relu, precision: in_use() };
     cpu::convolution(x, weight, bias, around.residual, kind)
 }
 

@@ -8,6 +8,7 @@
 mod extension;
 mod instructions;
 mod memory;
+mod precision;
 mod product;
 mod scratch;
 mod slices;
@@ -57,6 +58,7 @@ pub(super) use linear::{After, LINEAR_ROWS, linear};
 pub use math::max;
 pub(super) use memory::keep_freed;
 pub(super) use nearest::{nearest_code, sums_by_code};
-pub(super) use product::set_precision;
+pub(super) use precision::Precision;
 pub(super) use quantize::{mean_squared_error, straight_through};
+pub(super) use weight_mask::WeightMask;
 pub(super) use window::Window;

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Distribution, Tensor};
 
-use super::cpu::{self, Mask};
+use super::cpu::{self, Mask, WeightMask};
 
 /// How much to drop, and the key of the mask.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +36,11 @@ impl Dropout {
     /// another thread could draw between seeding and drawing.
     pub(super) fn mask(self) -> Mask {
         Mask::new(self.probability, self.seed)
+    }
+
+    /// The mask of the attention weights, of the same kind; `None` where it drops nothing.
+    pub(super) fn weight_mask(self) -> Option<WeightMask> {
+        WeightMask::new(self.probability, self.seed)
     }
 }
 

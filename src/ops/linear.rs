@@ -4,8 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, module};
 
 use super::activation::gelu;
-use super::cpu::{self, After};
+use super::cpu::{self, After, PackedLinear};
 use super::dropout::{Dropout, dropout};
+use super::precision::in_use;
 
 /// `x · weight + bias`.
 ///
@@ -16,7 +17,7 @@ use super::dropout::{Dropout, dropout};
 /// - output: `[rows, width_out]`
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     if runs_on_cpu(&x) {
-        return cpu::linear(x, weight, bias, None, After::Nothing);
+        return cpu::linear(x, weight, bias, None, After::Nothing, in_use());
     }
     module::linear(x, weight, bias)
 }
@@ -24,7 +25,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 /// [`gelu`] of [`linear`], in one pass on the CPU.
 pub fn linear_gelu(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     if runs_on_cpu(&x) {
-        return cpu::linear(x, weight, bias, None, After::Gelu);
+        return cpu::linear(x, weight, bias, None, After::Gelu, in_use());
     }
     gelu(linear(x, weight, bias))
 }
@@ -43,7 +44,7 @@ pub fn linear_residual(
     let drop = drop.filter(|drop| drop.probability > 0.0);
     if runs_on_cpu(&x) {
         let after = After::Add(drop.map(Dropout::mask));
-        return cpu::linear(x, weight, bias, Some(residual), after);
+        return cpu::linear(x, weight, bias, Some(residual), after, in_use());
     }
     let y = linear(x, weight, bias);
     residual + drop.map_or(y.clone(), |drop| dropout(y, drop))
@@ -53,6 +54,15 @@ pub fn linear_residual(
 fn runs_on_cpu(x: &Tensor<2>) -> bool {
     let [rows, _] = x.dims();
     rows >= cpu::LINEAR_ROWS && cpu::runs_here(x)
+}
+
+/// A [`linear`] as decoding on the CPU device takes it: its weights packed once, for products of the precision in use.
+///
+/// # Shapes
+/// - weight: `[width_in, width_out]`
+/// - bias: `[width_out]`
+pub fn packed_linear(weight: Tensor<2>, bias: Option<Tensor<1>>) -> PackedLinear {
+    PackedLinear::new(weight, bias, in_use())
 }
 
 /// The weights of a [`linear`]. The struct's name tells the checkpoint code which layout the weight has.
@@ -79,6 +89,11 @@ impl Linear {
     /// - output: `[rows, width_out]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+
+    /// See [`packed_linear`].
+    pub fn packed(&self) -> PackedLinear {
+        packed_linear(self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 
     /// See [`linear_gelu`].

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
 use super::activation::silu;
-use super::cpu;
+use super::cpu::{self, RowNorm};
 
 /// What PyTorch adds to the variance in both norms by default.
 pub const EPSILON: f64 = 1e-5;
@@ -124,6 +124,11 @@ impl LayerNorm {
     /// - x, output: `[rows, width]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
+    }
+
+    /// As decoding on the CPU device takes it: copies on the host.
+    pub fn to_rows(&self) -> RowNorm {
+        RowNorm::new(self.weight.val(), self.bias.val(), EPSILON)
     }
 }
 

@@ -1,6 +1,8 @@
-//! The precision of the CPU device's matrix products.
+//! The precision of the CPU device's matrix products: one choice for the whole process, which is here alone. The kernels
+//! get it with every call that multiplies, and keep it for the backward pass.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cpu;
 use crate::error::{Error, Result};
@@ -36,16 +38,27 @@ impl FromStr for Precision {
     }
 }
 
-/// Sets the precision of every matrix product of the CPU device in this process from now on.
+/// Whether products round their operands to bf16.
+static ROUNDS: AtomicBool = AtomicBool::new(false);
+
+/// Sets the precision of every operation of the CPU device in this process that is called from now on.
 ///
 /// # Errors
 /// bf16 on a processor that has no instructions for it.
 pub fn set_precision(precision: Precision) -> Result<()> {
-    if cpu::set_precision(precision) {
-        return Ok(());
+    let rounds = precision == Precision::Bf16;
+    if rounds && cpu::Precision::bf16().is_none() {
+        return Err(Error::invalid(
+            "bf16 is not possible on this CPU: it has no instructions for products of bf16, which are AVX512-BF16 or \
+             AMX on x86 (leave --precision at f32)",
+        ));
     }
-    Err(Error::invalid(
-        "bf16 is not possible on this CPU: it has no instructions for products of bf16, which are AVX512-BF16 or AMX \
-         on x86 (leave --precision at f32)",
-    ))
+    ROUNDS.store(rounds, Ordering::Relaxed);
+    Ok(())
+}
+
+/// As the kernels take it.
+pub(super) fn in_use() -> cpu::Precision {
+    let bf16 = ROUNDS.load(Ordering::Relaxed).then(cpu::Precision::bf16).flatten();
+    bf16.unwrap_or(cpu::Precision::F32)
 }

@@ -13,6 +13,8 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::cpu::RotaryRows;
+
 const BASE: f64 = 100.0;
 
 /// Cosines and sines of every position's angles, and the matrix that swaps the dimensions of a pair.
@@ -67,10 +69,10 @@ impl RotaryTables {
         self.turn(x, &self.key_cos, &self.key_sin, position)
     }
 
-    /// Cosines and sines of the queries, then of the keys.
-    pub(super) fn angles(&self) -> [[Tensor<2>; 2]; 2] {
+    /// As decoding on the CPU device takes them: copies on the host.
+    pub fn to_rows(&self) -> RotaryRows {
         let query = [self.query_cos.clone(), self.query_sin.clone()];
-        [query, [self.key_cos.clone(), self.key_sin.clone()]]
+        RotaryRows::new(query, [self.key_cos.clone(), self.key_sin.clone()])
     }
 
     fn turn(&self, x: Tensor<4>, cos: &Tensor<2>, sin: &Tensor<2>, position: usize) -> Tensor<4> {

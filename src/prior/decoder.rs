@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::ops::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, values};
+use crate::ops::{
+    HeadCache, PackedLinear, RotaryRows, RotaryTables, RowNorm, Share, Then, packed_linear, values,
+};
 use crate::prior::{Block, Gpt, PriorConfig};
 
 /// Fewest sequences a thread takes through the network on its own: on two cores, 8 each take a tenth less time alone than
@@ -47,12 +49,12 @@ struct Seen {
 impl Layer {
     fn new(block: &Block) -> Self {
         Self {
-            norm1: RowNorm::new(&block.norm1),
-            qkv: PackedLinear::new(&block.attention.qkv),
-            out: PackedLinear::new(&block.attention.out),
-            norm2: RowNorm::new(&block.norm2),
-            up: PackedLinear::new(&block.mlp.up),
-            down: PackedLinear::new(&block.mlp.down),
+            norm1: block.norm1.to_rows(),
+            qkv: block.attention.qkv.packed(),
+            out: block.attention.out.packed(),
+            norm2: block.norm2.to_rows(),
+            up: block.mlp.up.packed(),
+            down: block.mlp.down.packed(),
         }
     }
 }
@@ -62,18 +64,18 @@ impl Decoder {
     pub fn new(gpt: &Gpt) -> Self {
         let config = gpt.config().clone();
         let head = match &gpt.head {
-            Some(head) => PackedLinear::new(head),
+            Some(head) => head.packed(),
             None => {
                 let codes = [0..config.codebook_size, 0..config.width];
-                PackedLinear::of(gpt.token.weight.val().slice(codes).transpose())
+                packed_linear(gpt.token.weight.val().slice(codes).transpose(), None)
             }
         };
         Self {
             token: values(gpt.token.weight.val()),
             position: gpt.position.as_ref().map_or_else(Vec::new, |table| values(table.val())),
-            rotary: gpt.rotary.as_ref().map(RotaryRows::new),
+            rotary: gpt.rotary.as_ref().map(RotaryTables::to_rows),
             layers: gpt.blocks.iter().map(Layer::new).collect(),
-            norm: RowNorm::new(&gpt.norm),
+            norm: gpt.norm.to_rows(),
             head,
             config,
             seen: Vec::new(),

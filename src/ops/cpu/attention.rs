@@ -15,20 +15,20 @@ use burn::tensor::Tensor;
 use super::attention_head::Head;
 use super::fetch::fetch;
 use super::fresh::set_in_blocks;
+use super::precision::Precision;
 use super::product::{Matrix, MatrixMut};
 use super::slices::{Values, tensor};
 use super::weight_mask::WeightMask;
-use crate::ops::Dropout;
 
-/// See [`crate::ops::causal_attention`]; without rotary positions.
+/// See [`crate::ops::causal_attention`]; without rotary positions. `mask` drops attention weights.
 pub(in crate::ops) fn causal_attention(
     qkv: Tensor<2>,
     sequence: usize,
     heads: usize,
-    dropped: Option<Dropout>,
+    mask: Option<WeightMask>,
+    precision: Precision,
 ) -> Tensor<2> {
-    let mask = dropped.and_then(WeightMask::new);
-    let attention = Attention { sequence, heads, mask };
+    let attention = Attention { sequence, heads, mask, precision };
     Tensor::from_dispatch(Dispatch::vqgen_causal_attention(qkv.into_dispatch(), attention))
 }
 
@@ -81,6 +81,7 @@ pub(super) struct Attention {
     sequence: usize,
     heads: usize,
     mask: Option<WeightMask>,
+    precision: Precision,
 }
 
 impl Attention {
@@ -154,6 +155,7 @@ impl Attention {
             sequence: self.sequence,
             head_dim: width / self.heads,
             mask: self.mask,
+            precision: self.precision,
             first_row: (image * self.heads + index) * self.sequence,
         }
     }

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use super::math::{LANES, exp, max, sum, sum_pairs};
-use super::product::{Matrix, MatrixMut, matmul};
+use super::precision::Precision;
+use super::product::{self, Matrix, MatrixMut};
 use super::scratch::with_scratch;
 use super::weight_mask::{RowMask, WeightMask};
 use super::wide::vectorised;
@@ -18,6 +19,8 @@ pub(super) struct Head {
     pub(super) sequence: usize,
     pub(super) head_dim: usize,
     pub(super) mask: Option<WeightMask>,
+    /// That of its products.
+    pub(super) precision: Precision,
     /// Number of its first query among all heads of all images: the key of its mask.
     pub(super) first_row: usize,
 }
@@ -28,14 +31,19 @@ impl Head {
         with_scratch(self.weights_len(), |weights| {
             for block in self.blocks() {
                 let weights = &mut weights[..block.n * block.keys];
-                matmul(block.matrix_mut(weights), block.of(q), block.seen(k).transposed(), false);
+                self.matmul(
+                    block.matrix_mut(weights),
+                    block.of(q),
+                    block.seen(k).transposed(),
+                    false,
+                );
                 softmax(weights, block, self.scale());
                 if let Some(mask) = self.mask {
                     drop_weights(weights, block, mask);
                 }
                 let weights = Matrix::new(weights, block.n, block.keys);
                 let out = out.part(block.queries(), 0..self.head_dim);
-                matmul(out, weights, block.seen(v), false);
+                self.matmul(out, weights, block.seen(v), false);
             }
         });
     }
@@ -55,22 +63,32 @@ impl Head {
             for block in self.blocks().rev() {
                 let weights = &mut weights[..block.n * block.keys];
                 let by_scores = &mut by_scores[..block.n * block.keys];
-                matmul(block.matrix_mut(weights), block.of(q), block.seen(k).transposed(), false);
+                self.matmul(
+                    block.matrix_mut(weights),
+                    block.of(q),
+                    block.seen(k).transposed(),
+                    false,
+                );
                 softmax(weights, block, self.scale());
                 let by_weights = block.matrix_mut(by_scores);
-                matmul(by_weights, block.of(by_out), block.seen(v).transposed(), false);
+                self.matmul(by_weights, block.of(by_out), block.seen(v).transposed(), false);
                 softmax_gradient(weights, by_scores, block, self.mask, self.scale());
                 let weights = Matrix::new(weights, block.n, block.keys).transposed();
                 let by_scores = Matrix::new(by_scores, block.n, block.keys);
                 let by_values = by.part(0..block.keys, by_v.clone());
-                matmul(by_values, weights, block.of(by_out), accumulate);
+                self.matmul(by_values, weights, block.of(by_out), accumulate);
                 let by_keys = by.part(0..block.keys, by_k.clone());
-                matmul(by_keys, by_scores.transposed(), block.of(q), accumulate);
+                self.matmul(by_keys, by_scores.transposed(), block.of(q), accumulate);
                 let by_queries = by.part(block.queries(), by_q.clone());
-                matmul(by_queries, by_scores, block.seen(k), false);
+                self.matmul(by_queries, by_scores, block.seen(k), false);
                 accumulate = true;
             }
         });
+    }
+
+    /// `out = a b`, or `out += a b` with `accumulate`.
+    fn matmul(&self, out: MatrixMut, a: Matrix, b: Matrix, accumulate: bool) {
+        product::matmul(out, a, b, accumulate, self.precision);
     }
 
     fn weights_len(&self) -> usize {

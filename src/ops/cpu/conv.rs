@@ -10,6 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::fresh::{Pieces, in_blocks, in_blocks_with, set_in_blocks};
+use super::precision::Precision;
 use super::product::{Left, Matrix, MatrixMut, Right, add_product, multiply, product_in};
 use super::scratch::with_scratch;
 use super::sums::{add, sum_of};
@@ -86,9 +87,10 @@ pub(super) fn gather_product(
     residual: Option<&[f32]>,
     c_out: usize,
     geometry: &Geometry,
+    precision: Precision,
 ) -> Vec<f32> {
     let patch_len = geometry.patch_len();
-    let weight = Right::shared(Matrix::new(weight, patch_len, c_out));
+    let weight = Right::shared(Matrix::new(weight, patch_len, c_out), precision);
     let image_len = geometry.image_len();
     let batch = large.values.len() / image_len;
     let out_len = geometry.n_patches() * c_out;
@@ -99,7 +101,7 @@ pub(super) fn gather_product(
                 let n = rows.len() * geometry.columns;
                 let from = index * out_len + rows.start * geometry.columns * c_out;
                 with_patches(geometry, image, rows, |patches| {
-                    let patches = Left::new(Matrix::new(patches, n, patch_len));
+                    let patches = Left::new(Matrix::new(patches, n, patch_len), precision);
                     pieces.set_next(n * c_out, |out| {
                         let out = product_in(out, &patches, &weight);
                         if let Some(bias) = bias {
@@ -124,10 +126,11 @@ pub(super) fn gather_product_gradients(
     gradient: &[f32],
     c_out: usize,
     geometry: &Geometry,
+    precision: Precision,
     wants_input: bool,
 ) -> ConvGradients {
     let patch_len = geometry.patch_len();
-    let transposed = Right::shared(Matrix::new(weight, patch_len, c_out).transposed());
+    let transposed = Right::shared(Matrix::new(weight, patch_len, c_out).transposed(), precision);
     let (image_len, out_len) = (geometry.image_len(), geometry.n_patches() * c_out);
     let batch = large.values.len() / image_len;
     let gradients = over_images(batch, image_len, wants_input, |index, sums, mut by_image| {
@@ -137,18 +140,22 @@ pub(super) fn gather_product_gradients(
             for rows in geometry.row_blocks() {
                 let (first, n) = (rows.start * geometry.columns, rows.len() * geometry.columns);
                 let gradient = Matrix::new(&gradient[first * c_out..], n, c_out);
-                let patches = geometry.gather_right(image, rows.clone());
-                add_product(&mut sums.weight, &Left::new(gradient.transposed()), &patches);
+                let patches = geometry.gather_right(image, rows.clone(), precision);
+                add_product(
+                    &mut sums.weight,
+                    &Left::new(gradient.transposed(), precision),
+                    &patches,
+                );
                 let Some(by_image) = by_image.as_deref_mut() else { continue };
                 if geometry.is_image() {
                     let out = &mut by_image[first * patch_len..(first + n) * patch_len];
                     let out = MatrixMut::new(out, n, patch_len);
-                    multiply(out, &Left::new(gradient), &transposed, false);
+                    multiply(out, &Left::new(gradient, precision), &transposed, false);
                     continue;
                 }
                 with_scratch(n * patch_len, |patches| {
                     let out = MatrixMut::new(patches, n, patch_len);
-                    multiply(out, &Left::new(gradient), &transposed, false);
+                    multiply(out, &Left::new(gradient, precision), &transposed, false);
                     geometry.scatter(patches, rows, by_image);
                 });
             }
@@ -187,9 +194,10 @@ pub(super) fn scatter_product(
     residual: Option<&[f32]>,
     c_in: usize,
     geometry: &Geometry,
+    precision: Precision,
 ) -> Vec<f32> {
     let patch_len = geometry.patch_len();
-    let weight = Right::shared(Matrix::new(weight, c_in, patch_len));
+    let weight = Right::shared(Matrix::new(weight, c_in, patch_len), precision);
     let small_len = geometry.n_patches() * c_in;
     let batch = small.values.len() / small_len;
     let image_len = geometry.image_len();
@@ -204,7 +212,7 @@ pub(super) fn scatter_product(
             for rows in geometry.row_blocks() {
                 let (first, n) = (rows.start * geometry.columns, rows.len() * geometry.columns);
                 with_scratch(n * patch_len, |patches| {
-                    let block = Left::new(Matrix::new(&image[first * c_in..], n, c_in));
+                    let block = Left::new(Matrix::new(&image[first * c_in..], n, c_in), precision);
                     multiply(MatrixMut::new(patches, n, patch_len), &block, &weight, false);
                     geometry.scatter(patches, rows, out);
                 });
@@ -220,10 +228,11 @@ pub(super) fn scatter_product_gradients(
     gradient: &[f32],
     c_in: usize,
     geometry: &Geometry,
+    precision: Precision,
     wants_input: bool,
 ) -> ConvGradients {
     let patch_len = geometry.patch_len();
-    let transposed = Right::shared(Matrix::new(weight, c_in, patch_len).transposed());
+    let transposed = Right::shared(Matrix::new(weight, c_in, patch_len).transposed(), precision);
     let (small_len, image_len) = (geometry.n_patches() * c_in, geometry.image_len());
     let batch = small.values.len() / small_len;
     over_images(batch, small_len, wants_input, |index, sums, mut by_small| {
@@ -235,12 +244,12 @@ pub(super) fn scatter_product_gradients(
                 let block = Matrix::new(&image[first * c_in..], n, c_in);
                 with_patches(geometry, gradient, rows, |patches| {
                     let patches = Matrix::new(patches, n, patch_len);
-                    let block = Left::new(block.transposed());
-                    add_product(&mut sums.weight, &block, &Right::new(patches));
+                    let block = Left::new(block.transposed(), precision);
+                    add_product(&mut sums.weight, &block, &Right::new(patches, precision));
                     if let Some(by_small) = by_small.as_deref_mut() {
                         let out = &mut by_small[first * c_in..(first + n) * c_in];
                         let out = MatrixMut::new(out, n, c_in);
-                        multiply(out, &Left::new(patches), &transposed, false);
+                        multiply(out, &Left::new(patches, precision), &transposed, false);
                     }
                 });
             }

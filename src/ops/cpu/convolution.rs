@@ -15,6 +15,7 @@ use super::conv::{
     scatter_product_gradients,
 };
 use super::extension::{Optional, optional, optional_parts};
+use super::precision::Precision;
 use super::slices::{Values, tensor};
 use super::window::{Geometry, Window};
 use super::winograd::Winograd;
@@ -28,6 +29,8 @@ pub(in crate::ops) struct ConvKind {
     pub(in crate::ops) transposed: bool,
     /// Whether it is of `max(x, 0)` instead of `x`.
     pub(in crate::ops) relu: bool,
+    /// That of its products.
+    pub(in crate::ops) precision: Precision,
 }
 
 /// See [`crate::ops::conv`]; the result is added to `residual`, if there is one.
@@ -131,11 +134,11 @@ impl Convolution {
         let [batch, _, _, _] = self.x.dims();
         let (x, weight) = (self.input(), self.weight.slice());
         let (bias, residual) = (bias.map(Values::slice), residual.map(Values::slice));
-        let transposed = self.kind.transposed;
-        let out = match Winograd::new(geometry, small, transposed) {
+        let ConvKind { transposed, precision, .. } = self.kind;
+        let product = if transposed { scatter_product } else { gather_product };
+        let out = match Winograd::new(geometry, small, transposed, precision) {
             Some(winograd) => winograd.forward(x, weight, bias, residual),
-            None if transposed => scatter_product(x, weight, bias, residual, small, &geometry),
-            None => gather_product(x, weight, bias, residual, small, &geometry),
+            None => product(x, weight, bias, residual, small, &geometry, precision),
         };
         let shape = if transposed {
             [batch, geometry.height, geometry.width, geometry.channels]
@@ -148,12 +151,13 @@ impl Convolution {
     fn gradients(&self, gradient: &Values, wants_input: bool) -> ConvGradients {
         let (geometry, small) = self.geometry();
         let (x, weight, gradient) = (self.input(), self.weight.slice(), gradient.slice());
-        if let Some(winograd) = Winograd::new(geometry, small, self.kind.transposed) {
+        let ConvKind { transposed, precision, .. } = self.kind;
+        if let Some(winograd) = Winograd::new(geometry, small, transposed, precision) {
             return winograd.gradients(x, weight, gradient, wants_input);
         }
         let gradients =
-            if self.kind.transposed { scatter_product_gradients } else { gather_product_gradients };
-        gradients(x, weight, gradient, small, &geometry, wants_input)
+            if transposed { scatter_product_gradients } else { gather_product_gradients };
+        gradients(x, weight, gradient, small, &geometry, precision, wants_input)
     }
 }
 

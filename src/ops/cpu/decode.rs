@@ -10,14 +10,11 @@ use rayon::prelude::*;
 
 use super::activation::gelu;
 use super::layer_norm::{Row, normalise};
+use super::precision::Precision;
 use super::product::{Left, Matrix, MatrixMut, Right, multiply_columns};
 use super::wide::wide;
-use crate::ops::{LayerNorm, Linear, RotaryTables};
 
 pub use head_cache::HeadCache;
-
-/// As in [`crate::ops::LayerNorm`].
-const EPSILON: f32 = crate::ops::norm::EPSILON as f32;
 
 /// Rows that a thread takes at once where rows are split.
 const ROWS: usize = 8;
@@ -29,6 +26,7 @@ pub struct PackedLinear {
     bias: Option<Vec<f32>>,
     width_in: usize,
     width_out: usize,
+    precision: Precision,
 }
 
 /// Who does the work of an operation.
@@ -55,28 +53,23 @@ impl Share {
 pub enum Then<'a> {
     /// Nothing.
     Nothing,
-    /// [`crate::ops::gelu`].
+    /// GELU.
     Gelu,
     /// The sum with a residual, `[rows, width_out]`.
     Add(&'a [f32]),
 }
 
 impl PackedLinear {
-    /// Packs the weights of a layer.
-    pub fn new(layer: &Linear) -> Self {
-        let bias = layer.bias.as_ref().map(|bias| values(bias.val()));
-        Self { bias, ..Self::of(layer.weight.val()) }
-    }
-
-    /// Packs a weight matrix without a bias.
+    /// Packs the weights for products of this precision.
     ///
     /// # Shapes
     /// - weight: `[width_in, width_out]`
-    pub fn of(weight: Tensor<2>) -> Self {
+    /// - bias: `[width_out]`
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>, precision: Precision) -> Self {
         let [width_in, width_out] = weight.dims();
         let weight = values(weight);
-        let weight = Right::shared(Matrix::new(&weight, width_in, width_out));
-        Self { weight, bias: None, width_in, width_out }
+        let weight = Right::shared(Matrix::new(&weight, width_in, width_out), precision);
+        Self { weight, bias: bias.map(values), width_in, width_out, precision }
     }
 
     /// Sets `out` to the map of `x`, then `then`.
@@ -86,7 +79,7 @@ impl PackedLinear {
     /// - out: `[rows, width_out]`
     pub fn apply(&self, x: &[f32], out: &mut [f32], then: Then, share: Share) {
         let rows = x.len() / self.width_in;
-        let x = Left::new(Matrix::new(x, rows, self.width_in));
+        let x = Left::new(Matrix::new(x, rows, self.width_in), self.precision);
         let out = MatrixMut::new(out, rows, self.width_out);
         multiply_columns(out, &x, &self.weight, share.tasks(), |first, part| {
             let columns = part.columns();
@@ -111,17 +104,21 @@ fn add(sums: &mut [f32], values: &[f32]) {
     wide!(sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value));
 }
 
-/// The parameters of a [`LayerNorm`].
+/// The parameters of a layer norm.
 #[derive(Debug)]
 pub struct RowNorm {
     gain: Vec<f32>,
     bias: Vec<f32>,
+    epsilon: f32,
 }
 
 impl RowNorm {
-    /// Copies them.
-    pub fn new(norm: &LayerNorm) -> Self {
-        Self { gain: values(norm.weight.val()), bias: values(norm.bias.val()) }
+    /// Copies them; `epsilon` is added to the variance.
+    ///
+    /// # Shapes
+    /// - gain, bias: `[width]`
+    pub fn new(gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Self {
+        Self { gain: values(gain), bias: values(bias), epsilon: epsilon as f32 }
     }
 
     /// # Shapes
@@ -138,11 +135,12 @@ impl RowNorm {
 
     fn normalise(&self, x: &[f32], out: &mut [f32]) {
         let mut rows = vec![Row::default(); x.len() / self.gain.len()];
-        normalise(x, &self.gain, &self.bias, EPSILON, out, &mut rows);
+        normalise(x, &self.gain, &self.bias, self.epsilon, out, &mut rows);
     }
 }
 
-/// The angles of a [`RotaryTables`], `[positions, head_dim]` each.
+/// Cosines and sines by which heads turn at each position, `[positions, head_dim]` each. Within a half of a head of `m`
+/// dimensions, `i` and `i + m/2` form a pair.
 #[derive(Debug)]
 pub struct RotaryRows {
     query: [Vec<f32>; 2],
@@ -150,14 +148,13 @@ pub struct RotaryRows {
 }
 
 impl RotaryRows {
-    /// Copies them.
-    pub fn new(tables: &RotaryTables) -> Self {
-        let [query, key] = tables.angles().map(|table| table.map(values));
-        Self { query, key }
+    /// Copies the cosines and sines of the queries and those of the keys.
+    pub fn new(query: [Tensor<2>; 2], key: [Tensor<2>; 2]) -> Self {
+        Self { query: query.map(values), key: key.map(values) }
     }
 }
 
-/// Turns one head at a position: what [`RotaryTables`] does with its product.
+/// Turns one head at a position.
 fn turn(head: &mut [f32], [cos, sin]: &[Vec<f32>; 2], position: usize) {
     let head_dim = head.len();
     let at = position * head_dim..(position + 1) * head_dim;

@@ -17,6 +17,7 @@ use super::activation::{gelu, gelu_and_slope};
 use super::dropout::Mask;
 use super::extension::{Optional, optional, optional_parts};
 use super::fresh::{Pieces, set_from, set_in_blocks, set_in_blocks_with, set_pair_in_blocks};
+use super::precision::Precision;
 use super::product::{Left, Matrix, PART_STEP, Right, product_in, sum_of_products};
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
@@ -56,10 +57,11 @@ pub(in crate::ops) fn linear(
     bias: Option<Tensor<1>>,
     residual: Option<Tensor<2>>,
     after: After,
+    precision: Precision,
 ) -> Tensor<2> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     let (bias, residual) = (optional(bias), optional(residual));
-    Tensor::from_dispatch(Dispatch::vqgen_linear(x, weight, bias, residual, after))
+    Tensor::from_dispatch(Dispatch::vqgen_linear(x, weight, bias, residual, after, precision))
 }
 
 #[backend_extension(Flex, Autodiff)]
@@ -71,6 +73,7 @@ pub(super) trait LinearOps: Backend {
         #[extension_type] bias: Optional<Self>,
         #[extension_type] residual: Optional<Self>,
         after: After,
+        precision: Precision,
     ) -> FloatTensor<Self>;
 }
 
@@ -81,8 +84,9 @@ impl LinearOps for Flex {
         bias: Optional<Self>,
         residual: Optional<Self>,
         after: After,
+        precision: Precision,
     ) -> FlexTensor {
-        let map = LinearMap::new(x, weight, after);
+        let map = LinearMap::new(x, weight, after, precision);
         map.forward(bias.values().as_ref(), residual.values().as_ref())
     }
 }
@@ -94,11 +98,12 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
         bias: Optional<Self>,
         residual: Optional<Self>,
         after: After,
+        precision: Precision,
     ) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let (bias, bias_node) = optional_parts::<C>(bias);
         let (residual, residual_node) = optional_parts::<C>(residual);
-        let mut map = LinearMap::new(x, weight, after);
+        let mut map = LinearMap::new(x, weight, after, precision);
         match LinearBackward
             .prepare::<C>([x_node, weight_node, bias_node, residual_node])
             .compute_bound()
@@ -123,6 +128,7 @@ struct LinearMap {
     x: Values,
     weight: Values,
     after: After,
+    precision: Precision,
     /// The slope of the activation at what it got, for the backward pass.
     slopes: Option<Values>,
 }
@@ -135,8 +141,8 @@ struct LinearGradients {
 }
 
 impl LinearMap {
-    fn new(x: FlexTensor, weight: FlexTensor, after: After) -> Self {
-        Self { x: Values::of(x), weight: Values::of(weight), after, slopes: None }
+    fn new(x: FlexTensor, weight: FlexTensor, after: After, precision: Precision) -> Self {
+        Self { x: Values::of(x), weight: Values::of(weight), after, precision, slopes: None }
     }
 
     /// Rows, columns in and columns out.
@@ -173,7 +179,7 @@ impl LinearMap {
         let [_, _, width_out] = self.sizes();
         let first = block * self.block_rows();
         let rows = first..first + out.len() / width_out;
-        let out = product_in(out, &Left::new(self.x().rows_at(rows)), weight);
+        let out = product_in(out, &Left::new(self.x().rows_at(rows), self.precision), weight);
         if let Some(bias) = bias {
             wide!({
                 for row in out.chunks_exact_mut(bias.len()) {
@@ -188,7 +194,7 @@ impl LinearMap {
         let [rows, _, width] = self.sizes();
         let bias = bias.map(Values::slice);
         let block_len = self.block_rows() * width;
-        let weight = Right::shared(self.weight());
+        let weight = Right::shared(self.weight(), self.precision);
         let out = set_in_blocks(rows * width, block_len, |index, out| {
             let out = self.product(index, &weight, bias, out);
             match (self.after, residual) {
@@ -208,7 +214,7 @@ impl LinearMap {
     fn forward_keeping_slopes(&mut self, bias: Option<&Values>) -> FlexTensor {
         let [rows, _, width] = self.sizes();
         let bias = bias.map(Values::slice);
-        let weight = Right::shared(self.weight());
+        let weight = Right::shared(self.weight(), self.precision);
         let block_len = self.block_rows() * width;
         let (out, slopes) = set_pair_in_blocks(rows * width, block_len, |index, out, slopes| {
             let out = self.product(index, &weight, bias, out);
@@ -223,7 +229,7 @@ impl LinearMap {
         let [rows, width_in, width_out] = self.sizes();
         // Parts are counted by the gradient by the input, where there is one.
         let by_input = wants_input && width_in > 0;
-        let weight = by_input.then(|| Right::shared(self.weight().transposed()));
+        let weight = by_input.then(|| Right::shared(self.weight().transposed(), self.precision));
         let part_of = |part: usize| part * PART_ROWS..rows.min((part + 1) * PART_ROWS);
         let (input, parts) = match &weight {
             Some(weight) => {
@@ -231,7 +237,7 @@ impl LinearMap {
                     let mut pieces = Pieces::of(input);
                     let found = self.part_gradients(gradient, part_of(part), |by_product| {
                         let len = by_product.rows() * width_in;
-                        let by_product = Left::new(by_product);
+                        let by_product = Left::new(by_product, self.precision);
                         pieces.set_next(len, |piece| product_in(piece, &by_product, weight));
                     });
                     (pieces.finish(), found)
@@ -261,8 +267,8 @@ impl LinearMap {
     ) -> ((Left<'_>, Right), Vec<f32>) {
         let [_, _, width_out] = self.sizes();
         let mut biases = vec![0.0; width_out];
-        let x = Left::new(self.x().rows_at(rows.clone()).transposed());
-        let by_product = Right::from_parts([rows.len(), width_out], |add| {
+        let x = Left::new(self.x().rows_at(rows.clone()).transposed(), self.precision);
+        let by_product = Right::from_parts([rows.len(), width_out], self.precision, |add| {
             for first in rows.clone().step_by(FEW_ROWS) {
                 let few = FEW_ROWS.min(rows.end - first);
                 let (from, len) = (first * width_out, few * width_out);

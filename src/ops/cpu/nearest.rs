@@ -4,6 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::math::max;
+use super::precision::Precision;
 use super::product::{Left, Matrix, MatrixMut, Right, multiply};
 use super::scratch::with_scratch;
 use super::wide::vectorised;
@@ -20,14 +21,15 @@ pub(in crate::ops) fn nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> T
         .chunks_exact(dim)
         .map(|row| row.iter().map(|v| v * v).sum::<f32>() / 2.0)
         .collect();
-    let right = Right::exact(Matrix::new(&codebook, codes, dim).transposed());
+    let right = Matrix::new(&codebook, codes, dim).transposed();
+    let right = Right::shared(right, Precision::F32);
     let mut nearest = vec![0i32; n];
     nearest.par_chunks_mut(ROWS).enumerate().for_each(|(index, nearest)| {
         let (first, rows) = (index * ROWS, nearest.len());
         let latents = Matrix::new(&latents[first * dim..], rows, dim);
         with_scratch(rows * codes, |products| {
             let out = MatrixMut::new(products, rows, codes);
-            multiply(out, &Left::exact(latents), &right, false);
+            multiply(out, &Left::new(latents, Precision::F32), &right, false);
             for (nearest, products) in nearest.iter_mut().zip(products.chunks_exact_mut(codes)) {
                 *nearest = first_least_distance(&halves, products) as i32;
             }

@@ -14,13 +14,12 @@ mod matrix;
 mod transpose;
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
 use self::buffer::Buffer;
 use super::instructions::Instructions;
-use crate::ops::Precision;
+use super::precision::Precision;
 
 pub(super) use matrix::{Matrix, MatrixMut};
 
@@ -33,30 +32,13 @@ pub(super) const PART_STEP: usize = 32;
 #[cfg(target_arch = "x86_64")]
 const _: () = assert!(PART_STEP == bf16::STEP);
 
-/// Whether products round their operands to bf16.
-static ROUNDS: AtomicBool = AtomicBool::new(false);
-
-/// See [`crate::ops::set_precision`].
-pub(in crate::ops) fn set_precision(precision: Precision) -> bool {
-    let rounds = precision == Precision::Bf16;
-    if rounds && !has_bf16() {
-        return false;
-    }
-    ROUNDS.store(rounds, Ordering::Relaxed);
-    true
-}
-
 /// Whether products take so little time that fewer of them save none: those of AMX.
-pub(super) fn is_fast() -> bool {
-    Way::in_use() == Way { precision: Precision::Bf16, instructions: Instructions::Amx }
+pub(super) fn is_fast(precision: Precision) -> bool {
+    precision != Precision::F32 && Instructions::in_use() == Instructions::Amx
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 const NO_BF16: &str = "bf16 is refused where there are no kernels for it";
-
-fn has_bf16() -> bool {
-    Instructions::in_use() >= Instructions::Avx512Bf16
-}
 
 /// How operands are packed and multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +48,8 @@ struct Way {
 }
 
 impl Way {
-    fn in_use() -> Self {
-        let rounds = ROUNDS.load(Ordering::Relaxed);
-        let precision = if rounds { Precision::Bf16 } else { Precision::F32 };
+    fn of(precision: Precision) -> Self {
         Self { precision, instructions: Instructions::in_use() }
-    }
-
-    fn exact() -> Self {
-        Self { precision: Precision::F32, ..Self::in_use() }
     }
 }
 
@@ -115,13 +91,8 @@ impl Run<'_> {
 
 impl<'a> Left<'a> {
     /// Packed on this thread.
-    pub(super) fn new(matrix: Matrix<'a>) -> Self {
-        Self::in_way(matrix, Way::in_use(), false)
-    }
-
-    /// For a product in f32 whatever the precision; on this thread.
-    pub(super) fn exact(matrix: Matrix<'a>) -> Self {
-        Self::in_way(matrix, Way::exact(), false)
+    pub(super) fn new(matrix: Matrix<'a>, precision: Precision) -> Self {
+        Self::in_way(matrix, Way::of(precision), false)
     }
 
     fn in_way(matrix: Matrix<'a>, way: Way, shared: bool) -> Self {
@@ -134,9 +105,9 @@ impl<'a> Left<'a> {
                 (rows, rows * inner)
             }
             #[cfg(target_arch = "x86_64")]
-            Precision::Bf16 => (bf16::TILE_ROWS, bf16::row_block_len(inner)),
+            Precision::Bf16(_) => (bf16::TILE_ROWS, bf16::row_block_len(inner)),
             #[cfg(not(target_arch = "x86_64"))]
-            Precision::Bf16 => unreachable!("{NO_BF16}"),
+            Precision::Bf16(_) => unreachable!("{NO_BF16}"),
         };
         let mut packed = Buffer::new(rows.div_ceil(block_rows) * block_len);
         // Many blocks at once where a block alone would read a few values of every row of memory.
@@ -148,9 +119,9 @@ impl<'a> Left<'a> {
                 // SAFETY: this way is taken only where the processor has the instructions.
                 #[cfg(target_arch = "x86_64")]
                 #[allow(unsafe_code)]
-                Precision::Bf16 => unsafe { bf16::pack_rows(&matrix, first, blocks) },
+                Precision::Bf16(_) => unsafe { bf16::pack_rows(&matrix, first, blocks) },
                 #[cfg(not(target_arch = "x86_64"))]
-                Precision::Bf16 => unreachable!("{NO_BF16}"),
+                Precision::Bf16(_) => unreachable!("{NO_BF16}"),
             }
         });
         Self { matrix, packed: Some(packed), way }
@@ -159,30 +130,26 @@ impl<'a> Left<'a> {
 
 impl Right {
     /// Packed on this thread.
-    pub(super) fn new(matrix: Matrix) -> Self {
-        Self::in_way(matrix, Way::in_use(), false)
+    pub(super) fn new(matrix: Matrix, precision: Precision) -> Self {
+        Self::in_way(matrix, Way::of(precision), false)
     }
 
     /// Packed by all threads.
-    pub(super) fn shared(matrix: Matrix) -> Self {
-        Self::in_way(matrix, Way::in_use(), true)
-    }
-
-    /// For a product in f32 whatever the precision; by all threads.
-    pub(super) fn exact(matrix: Matrix) -> Self {
-        Self::in_way(matrix, Way::exact(), true)
+    pub(super) fn shared(matrix: Matrix, precision: Precision) -> Self {
+        Self::in_way(matrix, Way::of(precision), true)
     }
 
     /// Packed as its rows come, in any order: `each` calls what it gets with a row, a column and the values from there
     /// on, or zeros, until all are set. `None` where the precision needs neighbouring rows at once.
     pub(super) fn from_runs(
         [rows, columns]: [usize; 2],
+        precision: Precision,
         each: impl FnOnce(&mut dyn FnMut(usize, usize, Run)),
     ) -> Option<Self> {
-        let way = Way::in_use();
-        if way.precision != Precision::F32 {
+        if precision != Precision::F32 {
             return None;
         }
+        let way = Way::of(precision);
         let panel_len = f32::panel_len(rows);
         let mut panels = Buffer::new(columns.div_ceil(PANEL) * panel_len);
         each(&mut |row, column, run| f32::pack_run(&mut panels, panel_len, row, column, run));
@@ -193,9 +160,10 @@ impl Right {
     /// last one of a multiple of [`PART_STEP`], until all are set.
     pub(super) fn from_parts(
         [rows, columns]: [usize; 2],
+        precision: Precision,
         each: impl FnOnce(&mut dyn FnMut(Matrix)),
     ) -> Self {
-        Self::parts_in_way([rows, columns], Way::in_use(), each)
+        Self::parts_in_way([rows, columns], Way::of(precision), each)
     }
 
     fn parts_in_way(
@@ -219,9 +187,9 @@ impl Right {
         let panel_len = match way.precision {
             Precision::F32 => f32::panel_len(rows),
             #[cfg(target_arch = "x86_64")]
-            Precision::Bf16 => bf16::panel_len(rows),
+            Precision::Bf16(_) => bf16::panel_len(rows),
             #[cfg(not(target_arch = "x86_64"))]
-            Precision::Bf16 => unreachable!("{NO_BF16}"),
+            Precision::Bf16(_) => unreachable!("{NO_BF16}"),
         };
         let panels = Buffer::new(columns.div_ceil(PANEL) * panel_len);
         Self { rows, columns, panels, panel_len, way }
@@ -257,9 +225,9 @@ fn pack_panels(
         // SAFETY: this way is taken only where the processor has the instructions.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        Precision::Bf16 => unsafe { bf16::pack_panels(matrix, first, row, panels, panel_len) },
+        Precision::Bf16(_) => unsafe { bf16::pack_panels(matrix, first, row, panels, panel_len) },
         #[cfg(not(target_arch = "x86_64"))]
-        Precision::Bf16 => unreachable!("{NO_BF16}"),
+        Precision::Bf16(_) => unreachable!("{NO_BF16}"),
     }
 }
 
@@ -319,7 +287,7 @@ fn multiply_panels(
     let panels = &right.panels[first * right.panel_len..];
     match (&left.packed, left.way.precision) {
         #[cfg(target_arch = "x86_64")]
-        (Some(tiles), Precision::Bf16) => {
+        (Some(tiles), Precision::Bf16(_)) => {
             bf16::multiply(out, tiles, panels, inner, accumulate, instructions);
         }
         (packed, _) => {
@@ -389,8 +357,8 @@ pub(super) fn sum_of_products([rows, columns]: [usize; 2], pairs: &[(Left, Right
 }
 
 /// `out = a b`, or `out += a b` with `accumulate`, on this thread.
-pub(super) fn matmul(out: MatrixMut, a: Matrix, b: Matrix, accumulate: bool) {
-    multiply(out, &Left::new(a), &Right::new(b), accumulate);
+pub(super) fn matmul(out: MatrixMut, a: Matrix, b: Matrix, accumulate: bool, precision: Precision) {
+    multiply(out, &Left::new(a, precision), &Right::new(b, precision), accumulate);
 }
 
 #[cfg(test)]

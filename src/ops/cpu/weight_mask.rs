@@ -1,11 +1,9 @@
 //! Dropout masks of attention weights that are never stored: the factor of a weight is a hash of the seed
 //! and its place, cheap enough to compute wherever it is needed.
 
-use crate::ops::Dropout;
-
 /// Which weights to drop.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct WeightMask {
+pub(in crate::ops) struct WeightMask {
     seed: u64,
     /// Hashes below it drop.
     threshold: u32,
@@ -23,8 +21,8 @@ pub(super) struct RowMask {
 }
 
 impl WeightMask {
-    /// The mask of a dropout, or `None` where it drops nothing.
-    pub(super) fn new(Dropout { probability, seed }: Dropout) -> Option<Self> {
+    /// Drops with `probability`; equal seeds drop equal places. `None` where nothing is dropped.
+    pub(in crate::ops) fn new(probability: f64, seed: u64) -> Option<Self> {
         let steps = 2f64.powi(32);
         // A cast ends at the largest value: one in four billion is kept, whatever the probability.
         let threshold = (probability * steps).round() as u32;
@@ -69,7 +67,7 @@ mod tests {
     use super::*;
 
     fn factors(probability: f64, seed: u64) -> Vec<f32> {
-        let mask = WeightMask::new(Dropout { probability, seed }).unwrap();
+        let mask = WeightMask::new(probability, seed).unwrap();
         (0..4096).flat_map(|row| (0..64).map(move |key| mask.row(row).factor(key))).collect()
     }
 
@@ -110,7 +108,7 @@ mod tests {
     #[test]
     fn seeds_differ_and_the_extremes_hold() {
         assert_ne!(factors(0.5, 1), factors(0.5, 2));
-        assert_eq!(WeightMask::new(Dropout { probability: 0.0, seed: 1 }), None);
+        assert_eq!(WeightMask::new(0.0, 1), None);
         assert!(factors(0.999_999_999_99, 1).iter().all(|factor| factor.is_finite()));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::precision::Precision;
 use super::product::{self, Matrix, Right};
 use super::scratch::with_scratch;
 
@@ -126,16 +127,21 @@ impl Geometry {
     }
 
     /// The same matrix as a right operand.
-    pub(super) fn gather_right(&self, image: &[f32], rows: Range<usize>) -> Right {
+    pub(super) fn gather_right(
+        &self,
+        image: &[f32],
+        rows: Range<usize>,
+        precision: Precision,
+    ) -> Right {
         let n = rows.len() * self.columns;
         if self.is_image() {
             let from = rows.start * self.columns * self.channels;
-            return Right::new(Matrix::new(&image[from..], n, self.channels));
+            return Right::new(Matrix::new(&image[from..], n, self.channels), precision);
         }
         let patch_len = self.patch_len();
         let places =
             rows.clone().flat_map(|row| (0..self.columns).map(move |column| (row, column)));
-        let packed = Right::from_runs([n, patch_len], |set| {
+        let packed = Right::from_runs([n, patch_len], precision, |set| {
             for (index, (row, column)) in places.enumerate() {
                 self.runs(row, column, |Run { patch, image: from, len }| {
                     let run = match from {
@@ -149,7 +155,7 @@ impl Geometry {
         packed.unwrap_or_else(|| {
             with_scratch(n * patch_len, |patches| {
                 self.gather(image, rows, patches);
-                Right::new(Matrix::new(patches, n, patch_len))
+                Right::new(Matrix::new(patches, n, patch_len), precision)
             })
         })
     }

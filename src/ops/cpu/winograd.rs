@@ -20,6 +20,7 @@ use rayon::prelude::*;
 use self::kernel::{kernel_gradients, kernels};
 use super::conv::{ConvGradients, Input, PARTS, add_to_rows, in_parts, sum_rows};
 use super::fresh::in_blocks;
+use super::precision::Precision;
 use super::product::{Left, Matrix, MatrixMut, Right, add_product, is_fast, multiply};
 use super::scratch::with_scratch;
 use super::window::{Geometry, Window};
@@ -45,6 +46,7 @@ pub(super) struct Winograd {
     /// Channels of the small image.
     small: usize,
     transposed: bool,
+    precision: Precision,
 }
 
 /// Rows of tiles, counted on from image to image.
@@ -62,12 +64,18 @@ enum Side {
 impl Winograd {
     /// `None` where the plain product is the way: another window, few channels, less than a tile, or products that take
     /// less time than the transforms would.
-    pub(super) fn new(geometry: Geometry, small: usize, transposed: bool) -> Option<Self> {
+    pub(super) fn new(
+        geometry: Geometry,
+        small: usize,
+        transposed: bool,
+        precision: Precision,
+    ) -> Option<Self> {
         let Window { kernel, stride, .. } = geometry.window;
         let fits = kernel % stride == 0 && matches!(kernel / stride, 2 | 3);
         let is_wide = geometry.channels.min(small) >= FEWEST_CHANNELS;
         let is_large = geometry.rows.min(geometry.columns) >= OUT_EDGE;
-        (fits && is_wide && is_large && !is_fast()).then_some(Self { geometry, small, transposed })
+        let is_worth_it = fits && is_wide && is_large && !is_fast(precision);
+        is_worth_it.then_some(Self { geometry, small, transposed, precision })
     }
 
     /// Those of what is convolved and of the result.
@@ -174,7 +182,8 @@ impl Winograd {
                 self.with_places(&rows, |[of_x, of_y]| {
                     self.set_places(x_side, of_x, x, &rows);
                     for (place, weight) in weights.iter().enumerate() {
-                        multiply(of_y.to(place), &Left::new(of_x.of(place)), weight, false);
+                        let of_place = Left::new(of_x.of(place), self.precision);
+                        multiply(of_y.to(place), &of_place, weight, false);
                     }
                     self.add_places(y_side, of_y, out, &rows);
                 });
@@ -205,11 +214,12 @@ impl Winograd {
                     self.set_places(y_side, of_y, gradient, &rows);
                     for (place, by_kernel) in by_kernels.iter_mut().enumerate() {
                         let by_y = of_y.of(place);
-                        let of_place = Left::new(of_x.of(place).transposed());
-                        add_product(by_kernel, &of_place, &Right::new(by_y));
+                        let of_place = Left::new(of_x.of(place).transposed(), self.precision);
+                        add_product(by_kernel, &of_place, &Right::new(by_y, self.precision));
                         if let Some(weight) = weights.get(place) {
                             // In the place of what was convolved, which has done its work.
-                            multiply(of_x.to(place), &Left::new(by_y), weight, false);
+                            let by_y = Left::new(by_y, self.precision);
+                            multiply(of_x.to(place), &by_y, weight, false);
                         }
                     }
                     if let Some(by_x) = by_x.as_deref_mut() {
@@ -231,7 +241,8 @@ impl Winograd {
         let kernels = Matrix::new(&kernels, rows, self.places() * columns);
         let of_place = |place: usize| {
             let kernels = kernels.columns_at(place * columns..(place + 1) * columns);
-            Right::new(if transposed { kernels.transposed() } else { kernels })
+            let kernels = if transposed { kernels.transposed() } else { kernels };
+            Right::new(kernels, self.precision)
         };
         (0..self.places()).into_par_iter().map(of_place).collect()
     }

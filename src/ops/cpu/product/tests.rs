@@ -14,8 +14,8 @@ fn ways() -> Vec<Way> {
     let sets = ALL.into_iter().filter(|&set| set <= Instructions::widest());
     let way = |precision, instructions| Way { precision, instructions };
     sets.flat_map(|set| {
-        let bf16 = (set >= Instructions::Avx512Bf16).then(|| way(Precision::Bf16, set));
-        [Some(way(Precision::F32, set)), bf16].into_iter().flatten()
+        let bf16 = Precision::bf16().filter(|_| set >= Instructions::Avx512Bf16);
+        [Some(Precision::F32), bf16].into_iter().flatten().map(move |one| way(one, set))
     })
     .collect()
 }
@@ -36,7 +36,7 @@ fn rounded(value: f32) -> f32 {
 }
 
 fn wanted(a: &Matrix, b: &Matrix, way: Way, onto: Option<&[f32]>) -> Vec<f64> {
-    let round = |value| if way.precision == Precision::Bf16 { rounded(value) } else { value };
+    let round = |value| if way.precision == Precision::F32 { value } else { rounded(value) };
     let columns = b.columns();
     let mut out = Vec::new();
     for row in 0..a.rows() {
