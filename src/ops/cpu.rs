@@ -6,6 +6,7 @@
 //! result does not depend on the number of threads.
 
 mod extension;
+mod gradients;
 mod instructions;
 mod memory;
 mod precision;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::fresh::{Pieces, in_blocks, in_blocks_with, set_in_blocks};
+use super::gradients::{MapGradients, Wanted};
 use super::precision::Precision;
 use super::product::{Left, Matrix, MatrixMut, Right, add_product, multiply, product_in};
 use super::scratch::with_scratch;
@@ -20,16 +21,6 @@ use super::window::Geometry;
 /// Into how many parts the images of a batch are split for sums over the batch. A constant, so that the
 /// order of the sums is; large enough for the cores of a workstation.
 pub(super) const PARTS: usize = 16;
-
-/// Gradients of a convolution.
-pub(super) struct ConvGradients {
-    /// By the input; `None` where nobody asked.
-    pub(super) input: Option<Vec<f32>>,
-    /// By the weights.
-    pub(super) weight: Vec<f32>,
-    /// By the bias.
-    pub(super) bias: Vec<f32>,
-}
 
 /// The images that a convolution gets.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +51,12 @@ impl<'a> Input<'a> {
             });
             work(image)
         })
+    }
+
+    /// As the gradients read it: what is convolved is there for the one by the weights alone, and without that one need
+    /// not be computed.
+    fn for_weights(self, wanted: Wanted) -> Self {
+        Self { relu: self.relu && wanted.weight, ..self }
     }
 
     /// From the gradient by what is convolved to the one by these images.
@@ -127,35 +124,40 @@ pub(super) fn gather_product_gradients(
     c_out: usize,
     geometry: &Geometry,
     precision: Precision,
-    wants_input: bool,
-) -> ConvGradients {
+    wanted: Wanted,
+) -> MapGradients {
     let patch_len = geometry.patch_len();
-    let transposed = Right::shared(Matrix::new(weight, patch_len, c_out).transposed(), precision);
+    let transposed = || Matrix::new(weight, patch_len, c_out).transposed();
+    let transposed = wanted.input.then(|| Right::shared(transposed(), precision));
     let (image_len, out_len) = (geometry.image_len(), geometry.n_patches() * c_out);
     let batch = large.values.len() / image_len;
-    let gradients = over_images(batch, image_len, wants_input, |index, sums, mut by_image| {
+    let gradients = over_images(batch, image_len, wanted, |index, sums, mut by_image| {
         let gradient = &gradient[index * out_len..(index + 1) * out_len];
-        sum_rows(gradient, &mut sums.bias, c_out);
-        large.with_image(index, image_len, |image| {
+        if wanted.bias {
+            sum_rows(gradient, &mut sums.bias, c_out);
+        }
+        large.for_weights(wanted).with_image(index, image_len, |image| {
             for rows in geometry.row_blocks() {
                 let (first, n) = (rows.start * geometry.columns, rows.len() * geometry.columns);
                 let gradient = Matrix::new(&gradient[first * c_out..], n, c_out);
-                let patches = geometry.gather_right(image, rows.clone(), precision);
-                add_product(
-                    &mut sums.weight,
-                    &Left::new(gradient.transposed(), precision),
-                    &patches,
-                );
-                let Some(by_image) = by_image.as_deref_mut() else { continue };
+                if wanted.weight {
+                    let patches = geometry.gather_right(image, rows.clone(), precision);
+                    let gradient = Left::new(gradient.transposed(), precision);
+                    add_product(&mut sums.weight, &gradient, &patches);
+                }
+                let (Some(by_image), Some(transposed)) = (by_image.as_deref_mut(), &transposed)
+                else {
+                    continue;
+                };
                 if geometry.is_image() {
                     let out = &mut by_image[first * patch_len..(first + n) * patch_len];
                     let out = MatrixMut::new(out, n, patch_len);
-                    multiply(out, &Left::new(gradient, precision), &transposed, false);
+                    multiply(out, &Left::new(gradient, precision), transposed, false);
                     continue;
                 }
                 with_scratch(n * patch_len, |patches| {
                     let out = MatrixMut::new(patches, n, patch_len);
-                    multiply(out, &Left::new(gradient, precision), &transposed, false);
+                    multiply(out, &Left::new(gradient, precision), transposed, false);
                     geometry.scatter(patches, rows, by_image);
                 });
             }
@@ -165,8 +167,8 @@ pub(super) fn gather_product_gradients(
         }
     });
     // Summed transposed, since the larger operand is packed the faster way as the right one.
-    let weight = transposed_rows(&gradients.weight, c_out, patch_len);
-    ConvGradients { weight, ..gradients }
+    let weight = gradients.weight.map(|weight| transposed_rows(&weight, c_out, patch_len));
+    MapGradients { weight, ..gradients }
 }
 
 /// `[rows, columns]` as `[columns, rows]`.
@@ -229,27 +231,37 @@ pub(super) fn scatter_product_gradients(
     c_in: usize,
     geometry: &Geometry,
     precision: Precision,
-    wants_input: bool,
-) -> ConvGradients {
+    wanted: Wanted,
+) -> MapGradients {
     let patch_len = geometry.patch_len();
-    let transposed = Right::shared(Matrix::new(weight, c_in, patch_len).transposed(), precision);
+    let transposed = || Matrix::new(weight, c_in, patch_len).transposed();
+    let transposed = wanted.input.then(|| Right::shared(transposed(), precision));
     let (small_len, image_len) = (geometry.n_patches() * c_in, geometry.image_len());
     let batch = small.values.len() / small_len;
-    over_images(batch, small_len, wants_input, |index, sums, mut by_small| {
+    over_images(batch, small_len, wanted, |index, sums, mut by_small| {
         let gradient = &gradient[index * image_len..(index + 1) * image_len];
-        sum_rows(gradient, &mut sums.bias, geometry.channels);
-        small.with_image(index, small_len, |image| {
+        if wanted.bias {
+            sum_rows(gradient, &mut sums.bias, geometry.channels);
+        }
+        if !(wanted.weight || wanted.input) {
+            return;
+        }
+        small.for_weights(wanted).with_image(index, small_len, |image| {
             for rows in geometry.row_blocks() {
                 let (first, n) = (rows.start * geometry.columns, rows.len() * geometry.columns);
                 let block = Matrix::new(&image[first * c_in..], n, c_in);
                 with_patches(geometry, gradient, rows, |patches| {
                     let patches = Matrix::new(patches, n, patch_len);
-                    let block = Left::new(block.transposed(), precision);
-                    add_product(&mut sums.weight, &block, &Right::new(patches, precision));
-                    if let Some(by_small) = by_small.as_deref_mut() {
+                    if wanted.weight {
+                        let block = Left::new(block.transposed(), precision);
+                        add_product(&mut sums.weight, &block, &Right::new(patches, precision));
+                    }
+                    if let (Some(by_small), Some(transposed)) =
+                        (by_small.as_deref_mut(), &transposed)
+                    {
                         let out = &mut by_small[first * c_in..(first + n) * c_in];
                         let out = MatrixMut::new(out, n, c_in);
-                        multiply(out, &Left::new(patches, precision), &transposed, false);
+                        multiply(out, &Left::new(patches, precision), transposed, false);
                     }
                 });
             }
@@ -260,7 +272,7 @@ pub(super) fn scatter_product_gradients(
     })
 }
 
-/// Sums over the images of a part of a batch; empty before the first.
+/// Sums over the images of a part of a batch; empty before the first, and where they are not wanted.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub(super) weight: Vec<f32>,
@@ -272,10 +284,10 @@ pub(super) struct Sums {
 fn over_images(
     batch: usize,
     input_len: usize,
-    wants_input: bool,
+    wanted: Wanted,
     work: impl Fn(usize, &mut Sums, Option<&mut [f32]>) + Sync,
-) -> ConvGradients {
-    in_parts(batch, input_len, wants_input, |images, sums, mut input| {
+) -> MapGradients {
+    in_parts(batch, input_len, wanted, |images, sums, mut input| {
         for (place, index) in images.enumerate() {
             let input = input.as_deref_mut();
             let input = input.map(|input| &mut input[place * input_len..(place + 1) * input_len]);
@@ -289,12 +301,12 @@ fn over_images(
 pub(super) fn in_parts(
     batch: usize,
     input_len: usize,
-    wants_input: bool,
+    wanted: Wanted,
     work: impl Fn(Range<usize>, &mut Sums, Option<&mut [f32]>) + Sync,
-) -> ConvGradients {
+) -> MapGradients {
     let per_part = batch.div_ceil(PARTS).max(1);
     let images_of = |part: usize| part * per_part..batch.min((part + 1) * per_part);
-    let (input, sums): (_, Vec<_>) = if wants_input {
+    let (input, sums): (_, Vec<_>) = if wanted.input {
         let part_len = per_part * input_len;
         let (input, sums) = in_blocks_with(batch * input_len, part_len, |part, input| {
             let mut sums = Sums::default();
@@ -314,7 +326,11 @@ pub(super) fn in_parts(
         sums.into_iter().map(|Sums { weight, bias }| (weight, bias)).unzip();
     let len = |sums: &[Vec<f32>]| sums.first().map_or(0, Vec::len);
     let (weight_len, bias_len) = (len(&weights), len(&biases));
-    ConvGradients { input, weight: sum_of(weights, weight_len), bias: sum_of(biases, bias_len) }
+    MapGradients {
+        input,
+        weight: wanted.weight.then(|| sum_of(weights, weight_len)),
+        bias: wanted.bias.then(|| sum_of(biases, bias_len)),
+    }
 }
 
 /// The matrix of patches of `rows`: the image itself where that is the same.

@@ -11,10 +11,10 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::conv::{
-    ConvGradients, Input, gather_product, gather_product_gradients, scatter_product,
-    scatter_product_gradients,
+    Input, gather_product, gather_product_gradients, scatter_product, scatter_product_gradients,
 };
 use super::extension::{Optional, optional, optional_parts};
+use super::gradients::{MapGradients, Wanted};
 use super::precision::Precision;
 use super::slices::{Values, tensor};
 use super::window::{Geometry, Window};
@@ -148,16 +148,20 @@ impl Convolution {
         tensor(out, shape)
     }
 
-    fn gradients(&self, gradient: &Values, wants_input: bool) -> ConvGradients {
+    /// For `gradient` by the output; the one by the residual is `gradient`.
+    fn gradients(&self, gradient: &Values, wanted: Wanted) -> MapGradients {
+        if wanted.is_nothing() {
+            return MapGradients::default();
+        }
         let (geometry, small) = self.geometry();
         let (x, weight, gradient) = (self.input(), self.weight.slice(), gradient.slice());
         let ConvKind { transposed, precision, .. } = self.kind;
         if let Some(winograd) = Winograd::new(geometry, small, transposed, precision) {
-            return winograd.gradients(x, weight, gradient, wants_input);
+            return winograd.gradients(x, weight, gradient, wanted);
         }
         let gradients =
             if transposed { scatter_product_gradients } else { gather_product_gradients };
-        gradients(x, weight, gradient, small, &geometry, precision, wants_input)
+        gradients(x, weight, gradient, small, &geometry, precision, wanted)
     }
 }
 
@@ -176,22 +180,58 @@ impl Backward<Flex, 4> for ConvolutionBackward {
         let gradient = Values::of(grads.consume::<Flex>(&ops.node));
         let [x_parent, weight_parent, bias_parent, residual_parent] = ops.parents;
         let convolution = ops.state;
-        let ConvGradients { input, weight, bias } =
-            convolution.gradients(&gradient, x_parent.is_some());
+        let wanted = Wanted::by([&x_parent, &weight_parent, &bias_parent]);
+        let MapGradients { input, weight, bias } = convolution.gradients(&gradient, wanted);
         if let (Some(parent), Some(input)) = (x_parent, input) {
             let shape: [usize; 4] = convolution.x.dims();
             grads.register::<Flex>(parent.id, tensor(input, shape));
         }
-        if let Some(parent) = weight_parent {
+        if let (Some(parent), Some(weight)) = (weight_parent, weight) {
             let shape: [usize; 4] = convolution.weight.dims();
             grads.register::<Flex>(parent.id, tensor(weight, shape));
         }
-        if let Some(parent) = bias_parent {
+        if let (Some(parent), Some(bias)) = (bias_parent, bias) {
             let size = bias.len();
             grads.register::<Flex>(parent.id, tensor(bias, [size]));
         }
         if let Some(parent) = residual_parent {
             grads.register::<Flex>(parent.id, gradient.into_tensor());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cpu::gradients::tests::check_what_is_wanted;
+    use crate::rng::{Purpose, stream};
+
+    #[test]
+    fn only_the_gradients_that_are_wanted_are_computed() {
+        let random = |item, shape: [usize; 4]| {
+            let mut rng = stream(3, Purpose::Weights, 0, item);
+            tensor((0..shape.iter().product()).map(|_| rng.normal()).collect(), shape)
+        };
+        // By patches, of one pixel and of more, and by Winograd's filtering.
+        for (kernel, stride, padding, c_in, c_out) in
+            [(1, 1, 0, 5, 7), (3, 1, 1, 5, 7), (3, 1, 1, 16, 17), (4, 2, 1, 16, 17)]
+        {
+            let window = Window { kernel, stride, padding };
+            for (transposed, relu) in [(false, false), (false, true), (true, true)] {
+                for precision in [Some(Precision::F32), Precision::bf16()].into_iter().flatten() {
+                    let kind = ConvKind { window, transposed, relu, precision };
+                    let weight = if transposed {
+                        [c_in, kernel, kernel, c_out]
+                    } else {
+                        [kernel, kernel, c_in, c_out]
+                    };
+                    let (x, weight) = (random(0, [19, 6, 4, c_in]), random(1, weight));
+                    let convolution = Convolution::new(x, weight, kind);
+                    let shape = Values::of(convolution.forward(None, None)).dims();
+                    let gradient = Values::of(random(2, shape));
+                    check_what_is_wanted(|wanted| convolution.gradients(&gradient, wanted));
+                }
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 //! statistics and one for the output forward, three backward, with an image in the cache throughout. Sums are kept
 //! per channel, since that is how the values lie, and only they are gathered by group.
 
+use std::ops::Range;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,9 +12,11 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 use super::activation::{sigmoid, silu_slope};
 use super::fresh::{Pieces, set_in_blocks_with};
+use super::gradients::{MapGradients, Wanted};
 use super::scratch::with_scratch;
 use super::slices::{Values, tensor};
 use super::wide::vectorised;
@@ -138,55 +142,114 @@ impl Backward<Flex, 3> for GroupNormBackward {
     ) {
         let gradient = Values::of(grads.consume::<Flex>(&ops.node));
         let [x_parent, gain_parent, bias_parent] = ops.parents;
-        let Saved { x, gain, bias, norm: Norm { groups, silu, .. }, statistics } = ops.state;
-        let [batch, height, width, channels] = x.dims();
+        let saved = ops.state;
+        let wanted = Wanted::by([&x_parent, &gain_parent, &bias_parent]);
+        let MapGradients { input, weight, bias } = saved.gradients(gradient.slice(), wanted);
+        if let (Some(parent), Some(input)) = (x_parent, input) {
+            let shape: [usize; 4] = saved.x.dims();
+            grads.register::<Flex>(parent.id, tensor(input, shape));
+        }
+        for (parent, by) in [(gain_parent, weight), (bias_parent, bias)] {
+            if let (Some(parent), Some(by)) = (parent, by) {
+                let channels = by.len();
+                grads.register::<Flex>(parent.id, tensor(by, [channels]));
+            }
+        }
+    }
+}
+
+impl Saved {
+    /// Of an image, where its values are, and the mean of each channel's group and 1 / deviation.
+    fn image(&self, index: usize) -> (Range<usize>, [&[f32]; 2]) {
+        let [_, height, width, channels] = self.x.dims();
+        let image_len = height * width * channels;
+        let (mean, scale) =
+            self.statistics[index * 2 * channels..][..2 * channels].split_at(channels);
+        (index * image_len..(index + 1) * image_len, [mean, scale])
+    }
+
+    /// Those by `x`, the gain (as the weight) and the bias, for `gradient` by the output.
+    fn gradients(&self, gradient: &[f32], wanted: Wanted) -> MapGradients {
+        let [batch, height, width, channels] = self.x.dims();
         let image_len = height * width * channels;
         // Of each image, the gradient by the gain and behind it the one by the bias.
-        let (by_x, sums) = set_in_blocks_with(batch * image_len, image_len, |index, by_x| {
-            let part = index * image_len..(index + 1) * image_len;
-            let (x, gradient) = (&x.slice()[part.clone()], &gradient.slice()[part]);
-            let statistics = &statistics[index * 2 * channels..][..2 * channels];
-            let mut sums = vec![0.0; 2 * channels];
-            let (mean, scale) = statistics.split_at(channels);
-            let (by_gain, by_bias) = sums.split_at_mut(channels);
-            // Where the gradient by `x` will be, first the one by what the norm gives.
-            let of_norm = [mean, scale, gain.slice(), bias.slice()];
-            let mut pieces = Pieces::of(by_x);
-            pieces.set_few(image_len, PIXELS * channels, |at, by_norm| {
-                if silu {
-                    silu_gradient(&x[at.clone()], &gradient[at], of_norm, by_norm);
-                } else {
-                    by_norm.copy_from_slice(&gradient[at]);
-                }
+        let (input, sums) = if wanted.input {
+            let (input, sums) = set_in_blocks_with(batch * image_len, image_len, |index, by_x| {
+                let (image, _) = self.image(index);
+                // Where the gradient by `x` will be, first the one by what the norm gives.
+                let mut pieces = Pieces::of(by_x);
+                pieces.set_few(image_len, PIXELS * channels, |at, by_norm| {
+                    let at = image.start + at.start..image.start + at.end;
+                    self.norm_gradient(index, at.clone(), &gradient[at], by_norm);
+                });
+                let by_x = pieces.finish();
+                let sums = self.sums(index, by_x);
+                self.to_input_gradient(index, &sums, by_x);
+                (by_x, sums)
             });
-            let by_x = pieces.finish();
-            sum_gradients(x, by_x, [mean, scale], by_gain, by_bias);
-            with_scratch(2 * channels, |means| {
-                // Means over a group of the gradient by the normalised values, and of its product with them.
-                let (slope, along) = means.split_at_mut(channels);
-                let gain = gain.slice();
-                for channel in 0..channels {
-                    slope[channel] = by_bias[channel] * gain[channel];
-                    along[channel] = by_gain[channel] * gain[channel];
+            (Some(input), sums)
+        } else {
+            let sums = (0..batch).into_par_iter().map(|index| {
+                let (image, _) = self.image(index);
+                let gradient = &gradient[image.clone()];
+                if !self.norm.silu {
+                    return self.sums(index, gradient);
                 }
-                group_means(slope, groups, height * width);
-                group_means(along, groups, height * width);
-                gradients(x, [mean, scale, gain, slope, along], by_x);
+                with_scratch(image_len, |by_norm| {
+                    self.norm_gradient(index, image, gradient, by_norm);
+                    self.sums(index, by_norm)
+                })
             });
-            (by_x, sums)
-        });
-        if let Some(parent) = x_parent {
-            grads.register::<Flex>(parent.id, tensor(by_x, [batch, height, width, channels]));
-        }
+            (None, sums.collect())
+        };
         let mut by_gain = vec![0.0; 2 * channels];
         sum_channels(&sums.concat(), &mut by_gain);
         let by_bias = by_gain.split_off(channels);
-        if let Some(parent) = gain_parent {
-            grads.register::<Flex>(parent.id, tensor(by_gain, [channels]));
+        MapGradients {
+            input,
+            weight: wanted.weight.then_some(by_gain),
+            bias: wanted.bias.then_some(by_bias),
         }
-        if let Some(parent) = bias_parent {
-            grads.register::<Flex>(parent.id, tensor(by_bias, [channels]));
+    }
+
+    /// Sets the gradient by what the norm gives for the values `at` of an image, from the one by the output there.
+    fn norm_gradient(&self, index: usize, at: Range<usize>, gradient: &[f32], by_norm: &mut [f32]) {
+        if !self.norm.silu {
+            return by_norm.copy_from_slice(gradient);
         }
+        let (_, [mean, scale]) = self.image(index);
+        let of_norm = [mean, scale, self.gain.slice(), self.bias.slice()];
+        silu_gradient(&self.x.slice()[at], gradient, of_norm, by_norm);
+    }
+
+    /// What an image adds to the gradient by the gain, and behind it to the one by the bias.
+    fn sums(&self, index: usize, by_norm: &[f32]) -> Vec<f32> {
+        let (image, statistics) = self.image(index);
+        let channels = self.gain.slice().len();
+        let mut sums = vec![0.0; 2 * channels];
+        let (by_gain, by_bias) = sums.split_at_mut(channels);
+        sum_gradients(&self.x.slice()[image], by_norm, statistics, by_gain, by_bias);
+        sums
+    }
+
+    /// From the gradient by what the norm gives, whose [`Self::sums`] these are, to the one by an image.
+    fn to_input_gradient(&self, index: usize, sums: &[f32], gradient: &mut [f32]) {
+        let (image, [mean, scale]) = self.image(index);
+        let gain = self.gain.slice();
+        let channels = gain.len();
+        let pixels = image.len() / channels;
+        let (by_gain, by_bias) = sums.split_at(channels);
+        with_scratch(2 * channels, |means| {
+            // Means over a group of the gradient by the normalised values, and of its product with them.
+            let (slope, along) = means.split_at_mut(channels);
+            for channel in 0..channels {
+                slope[channel] = by_bias[channel] * gain[channel];
+                along[channel] = by_gain[channel] * gain[channel];
+            }
+            group_means(slope, self.norm.groups, pixels);
+            group_means(along, self.norm.groups, pixels);
+            gradients(&self.x.slice()[image], [mean, scale, gain, slope, along], gradient);
+        });
     }
 }
 
@@ -288,6 +351,30 @@ vectorised! {
                 let normal = (x[i] - mean[i]) * scale[i];
                 gradient[i] = scale[i] * (gradient[i] * gain[i] - slope[i] - normal * along[i]);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cpu::gradients::tests::check_what_is_wanted;
+    use crate::rng::{Purpose, stream};
+
+    #[test]
+    fn only_the_gradients_that_are_wanted_are_computed() {
+        let random = |item, len: usize| -> Vec<f32> {
+            let mut rng = stream(3, Purpose::Weights, 0, item);
+            (0..len).map(|_| rng.normal()).collect()
+        };
+        let (shape, groups) = ([3, 5, 4, 12], 3);
+        for silu in [false, true] {
+            let [x, gradient] = [0, 1].map(|item| tensor(random(item, 3 * 5 * 4 * 12), shape));
+            let [gain, bias] = [2, 3].map(|item| Values::of(tensor(random(item, 12), [12])));
+            let norm = Norm { groups, epsilon: 1e-6, silu };
+            let (_, saved) = forward(Values::of(x), gain, bias, norm);
+            let gradient = Values::of(gradient);
+            check_what_is_wanted(|wanted| saved.gradients(gradient.slice(), wanted));
         }
     }
 }

@@ -9,8 +9,10 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 use super::fresh::in_blocks_with;
+use super::gradients::{MapGradients, Wanted};
 use super::math::{sum, sum_pairs};
 use super::slices::{Values, tensor};
 use super::wide::vectorised;
@@ -115,29 +117,52 @@ impl Backward<Flex, 3> for LayerNormBackward {
     ) {
         let gradient = Values::of(grads.consume::<Flex>(&ops.node));
         let [x_parent, gain_parent, bias_parent] = ops.parents;
-        let Saved { x, gain, rows } = ops.state;
+        let saved = ops.state;
+        let [n_rows, width] = saved.x.dims();
+        let wanted = Wanted::by([&x_parent, &gain_parent, &bias_parent]);
+        let MapGradients { input, weight, bias } = saved.gradients(gradient.slice(), wanted);
+        if let (Some(parent), Some(input)) = (x_parent, input) {
+            grads.register::<Flex>(parent.id, tensor(input, [n_rows, width]));
+        }
+        for (parent, by) in [(gain_parent, weight), (bias_parent, bias)] {
+            if let (Some(parent), Some(by)) = (parent, by) {
+                grads.register::<Flex>(parent.id, tensor(by, [width]));
+            }
+        }
+    }
+}
+
+impl Saved {
+    /// Those by `x`, the gain (as the weight) and the bias, for `gradient` by the output.
+    fn gradients(&self, gradient: &[f32], wanted: Wanted) -> MapGradients {
+        let Self { x, gain, rows } = self;
         let [n_rows, width] = x.dims();
+        let block_len = ROWS * width;
+        let wants_sums = wanted.weight || wanted.bias;
         // Of each task, the gradient by the gain and behind it the one by the bias.
-        let (by_x, sums) = in_blocks_with(n_rows * width, ROWS * width, |index, by_x| {
-            let mut sums = vec![0.0; 2 * width];
-            let part = index * ROWS * width..index * ROWS * width + by_x.len();
-            let (x, gradient) = (&x.slice()[part.clone()], &gradient.slice()[part]);
+        let of_block = |index: usize, by_x: &mut [f32]| {
+            let mut sums = vec![0.0; if wants_sums { 2 * width } else { 0 }];
+            let part = index * block_len..gradient.len().min((index + 1) * block_len);
+            let (x, gradient) = (&x.slice()[part.clone()], &gradient[part]);
             gradients(x, &rows[index * ROWS..], gain.slice(), gradient, by_x, &mut sums);
             sums
-        });
-        if let Some(parent) = x_parent {
-            grads.register::<Flex>(parent.id, tensor(by_x, [n_rows, width]));
-        }
-        let mut totals = vec![0.0; 2 * width];
+        };
+        let (input, sums) = if wanted.input {
+            let (input, sums) = in_blocks_with(n_rows * width, block_len, of_block);
+            (Some(input), sums)
+        } else {
+            let blocks = (0..n_rows.div_ceil(ROWS)).into_par_iter();
+            (None, blocks.map(|index| of_block(index, &mut [])).collect())
+        };
+        let mut by_gain = vec![0.0; 2 * width];
         for sums in sums {
-            totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            by_gain.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
         }
-        if let Some(parent) = bias_parent {
-            grads.register::<Flex>(parent.id, tensor(totals.split_off(width), [width]));
-        }
-        if let Some(parent) = gain_parent {
-            totals.truncate(width);
-            grads.register::<Flex>(parent.id, tensor(totals, [width]));
+        let by_bias = by_gain.split_off(width);
+        MapGradients {
+            input,
+            weight: wanted.weight.then_some(by_gain),
+            bias: wanted.bias.then_some(by_bias),
         }
     }
 }
@@ -168,7 +193,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// `sums` holds the gradient by the gain and behind it the one by the bias, and starts at 0.
+    /// `sums` holds the gradient by the gain and behind it the one by the bias, and starts at 0. It and `by_x` are empty
+    /// where they are not wanted.
     fn gradients(
         x: &[f32],
         rows: &[Row],
@@ -178,17 +204,21 @@ vectorised! {
         sums: &mut [f32],
     ) {
         let width = gain.len();
-        let (by_gain, by_bias) = sums.split_at_mut(width);
-        let (by_gain, by_bias) = (&mut by_gain[..width], &mut by_bias[..width]);
+        let (by_gain, by_bias) = sums.split_at_mut(sums.len() / 2);
+        let mut all_by_x = by_x.chunks_exact_mut(width);
         let inputs = x.chunks_exact(width).zip(gradient.chunks_exact(width));
-        let all = inputs.zip(by_x.chunks_exact_mut(width));
-        for (((x, gradient), by_x), &Row { mean, scale }) in all.zip(rows) {
+        for ((x, gradient), &Row { mean, scale }) in inputs.zip(rows) {
             // Lengths spelled out once, so that no index below is checked.
-            let (x, gradient, by_x) = (&x[..width], &gradient[..width], &mut by_x[..width]);
-            for i in 0..width {
-                by_gain[i] += gradient[i] * (x[i] - mean) * scale;
-                by_bias[i] += gradient[i];
+            let (x, gradient) = (&x[..width], &gradient[..width]);
+            if !by_gain.is_empty() {
+                let (by_gain, by_bias) = (&mut by_gain[..width], &mut by_bias[..width]);
+                for i in 0..width {
+                    by_gain[i] += gradient[i] * (x[i] - mean) * scale;
+                    by_bias[i] += gradient[i];
+                }
             }
+            let Some(by_x) = all_by_x.next() else { continue };
+            let by_x = &mut by_x[..width];
             // The gradient by the normalised row, kept where the one by the row is to be.
             for i in 0..width {
                 by_x[i] = gradient[i] * gain[i];
@@ -199,6 +229,29 @@ vectorised! {
             for i in 0..width {
                 by_x[i] = scale * (by_x[i] - slope - (x[i] - mean) * along);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cpu::gradients::tests::check_what_is_wanted;
+    use crate::rng::{Purpose, stream};
+
+    #[test]
+    fn only_the_gradients_that_are_wanted_are_computed() {
+        let random = |item, shape: [usize; 2]| {
+            let mut rng = stream(3, Purpose::Weights, 0, item);
+            let values = (0..shape[0] * shape[1]).map(|_| rng.normal()).collect();
+            Values::of(tensor(values, shape))
+        };
+        for rows in [1, 64, 150] {
+            let [gain, bias] = [1, 2].map(|item| random(item, [1, 19]).slice().to_vec());
+            let [gain, bias] = [gain, bias].map(|values| Values::of(tensor(values, [19])));
+            let (_, saved) = forward(random(0, [rows, 19]), gain, &bias, 1e-5);
+            let gradient = random(3, [rows, 19]);
+            check_what_is_wanted(|wanted| saved.gradients(gradient.slice(), wanted));
         }
     }
 }

@@ -17,6 +17,7 @@ use super::activation::{gelu, gelu_and_slope};
 use super::dropout::Mask;
 use super::extension::{Optional, optional, optional_parts};
 use super::fresh::{Pieces, set_from, set_in_blocks, set_in_blocks_with, set_pair_in_blocks};
+use super::gradients::{MapGradients, Wanted};
 use super::precision::Precision;
 use super::product::{Left, Matrix, PART_STEP, Right, product_in, sum_of_products};
 use super::scratch::with_scratch;
@@ -133,13 +134,6 @@ struct LinearMap {
     slopes: Option<Values>,
 }
 
-/// Gradients by the operands.
-struct LinearGradients {
-    input: Option<Vec<f32>>,
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-}
-
 impl LinearMap {
     fn new(x: FlexTensor, weight: FlexTensor, after: After, precision: Precision) -> Self {
         Self { x: Values::of(x), weight: Values::of(weight), after, precision, slopes: None }
@@ -225,62 +219,77 @@ impl LinearMap {
         tensor(out, [rows, width])
     }
 
-    fn gradients(&self, gradient: &Values, wants_input: bool) -> LinearGradients {
+    /// For `gradient` by the output; the one by the residual is `gradient`.
+    fn gradients(&self, gradient: &Values, wanted: Wanted) -> MapGradients {
+        if wanted.is_nothing() {
+            return MapGradients::default();
+        }
         let [rows, width_in, width_out] = self.sizes();
         // Parts are counted by the gradient by the input, where there is one.
-        let by_input = wants_input && width_in > 0;
-        let weight = by_input.then(|| Right::shared(self.weight().transposed(), self.precision));
+        let by_input = wanted.input && width_in > 0;
+        let weight = || Right::shared(self.weight().transposed(), self.precision);
+        let weight = by_input.then(weight);
         let part_of = |part: usize| part * PART_ROWS..rows.min((part + 1) * PART_ROWS);
         let (input, parts) = match &weight {
             Some(weight) => {
                 set_in_blocks_with(rows * width_in, PART_ROWS * width_in, |part, input| {
                     let mut pieces = Pieces::of(input);
-                    let found = self.part_gradients(gradient, part_of(part), |by_product| {
-                        let len = by_product.rows() * width_in;
-                        let by_product = Left::new(by_product, self.precision);
-                        pieces.set_next(len, |piece| product_in(piece, &by_product, weight));
-                    });
+                    let found =
+                        self.part_gradients(gradient, part_of(part), wanted, |by_product| {
+                            let len = by_product.rows() * width_in;
+                            let by_product = Left::new(by_product, self.precision);
+                            pieces.set_next(len, |piece| product_in(piece, &by_product, weight));
+                        });
                     (pieces.finish(), found)
                 })
             }
             None => {
                 let parts = (0..rows.div_ceil(PART_ROWS)).into_par_iter();
-                let found = parts.map(|part| self.part_gradients(gradient, part_of(part), |_| {}));
-                (Vec::new(), found.collect())
+                let found = |part| self.part_gradients(gradient, part_of(part), wanted, |_| {});
+                (Vec::new(), parts.map(found).collect())
             }
         };
         let (operands, biases): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        LinearGradients {
-            input: wants_input.then_some(input),
-            weight: sum_of_products([width_in, width_out], &operands),
-            bias: sum_of(biases, width_out),
+        let operands: Vec<_> = operands.into_iter().flatten().collect();
+        MapGradients {
+            input: wanted.input.then_some(input),
+            weight: wanted.weight.then(|| sum_of_products([width_in, width_out], &operands)),
+            bias: wanted.bias.then(|| sum_of(biases, width_out)),
         }
     }
 
     /// The operands whose product is what `rows` add to the gradient by the weight, and what they add to that by the
-    /// bias. `each` gets the gradients by the product, a few rows at a time.
+    /// bias, which is empty where it is not wanted. `each` gets the gradients by the product, a few rows at a time.
     fn part_gradients(
         &self,
         gradient: &Values,
         rows: Range<usize>,
+        wanted: Wanted,
         mut each: impl FnMut(Matrix),
-    ) -> ((Left<'_>, Right), Vec<f32>) {
+    ) -> (Option<(Left<'_>, Right)>, Vec<f32>) {
         let [_, _, width_out] = self.sizes();
-        let mut biases = vec![0.0; width_out];
-        let x = Left::new(self.x().rows_at(rows.clone()).transposed(), self.precision);
-        let by_product = Right::from_parts([rows.len(), width_out], self.precision, |add| {
+        let mut biases = vec![0.0; if wanted.bias { width_out } else { 0 }];
+        let mut each_few = |add: &mut dyn FnMut(Matrix)| {
             for first in rows.clone().step_by(FEW_ROWS) {
                 let few = FEW_ROWS.min(rows.end - first);
                 let (from, len) = (first * width_out, few * width_out);
                 self.with_product_gradient(gradient.slice(), from, len, |values| {
                     let by_product = Matrix::new(values, few, width_out);
-                    by_product.sum_rows(&mut biases);
+                    if wanted.bias {
+                        by_product.sum_rows(&mut biases);
+                    }
                     add(by_product);
                     each(by_product);
                 });
             }
-        });
-        ((x, by_product), biases)
+        };
+        if !wanted.weight {
+            each_few(&mut |_| {});
+            return (None, biases);
+        }
+        let x = Left::new(self.x().rows_at(rows.clone()).transposed(), self.precision);
+        let by_product = Right::from_parts([rows.len(), width_out], self.precision, each_few);
+        (Some((x, by_product)), biases)
     }
 
     /// `work` on the gradient by the product, from that by the output.
@@ -338,18 +347,47 @@ impl Backward<Flex, 4> for LinearBackward {
         let [x_parent, weight_parent, bias_parent, residual_parent] = ops.parents;
         let map = ops.state;
         let [rows, width_in, width_out] = map.sizes();
-        let LinearGradients { input, weight, bias } = map.gradients(&gradient, x_parent.is_some());
+        let wanted = Wanted::by([&x_parent, &weight_parent, &bias_parent]);
+        let MapGradients { input, weight, bias } = map.gradients(&gradient, wanted);
         if let (Some(parent), Some(input)) = (x_parent, input) {
             grads.register::<Flex>(parent.id, tensor(input, [rows, width_in]));
         }
-        if let Some(parent) = weight_parent {
+        if let (Some(parent), Some(weight)) = (weight_parent, weight) {
             grads.register::<Flex>(parent.id, tensor(weight, [width_in, width_out]));
         }
-        if let Some(parent) = bias_parent {
+        if let (Some(parent), Some(bias)) = (bias_parent, bias) {
             grads.register::<Flex>(parent.id, tensor(bias, [width_out]));
         }
         if let Some(parent) = residual_parent {
             grads.register::<Flex>(parent.id, gradient.into_tensor());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cpu::gradients::tests::check_what_is_wanted;
+    use crate::rng::{Purpose, stream};
+
+    #[test]
+    fn only_the_gradients_that_are_wanted_are_computed() {
+        let random = |item, shape: [usize; 2]| {
+            let mut rng = stream(3, Purpose::Weights, 0, item);
+            tensor((0..shape[0] * shape[1]).map(|_| rng.normal()).collect(), shape)
+        };
+        let precisions = [Some(Precision::F32), Precision::bf16()];
+        for (rows, precision) in [7, 300, 600].into_iter().zip(precisions.into_iter().cycle()) {
+            let Some(precision) = precision else { continue };
+            for after in [After::Nothing, After::Gelu, After::Add(Some(Mask::new(0.5, 3)))] {
+                let [x, weight] = [random(0, [rows, 17]), random(1, [17, 33])];
+                let mut map = LinearMap::new(x, weight, after, precision);
+                if after == After::Gelu {
+                    map.forward_keeping_slopes(None);
+                }
+                let gradient = Values::of(random(2, [rows, 33]));
+                check_what_is_wanted(|wanted| map.gradients(&gradient, wanted));
+            }
         }
     }
 }

@@ -18,8 +18,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use self::kernel::{kernel_gradients, kernels};
-use super::conv::{ConvGradients, Input, PARTS, add_to_rows, in_parts, sum_rows};
+use super::conv::{Input, PARTS, add_to_rows, in_parts, sum_rows};
 use super::fresh::in_blocks;
+use super::gradients::{MapGradients, Wanted};
 use super::precision::Precision;
 use super::product::{Left, Matrix, MatrixMut, Right, add_product, is_fast, multiply};
 use super::scratch::with_scratch;
@@ -197,25 +198,34 @@ impl Winograd {
         x: Input,
         weight: &[f32],
         gradient: &[f32],
-        wants_input: bool,
-    ) -> ConvGradients {
+        wanted: Wanted,
+    ) -> MapGradients {
         let [x_side, y_side] = self.sides();
         let [x_len, y_len] = self.sides().map(|side| self.len(side));
         let batch = x.values.len() / x_len;
-        let weights = if wants_input { self.weights(weight, true) } else { Vec::new() };
-        in_parts(batch, x_len, wants_input, |images, sums, mut by_x| {
+        let weights = if wanted.input { self.weights(weight, true) } else { Vec::new() };
+        in_parts(batch, x_len, wanted, |images, sums, mut by_x| {
             let x = x.of_images(images.clone(), x_len);
             let gradient = Input { values: gradient, relu: false }.of_images(images.clone(), y_len);
-            sum_rows(gradient.values, &mut sums.bias, self.channels(y_side));
-            let mut by_kernels = vec![Vec::new(); self.places()];
+            if wanted.bias {
+                sum_rows(gradient.values, &mut sums.bias, self.channels(y_side));
+            }
+            if !(wanted.weight || wanted.input) {
+                return;
+            }
+            let mut by_kernels = vec![Vec::new(); if wanted.weight { self.places() } else { 0 }];
             for rows in self.blocks(images.len()) {
                 self.with_places(&rows, |[of_x, of_y]| {
-                    self.set_places(x_side, of_x, x, &rows);
+                    if wanted.weight {
+                        self.set_places(x_side, of_x, x, &rows);
+                    }
                     self.set_places(y_side, of_y, gradient, &rows);
-                    for (place, by_kernel) in by_kernels.iter_mut().enumerate() {
+                    for place in 0..self.places() {
                         let by_y = of_y.of(place);
-                        let of_place = Left::new(of_x.of(place).transposed(), self.precision);
-                        add_product(by_kernel, &of_place, &Right::new(by_y, self.precision));
+                        if let Some(by_kernel) = by_kernels.get_mut(place) {
+                            let of_place = Left::new(of_x.of(place).transposed(), self.precision);
+                            add_product(by_kernel, &of_place, &Right::new(by_y, self.precision));
+                        }
                         if let Some(weight) = weights.get(place) {
                             // In the place of what was convolved, which has done its work.
                             let by_y = Left::new(by_y, self.precision);
@@ -227,7 +237,9 @@ impl Winograd {
                     }
                 });
             }
-            sums.weight = kernel_gradients(&by_kernels, self);
+            if wanted.weight {
+                sums.weight = kernel_gradients(&by_kernels, self);
+            }
             if let Some(by_x) = by_x {
                 x.to_image_gradient(by_x);
             }
