@@ -11,6 +11,7 @@
 //!
 //! | layer | modules | job |
 //! |---|---|---|
+//! | below | `vqgen_kernels` | the kernels of the CPU device, a crate of their own that knows nothing of this one |
 //! | 0 | [`ops`], [`tokenizer`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
 //! | 1 | [`keys`], [`data`], [`device`], [`recipe`] | files to pixels, the choice of a device, what to do |
 //! | 2 | [`codec`], [`generation`], [`checkpoint`], [`evaluation`], [`training`], [`bench`] | pixels to codes and back; runs: their files, numbers and loops |
@@ -21,8 +22,10 @@
 //! - Images are f32 `[batch, height, width, channels]` in [-0.5, 0.5]; only [`data::pixels`] converts from and to u8.
 //! - Weights are in PyTorch's layout in files and in matrix layout in memory; only [`checkpoint`] converts.
 //! - Randomness comes from [`rng::stream`], keyed by what it is for; no generator has a state to save.
-//! - Only [`device`] names a backend; everything else takes a `&Device`.
+//! - Only [`device`] and the kernels name a backend; everything else takes a `&Device`.
+//! - Only [`ops`] calls the kernels, and all unsafe code is theirs.
 
+#![forbid(unsafe_code)]
 #![recursion_limit = "256"]
 
 pub mod error;

@@ -1,5 +1,7 @@
 //! The binary: parse, dispatch, print the error chain, choose the exit code.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write;
 use std::process::ExitCode;
 

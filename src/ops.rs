@@ -1,6 +1,7 @@
 //! The operations both models are made of: free functions over tensors, and the small structs that hold
 //! their weights. They know nothing of a model or a file; each is a composition of burn's own operations,
-//! and the place where a fused kernel goes in without a model noticing.
+//! and the place where a fused kernel of `vqgen_kernels` goes in without a model noticing: that crate is named here and
+//! nowhere else.
 //!
 //! Every linear takes a rank-2 input: flex sends the backward pass of a rank-3 product through a slow
 //! batched path, so callers keep activations as `[batch * sequence, width]`.
@@ -26,16 +27,14 @@ pub mod rotary;
 pub mod adamw;
 pub mod precision;
 
-mod cpu;
-
-use burn::tensor::Device;
+#[cfg(test)]
+mod tests;
 
 use crate::error;
 
 pub use activation::{gelu, relu, silu};
 pub use adamw::{AdamWStep, Moving, adamw_step, scaled_by, square_sum};
 pub use attention::{CausalMask, KeyValues, cached_attention, causal_attention};
-pub use cpu::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, max, values};
 pub use cross_entropy::{cross_entropy, token_losses};
 pub use dropout::{Dropout, dropout};
 pub use embedding::{Embedding, embedding};
@@ -44,6 +43,10 @@ pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use precision::{Precision, set_precision};
 pub use quantize::{mean_squared_error, straight_through};
 pub use rotary::RotaryTables;
+pub use vqgen_kernels::{
+    HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, keep_freed_memory, max,
+    runs_on_host, values,
+};
 
 /// Checks the environment variable that limits which vector instructions are used: `VQGEN_INSTRUCTIONS`, one of `plain`,
 /// `avx2`, `avx512`, `avx512-bf16` and `amx`.
@@ -51,17 +54,6 @@ pub use rotary::RotaryTables;
 /// # Errors
 /// Another value.
 pub fn check_instruction_limit() -> error::Result<()> {
-    cpu::check_limit()
-}
-
-/// Keeps freed memory in the process, where the allocator is mimalloc: every training step asks for the same buffers
-/// again, and each page of a fresh one is a fault and a pass of zeros. Once a process.
-pub fn keep_freed_memory() {
-    cpu::keep_freed();
-}
-
-/// Whether tensors of `device` live in this process's memory and are computed by its threads: reading one
-/// then costs nothing, and a plain loop over a slice beats a chain of tensor operations.
-pub fn runs_on_host(device: &Device) -> bool {
-    *device == Device::flex()
+    let checked = vqgen_kernels::check_instruction_limit();
+    checked.map_err(|unknown| error::Error::invalid(unknown.to_string()))
 }

@@ -1,6 +1,6 @@
 //! Enforces the table of layers: which module of the crate may use which, and which crate is named where. It reads
-//! every file under `src` as tokens, so that comments and strings do not count and macros do. Test modules may use
-//! what they like.
+//! every file under `src` and `kernels/src` as tokens, so that comments and strings do not count and macros do. Test
+//! modules may use what they like.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
@@ -69,8 +69,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("image", &["data", "bench::files"]),
     // What computes on tensors; `commands` and `data` move values and bytes.
     ("burn", COMPUTES),
-    // The kernels of the CPU device are an extension of its backend.
-    ("burn::backend", &["device", "ops::cpu"]),
+    ("vqgen_kernels", &["ops"]),
+    ("burn::backend", &["device"]),
     ("burn_wgpu", &["device"]),
     ("burn::tensor::wgpu", &["device"]),
     ("cubecl_environment", &["device"]),
@@ -120,6 +120,39 @@ fn violations(module: &[&str], text: &str) -> Vec<String> {
         wrong.push(format!("{top} writes to stdout or stderr"));
     }
     wrong
+}
+
+/// What is wrong with a source file of the kernels, which are an extension of a backend and know tensors alone.
+fn violations_in_kernels(text: &str) -> Vec<String> {
+    let tokens: TokenStream = text.parse().expect("source files are Rust");
+    let mut wrong = Vec::new();
+    if names(tokens.clone(), "vqgen") {
+        wrong.push("the kernels name vqgen".to_owned());
+    }
+    let mut found = Found::default();
+    collect(tokens, &[], &mut found);
+    for path in &found.outside {
+        let path = path.join("::");
+        let named = |name: &str| path == name || path.starts_with(&format!("{name}::"));
+        if OUTSIDE.iter().any(|(name, _)| *name != "burn::backend" && named(name)) {
+            wrong.push(format!("the kernels name {path}"));
+        }
+    }
+    let chosen = found.device_calls.iter();
+    wrong.extend(chosen.map(|call| format!("the kernels choose a backend: Device::{call}")));
+    if found.prints {
+        wrong.push("the kernels write to stdout or stderr".to_owned());
+    }
+    wrong
+}
+
+/// Whether a name occurs, in test modules too.
+fn names(tokens: TokenStream, name: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(word) => word == name,
+        TokenTree::Group(group) => names(group.stream(), name),
+        _ => false,
+    })
 }
 
 #[derive(Default)]
@@ -179,7 +212,7 @@ fn collect(tokens: TokenStream, module: &[String], found: &mut Found) {
     }
 }
 
-/// Whether `module` is the module `ancestor` (`ops::cpu`) or below it.
+/// Whether `module` is the module `ancestor` (`bench::files`) or below it.
 fn is_inside(module: &[String], ancestor: &str) -> bool {
     let ancestor: Vec<&str> = ancestor.split("::").collect();
     module.len() >= ancestor.len() && module.iter().zip(&ancestor).all(|(a, b)| a == b)
@@ -269,9 +302,10 @@ fn braces(token: Option<&TokenTree>) -> Option<TokenStream> {
     }
 }
 
-/// Every source file with its module, without `lib.rs`, which only declares modules, and without test modules.
-fn sources() -> Vec<(Vec<String>, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// Every source file of a folder with its module, without `lib.rs`, which only declares modules, and without test
+/// modules.
+fn sources(folder: &str) -> Vec<(Vec<String>, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut sources = Vec::new();
     for entry in walkdir::WalkDir::new(&root) {
         let entry = entry.unwrap();
@@ -292,7 +326,7 @@ fn sources() -> Vec<(Vec<String>, String)> {
 
 #[test]
 fn no_module_uses_what_the_table_of_layers_forbids() {
-    let sources = sources();
+    let sources = sources("src");
     assert!(sources.len() > 10, "only {} source files were found", sources.len());
     let mut wrong = Vec::new();
     for (module, text) in &sources {
@@ -304,8 +338,37 @@ fn no_module_uses_what_the_table_of_layers_forbids() {
 }
 
 #[test]
+fn the_kernels_know_nothing_of_the_rest() {
+    let sources = sources("kernels/src");
+    assert!(sources.len() > 10, "only {} source files were found", sources.len());
+    let mut wrong = Vec::new();
+    for (module, text) in &sources {
+        let found = violations_in_kernels(text);
+        let file = format!("kernels/src/{}.rs", module.join("/"));
+        wrong.extend(found.into_iter().map(|one| format!("{file}: {one}")));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    for text in [
+        "use vqgen::error::Error;",
+        "mod tests { use vqgen::rng::stream; }",
+        "fn f() { std::fs::read(path); }",
+        "fn f() { let d = Device::flex(); }",
+        "fn f() { println!(); }",
+    ] {
+        assert_eq!(violations_in_kernels(text).len(), 1, "{text}");
+    }
+    for text in [
+        "//! Of vqgen.\nuse burn::backend::flex::Flex; fn f() { Dispatch::vqgen_linear(x); }",
+        "fn f(d: Device) -> bool { d == Device::flex() }",
+        "mod tests { fn f() { Device::flex(); } }",
+    ] {
+        assert_eq!(violations_in_kernels(text), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
 fn a_forbidden_use_is_found_in_every_form() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["ops", "linear"], "use crate::tokenizer::Tokenizer;"),
         (&["ops"], "use crate::{error::Error, prior::Prior};"),
         (&["ops", "linear"], "use super::super::data::Dataset;"),
@@ -322,6 +385,8 @@ fn a_forbidden_use_is_found_in_every_form() {
         (&["training"], "fn f() { let d = Device::flex(); }"),
         (&["checkpoint"], "use burn::backend::flex::Flex;"),
         (&["ops", "linear"], "use burn::backend::flex::Flex;"),
+        (&["tokenizer"], "use vqgen_kernels::max;"),
+        (&["prior", "decoder"], "fn f() { vqgen_kernels::values(x); }"),
         (&["training"], "fn f() { let mut out = std::io::stderr(); }"),
         (&["brand_new"], "fn f() {}"),
     ];
@@ -334,7 +399,7 @@ fn a_forbidden_use_is_found_in_every_form() {
 fn an_allowed_use_is_not_held_against_a_file() {
     let cases: [(&[&str], &str); 11] = [
         (&["ops"], "fn f(d: Device) -> bool { d == Device::flex() }"),
-        (&["ops", "cpu", "conv"], "use burn::backend::flex::Flex;"),
+        (&["ops", "conv"], "use vqgen_kernels::{self as kernels, Window};"),
         (&["ops", "linear"], "use crate::error::{Error, Result}; use super::norm::layer_norm;"),
         (&["tokenizer", "encoder"], "use crate::ops::Conv2d; use super::config::TokenizerConfig;"),
         (&["recipe", "prior"], "use crate::prior::{Positions, PriorConfig};"),

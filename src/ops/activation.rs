@@ -1,29 +1,28 @@
 //! Activation functions, element by element, for any rank.
 
 use burn::tensor::{Tensor, activation};
-
-use super::cpu::{self, Activation};
+use vqgen_kernels::{self as kernels, Activation};
 
 /// `x · Φ(x)` with the exact normal distribution function (`erf`), PyTorch's default, not the tanh formula.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if cpu::runs_here(&x) {
-        return cpu::activation(x, Activation::Gelu);
+    if kernels::runs_here(&x) {
+        return kernels::activation(x, Activation::Gelu);
     }
     activation::gelu(x)
 }
 
 /// `x · sigmoid(x)`.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if cpu::runs_here(&x) {
-        return cpu::activation(x, Activation::Silu);
+    if kernels::runs_here(&x) {
+        return kernels::activation(x, Activation::Silu);
     }
     activation::silu(x)
 }
 
 /// `max(x, 0)`.
 pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if cpu::runs_here(&x) {
-        return cpu::activation(x, Activation::Relu);
+    if kernels::runs_here(&x) {
+        return kernels::activation(x, Activation::Relu);
     }
     activation::relu(x)
 }

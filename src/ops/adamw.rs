@@ -2,43 +2,14 @@
 //! weight after every step. It knows no parameter's name and takes no gradient itself.
 
 use burn::tensor::Tensor;
+use vqgen_kernels as kernels;
 
-use super::cpu;
-
-/// The numbers of one update.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamWStep {
-    /// Decay of the mean of the gradient.
-    pub beta1: f64,
-    /// Decay of the mean of its square.
-    pub beta2: f64,
-    /// Added to the root of the mean square.
-    pub epsilon: f64,
-    /// The learning rate.
-    pub learning_rate: f64,
-    /// What a value is multiplied by before the update: 1 - learning rate * weight decay, or 1.
-    pub kept: f64,
-    /// 1 - beta1^steps.
-    pub correction1: f64,
-    /// 1 - beta2^steps.
-    pub correction2: f64,
-}
-
-/// What an update changes of a parameter. Tensors that nobody else holds are changed in place on the CPU.
-#[derive(Debug, Clone)]
-pub struct Moving {
-    /// The parameter, flat, without autodiff.
-    pub value: Tensor<1>,
-    /// Running mean of the gradient.
-    pub mean: Tensor<1>,
-    /// Running mean of its square.
-    pub square: Tensor<1>,
-}
+pub use vqgen_kernels::{AdamWStep, Moving};
 
 /// One update of a parameter by its gradient; all tensors are of one size.
 pub fn adamw_step(moving: Moving, gradient: Tensor<1>, step: AdamWStep) -> Moving {
-    if cpu::runs_here(&moving.value) {
-        return cpu::adamw(moving, gradient, step);
+    if kernels::runs_here(&moving.value) {
+        return kernels::adamw(moving, gradient, step);
     }
     plain_adamw_step(moving, gradient, step)
 }
@@ -56,7 +27,7 @@ fn plain_adamw_step(moving: Moving, gradient: Tensor<1>, step: AdamWStep) -> Mov
 
 /// The sum of the squares, `[1]`.
 pub fn square_sum(x: Tensor<1>) -> Tensor<1> {
-    if cpu::runs_here(&x) { cpu::square_sum(x) } else { x.square().sum() }
+    if kernels::runs_here(&x) { kernels::square_sum(x) } else { x.square().sum() }
 }
 
 /// `x` times the one value of `factor`, without reading the device.
@@ -64,8 +35,8 @@ pub fn square_sum(x: Tensor<1>) -> Tensor<1> {
 /// # Shapes
 /// - factor: `[1]`
 pub fn scaled_by(x: Tensor<1>, factor: Tensor<1>) -> Tensor<1> {
-    if cpu::runs_here(&x) {
-        return cpu::scaled_by(x, factor);
+    if kernels::runs_here(&x) {
+        return kernels::scaled_by(x, factor);
     }
     let size = x.dims();
     x * factor.expand(size)

@@ -2,8 +2,8 @@
 //! side: over whole sequences to train, and over one new position against stored keys to sample.
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
+use vqgen_kernels as kernels;
 
-use super::cpu;
 use super::precision::in_use;
 use crate::ops::{Dropout, RotaryTables, dropout};
 
@@ -47,13 +47,13 @@ pub fn causal_attention(
     rotary: Option<&RotaryTables>,
     dropped: Option<Dropout>,
 ) -> Tensor<2> {
-    if cpu::runs_here(&qkv) {
+    if kernels::runs_here(&qkv) {
         let qkv = match rotary {
             Some(tables) => turned(qkv, mask.sequence(), heads, tables),
             None => qkv,
         };
         let dropped = dropped.and_then(Dropout::weight_mask);
-        return cpu::causal_attention(qkv, mask.sequence(), heads, dropped, in_use());
+        return kernels::causal_attention(qkv, mask.sequence(), heads, dropped, in_use());
     }
     plain_causal_attention(qkv, heads, mask, rotary, |weights| match dropped {
         Some(dropped) => dropout(weights, dropped),

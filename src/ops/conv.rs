@@ -4,8 +4,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Tensor, activation, module};
+use vqgen_kernels::{self as kernels, ConvKind, Window};
 
-use super::cpu::{self, ConvKind, Window};
 use super::init::WeightInit;
 use super::precision::in_use;
 
@@ -44,13 +44,13 @@ fn convolution(
     transposed: bool,
     around: Around,
 ) -> Tensor<4> {
-    if !cpu::runs_here(&x) {
+    if !kernels::runs_here(&x) {
         return composition(x, weight, bias, [stride, padding], transposed, around);
     }
     let [_, kernel, _, _] = weight.dims(); // the second axis in either layout
     let window = Window { kernel, stride, padding };
     let kind = ConvKind { window, transposed, relu: around.relu, precision: in_use() };
-    cpu::convolution(x, weight, bias, around.residual, kind)
+    kernels::convolution(x, weight, bias, around.residual, kind)
 }
 
 /// What [`convolution`] computes, in Burn's own operations.

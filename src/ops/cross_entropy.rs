@@ -1,8 +1,7 @@
 //! Cross entropy of a categorical distribution given by logits, in nats.
 
 use burn::tensor::{Int, Tensor};
-
-use super::cpu;
+use vqgen_kernels as kernels;
 
 /// The mean of [`token_losses`].
 ///
@@ -20,8 +19,8 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
 /// - logits: `[rows, classes]`
 /// - targets, output: `[rows]`
 pub fn token_losses(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    if cpu::runs_here(&logits) {
-        return cpu::token_losses(logits, targets);
+    if kernels::runs_here(&logits) {
+        return kernels::token_losses(logits, targets);
     }
     plain_token_losses(logits, targets)
 }

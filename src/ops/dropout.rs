@@ -2,8 +2,7 @@
 //! same activations, so a resumed run repeats an uninterrupted one bit for bit.
 
 use burn::tensor::{Distribution, Tensor};
-
-use super::cpu::{self, Mask, WeightMask};
+use vqgen_kernels::{self as kernels, Mask, WeightMask};
 
 /// How much to drop, and the key of the mask.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,8 +20,8 @@ pub fn dropout<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
     if probability == 0.0 {
         return x;
     }
-    if cpu::runs_here(&x) {
-        return cpu::dropout(x, dropout.mask());
+    if kernels::runs_here(&x) {
+        return kernels::dropout(x, dropout.mask());
     }
     // A mask of attention weights is too large to upload every step.
     let device = x.device();

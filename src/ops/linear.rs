@@ -2,9 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, module};
+use vqgen_kernels::{self as kernels, After, PackedLinear};
 
 use super::activation::gelu;
-use super::cpu::{self, After, PackedLinear};
 use super::dropout::{Dropout, dropout};
 use super::precision::in_use;
 
@@ -17,7 +17,7 @@ use super::precision::in_use;
 /// - output: `[rows, width_out]`
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     if runs_on_cpu(&x) {
-        return cpu::linear(x, weight, bias, None, After::Nothing, in_use());
+        return kernels::linear(x, weight, bias, None, After::Nothing, in_use());
     }
     module::linear(x, weight, bias)
 }
@@ -25,7 +25,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 /// [`gelu`] of [`linear`], in one pass on the CPU.
 pub fn linear_gelu(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     if runs_on_cpu(&x) {
-        return cpu::linear(x, weight, bias, None, After::Gelu, in_use());
+        return kernels::linear(x, weight, bias, None, After::Gelu, in_use());
     }
     gelu(linear(x, weight, bias))
 }
@@ -44,7 +44,7 @@ pub fn linear_residual(
     let drop = drop.filter(|drop| drop.probability > 0.0);
     if runs_on_cpu(&x) {
         let after = After::Add(drop.map(Dropout::mask));
-        return cpu::linear(x, weight, bias, Some(residual), after, in_use());
+        return kernels::linear(x, weight, bias, Some(residual), after, in_use());
     }
     let y = linear(x, weight, bias);
     residual + drop.map_or(y.clone(), |drop| dropout(y, drop))
@@ -53,7 +53,7 @@ pub fn linear_residual(
 /// Whether to use the CPU kernel, which splits the rows: a few are left to Burn, which splits the columns.
 fn runs_on_cpu(x: &Tensor<2>) -> bool {
     let [rows, _] = x.dims();
-    rows >= cpu::LINEAR_ROWS && cpu::runs_here(x)
+    rows >= kernels::LINEAR_ROWS && kernels::runs_here(x)
 }
 
 /// A [`linear`] as decoding on the CPU device takes it: its weights packed once, for products of the precision in use.

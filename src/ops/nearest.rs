@@ -1,8 +1,9 @@
 //! Nearest code, lookup, and the per-code sums that codebook updates need.
 
 use burn::tensor::{Int, Tensor};
+use vqgen_kernels as kernels;
 
-use super::cpu;
+pub use vqgen_kernels::CodeSums;
 
 /// Rows whose distances are held at once: bounds the distance matrix to 64 MB at 512 codes.
 const ROWS_AT_ONCE: usize = 32_768;
@@ -14,8 +15,8 @@ const ROWS_AT_ONCE: usize = 32_768;
 /// - `codebook`: `[codes, dim]`
 /// - output: `[n]`
 pub fn nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int> {
-    if cpu::runs_here(&latents) {
-        return cpu::nearest_code(latents, codebook);
+    if kernels::runs_here(&latents) {
+        return kernels::nearest_code(latents, codebook);
     }
     plain_nearest_code(latents, codebook)
 }
@@ -40,15 +41,6 @@ fn plain_nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int>
     Tensor::cat(parts.collect(), 0)
 }
 
-/// How many latents each code got, and their sum.
-#[derive(Debug, Clone)]
-pub struct CodeSums {
-    /// `[codes]`.
-    pub counts: Tensor<1>,
-    /// `[codes, dim]`.
-    pub sums: Tensor<2>,
-}
-
 /// Counts and sums by code, as a product with the one-hot matrix: scatter kernels are serial over the rows
 /// on a GPU.
 ///
@@ -56,8 +48,8 @@ pub struct CodeSums {
 /// - `latents`: `[n, dim]`
 /// - `codes`: `[n]`, each below `n_codes`
 pub fn sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -> CodeSums {
-    if cpu::runs_here(&latents) {
-        return cpu::sums_by_code(latents, codes, n_codes);
+    if kernels::runs_here(&latents) {
+        return kernels::sums_by_code(latents, codes, n_codes);
     }
     plain_sums_by_code(latents, codes, n_codes)
 }

@@ -3,9 +3,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, module};
+use vqgen_kernels::{self as kernels, RowNorm};
 
 use super::activation::silu;
-use super::cpu::{self, RowNorm};
 
 /// What PyTorch adds to the variance in both norms by default.
 pub const EPSILON: f64 = 1e-5;
@@ -19,8 +19,8 @@ pub const GROUP_EPSILON: f64 = 1e-6;
 /// - x, output: `[rows, width]`
 /// - gain, bias: `[width]`
 pub fn layer_norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
-    if cpu::runs_here(&x) {
-        return cpu::layer_norm(x, gain, bias, epsilon);
+    if kernels::runs_here(&x) {
+        return kernels::layer_norm(x, gain, bias, epsilon);
     }
     plain_layer_norm(x, gain, bias, epsilon)
 }
@@ -43,8 +43,8 @@ pub fn group_norm(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<4> {
-    if cpu::runs_here(&x) {
-        return cpu::group_norm(x, groups, gain, bias, epsilon, false);
+    if kernels::runs_here(&x) {
+        return kernels::group_norm(x, groups, gain, bias, epsilon, false);
     }
     plain_group_norm(x, groups, gain, bias, epsilon)
 }
@@ -57,18 +57,10 @@ pub fn group_norm_silu(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<4> {
-    if cpu::runs_here(&x) {
-        return cpu::group_norm(x, groups, gain, bias, epsilon, true);
+    if kernels::runs_here(&x) {
+        return kernels::group_norm(x, groups, gain, bias, epsilon, true);
     }
     silu(group_norm(x, groups, gain, bias, epsilon))
-}
-
-/// What both kinds of group norm refuse.
-pub(super) fn check_groups(groups: usize, channels: usize) {
-    assert!(
-        groups > 0 && channels.is_multiple_of(groups),
-        "{groups} groups do not divide {channels} channels"
-    );
 }
 
 /// What [`group_norm`] computes, in Burn's own operations.
@@ -80,7 +72,10 @@ fn plain_group_norm(
     epsilon: f64,
 ) -> Tensor<4> {
     let [batch, height, width, channels] = x.dims();
-    check_groups(groups, channels);
+    assert!(
+        groups > 0 && channels.is_multiple_of(groups),
+        "{groups} groups do not divide {channels} channels"
+    );
     let pixels = height * width;
     let members = channels / groups;
     // Statistics are summed over pixels first, while the channels are still contiguous, and only a

@@ -4,7 +4,8 @@
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::cpu;
+use vqgen_kernels as kernels;
+
 use crate::error::{Error, Result};
 
 /// What the operands of a matrix product are rounded to. Weights, activations and sums are f32 in either.
@@ -47,7 +48,7 @@ static ROUNDS: AtomicBool = AtomicBool::new(false);
 /// bf16 on a processor that has no instructions for it.
 pub fn set_precision(precision: Precision) -> Result<()> {
     let rounds = precision == Precision::Bf16;
-    if rounds && cpu::Precision::bf16().is_none() {
+    if rounds && kernels::Precision::bf16().is_none() {
         return Err(Error::invalid(
             "bf16 is not possible on this CPU: it has no instructions for products of bf16, which are AVX512-BF16 or \
              AMX on x86 (leave --precision at f32)",
@@ -58,7 +59,7 @@ pub fn set_precision(precision: Precision) -> Result<()> {
 }
 
 /// As the kernels take it.
-pub(super) fn in_use() -> cpu::Precision {
-    let bf16 = ROUNDS.load(Ordering::Relaxed).then(cpu::Precision::bf16).flatten();
-    bf16.unwrap_or(cpu::Precision::F32)
+pub(super) fn in_use() -> kernels::Precision {
+    let bf16 = ROUNDS.load(Ordering::Relaxed).then(kernels::Precision::bf16).flatten();
+    bf16.unwrap_or(kernels::Precision::F32)
 }

@@ -1,8 +1,7 @@
 //! What joins latents, code vectors and images in the loss of a tokenizer.
 
 use burn::tensor::Tensor;
-
-use super::cpu;
+use vqgen_kernels as kernels;
 
 /// The mean of `(x - y)^2`, with gradients by both.
 ///
@@ -10,8 +9,8 @@ use super::cpu;
 /// - `x`, `y`: any, the same
 /// - output: `[1]`
 pub fn mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
-    if cpu::runs_here(&x) {
-        return cpu::mean_squared_error(x, y);
+    if kernels::runs_here(&x) {
+        return kernels::mean_squared_error(x, y);
     }
     plain_mean_squared_error(x, y)
 }
@@ -26,8 +25,8 @@ fn plain_mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tenso
 /// # Shapes
 /// - `latents`, `vectors`, output: any, the same
 pub fn straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) -> Tensor<D> {
-    if cpu::runs_here(&latents) {
-        return cpu::straight_through(latents, vectors);
+    if kernels::runs_here(&latents) {
+        return kernels::straight_through(latents, vectors);
     }
     plain_straight_through(latents, vectors)
 }

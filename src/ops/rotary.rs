@@ -12,8 +12,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-
-use super::cpu::RotaryRows;
+use vqgen_kernels::RotaryRows;
 
 const BASE: f64 = 100.0;
 

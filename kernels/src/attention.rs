@@ -1,0 +1,175 @@
+//! Causal attention over the images of a batch in parallel, head by head. The backward pass keeps only the
+//! queries, keys and values and computes the weights again.
+
+use std::ops::Range;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+
+use super::attention_head::Head;
+use super::fetch::fetch;
+use super::fresh::set_in_blocks;
+use super::precision::Precision;
+use super::product::{Matrix, MatrixMut};
+use super::slices::{Values, tensor};
+use super::weight_mask::WeightMask;
+
+/// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions up to the query's own. `mask` drops
+/// attention weights.
+///
+/// # Shapes
+/// - qkv: `[batch * sequence, 3 * width]`: queries, keys, values, each head by head
+/// - output: `[batch * sequence, width]`
+pub fn causal_attention(
+    qkv: Tensor<2>,
+    sequence: usize,
+    heads: usize,
+    mask: Option<WeightMask>,
+    precision: Precision,
+) -> Tensor<2> {
+    let attention = Attention { sequence, heads, mask, precision };
+    Tensor::from_dispatch(Dispatch::vqgen_causal_attention(qkv.into_dispatch(), attention))
+}
+
+/// The operation as the backend sees it.
+#[backend_extension(Flex, Autodiff)]
+pub(super) trait AttentionOps: Backend {
+    /// See [`causal_attention`].
+    fn vqgen_causal_attention(qkv: FloatTensor<Self>, attention: Attention) -> FloatTensor<Self>;
+}
+
+impl AttentionOps for Flex {
+    fn vqgen_causal_attention(qkv: FlexTensor, attention: Attention) -> FlexTensor {
+        attention.forward(&Values::of(qkv))
+    }
+}
+
+impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
+    fn vqgen_causal_attention(qkv: FloatTensor<Self>, attention: Attention) -> FloatTensor<Self> {
+        let (qkv, node) = qkv.into_parts();
+        let qkv = Values::of(qkv);
+        let out = attention.forward(&qkv);
+        match AttentionBackward.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish((qkv, attention), out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AttentionBackward;
+
+impl Backward<Flex, 1> for AttentionBackward {
+    type State = (Values, Attention);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = Values::of(grads.consume::<Flex>(&ops.node));
+        let ([Some(parent)], (qkv, attention)) = (ops.parents, ops.state) else { return };
+        grads.register::<Flex>(parent.id, attention.backward(&qkv, &gradient));
+    }
+}
+
+/// What there is to know besides the values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attention {
+    sequence: usize,
+    heads: usize,
+    mask: Option<WeightMask>,
+    precision: Precision,
+}
+
+impl Attention {
+    fn forward(&self, qkv: &Values) -> FlexTensor {
+        let [rows, width] = self.dims(qkv);
+        let Self { sequence, heads, .. } = *self;
+        let out = set_in_blocks(rows * width, sequence * width, |image, values| {
+            let qkv = fetched(qkv, image, sequence);
+            // SAFETY: each head sets every row of its columns by products that add to nothing, and the heads have all
+            // columns.
+            #[allow(unsafe_code)]
+            unsafe {
+                let mut out = MatrixMut::unset(values, sequence, width);
+                for index in 0..heads {
+                    let columns = self.columns(index, width);
+                    let parts = columns.clone().map(|columns| qkv.columns_at(columns));
+                    let [columns, ..] = columns;
+                    let head = self.head(image, index, width);
+                    head.forward(parts, out.part(0..sequence, columns));
+                }
+                values.assume_init_mut()
+            }
+        });
+        tensor(out, [rows, width])
+    }
+
+    /// The gradient by `qkv` for `gradient` by the output.
+    fn backward(&self, qkv: &Values, gradient: &Values) -> FlexTensor {
+        let [rows, width] = self.dims(qkv);
+        let Self { sequence, heads, .. } = *self;
+        let out = set_in_blocks(rows * 3 * width, sequence * 3 * width, |image, values| {
+            let qkv = fetched(qkv, image, sequence);
+            let gradient = fetched(gradient, image, sequence);
+            // SAFETY: each head sets every row of its columns in the three parts, beginning with the block that sees all
+            // keys and adds to nothing, and the heads have all columns.
+            #[allow(unsafe_code)]
+            unsafe {
+                let mut out = MatrixMut::unset(values, sequence, 3 * width);
+                for index in 0..heads {
+                    let columns = self.columns(index, width);
+                    let [q, k, v] = columns.clone().map(|columns| qkv.columns_at(columns));
+                    let by_out = gradient.columns_at(columns[0].clone());
+                    let head = self.head(image, index, width);
+                    head.backward([q, k, v, by_out], &mut out, columns);
+                }
+                values.assume_init_mut()
+            }
+        });
+        tensor(out, [rows, 3 * width])
+    }
+
+    /// Rows and width of the output.
+    fn dims(&self, qkv: &Values) -> [usize; 2] {
+        let [rows, three_widths] = qkv.dims();
+        assert_eq!(three_widths % (3 * self.heads), 0, "{three_widths} columns for {self:?}");
+        assert_eq!(rows % self.sequence, 0, "{rows} rows for {self:?}");
+        [rows, three_widths / 3]
+    }
+
+    /// Where the queries, keys and values of a head are in a row. Outputs are where queries are.
+    fn columns(&self, index: usize, width: usize) -> [Range<usize>; 3] {
+        let head_dim = width / self.heads;
+        [0, width, 2 * width].map(|part| {
+            let first = part + index * head_dim;
+            first..first + head_dim
+        })
+    }
+
+    fn head(&self, image: usize, index: usize, width: usize) -> Head {
+        Head {
+            sequence: self.sequence,
+            head_dim: width / self.heads,
+            mask: self.mask,
+            precision: self.precision,
+            first_row: (image * self.heads + index) * self.sequence,
+        }
+    }
+}
+
+/// The rows of an image, in the cache: the heads read a few values of each.
+fn fetched(values: &Values, image: usize, sequence: usize) -> Matrix<'_> {
+    let [_, columns] = values.dims();
+    let values = &values.slice()[image * sequence * columns..][..sequence * columns];
+    fetch(values);
+    Matrix::new(values, sequence, columns)
+}

@@ -1,0 +1,230 @@
+//! Keys and values of the positions so far, and the attention of the next one over them.
+
+use rayon::prelude::*;
+
+use super::{RotaryRows, Share, turn};
+use crate::math::{exp, max, sum};
+use crate::scratch::with_scratch;
+use crate::wide::vectorised;
+
+/// Positions of a group, and what the dimensions of a head are rounded up to: whole vectors of any instructions.
+const LANES: usize = 16;
+
+/// Keys and values of a layer, of all positions of some sequences.
+#[derive(Debug)]
+pub struct HeadCache {
+    heads: usize,
+    head_dim: usize,
+    /// Room for as many, whole groups of them.
+    positions: usize,
+    /// `[sequence][group of LANES positions][head][head_dim][LANES]`: scores are summed side by side, and what was
+    /// reached is one run of memory, which the processor foresees.
+    keys: Vec<f32>,
+    /// `[sequence][position][head][head_dim, rounded up to whole LANES]`: the same.
+    values: Vec<f32>,
+}
+
+impl HeadCache {
+    /// Room for `positions` of each of `sequences`.
+    pub fn new(sequences: usize, positions: usize, heads: usize, head_dim: usize) -> Self {
+        let positions = positions.next_multiple_of(LANES);
+        let empty = |dims: usize| vec![0.0; sequences * heads * dims * positions];
+        let values = empty(head_dim.next_multiple_of(LANES));
+        Self { heads, head_dim, positions, keys: empty(head_dim), values }
+    }
+
+    /// Takes in the keys and values at `position` and sets `out` to the attention of its queries over the positions
+    /// so far.
+    ///
+    /// # Shapes
+    /// - qkv: `[sequences, 3 * heads * head_dim]`; its queries are overwritten
+    /// - out: `[sequences, heads * head_dim]`
+    pub fn attend(
+        &mut self,
+        qkv: &mut [f32],
+        position: usize,
+        rotary: Option<&RotaryRows>,
+        out: &mut [f32],
+        share: Share,
+    ) {
+        let Self { heads, head_dim, positions, .. } = *self;
+        let width = heads * head_dim;
+        let keys_len = width * positions;
+        let values_len = heads * head_dim.next_multiple_of(LANES) * positions;
+        let attend = |keys: &mut [f32], values: &mut [f32], qkv: &mut [f32], out: &mut [f32]| {
+            attend_sequence([heads, head_dim], keys, values, qkv, position, rotary, out);
+        };
+        if share == Share::All {
+            let caches = self.keys.par_chunks_mut(keys_len);
+            let caches = caches.zip(self.values.par_chunks_mut(values_len));
+            let rows = qkv.par_chunks_mut(3 * width).zip(out.par_chunks_mut(width));
+            let all = caches.zip(rows);
+            return all.for_each(|((keys, values), (qkv, out))| attend(keys, values, qkv, out));
+        }
+        let caches = self.keys.chunks_mut(keys_len).zip(self.values.chunks_mut(values_len));
+        let rows = qkv.chunks_mut(3 * width).zip(out.chunks_mut(width));
+        caches.zip(rows).for_each(|((keys, values), (qkv, out))| attend(keys, values, qkv, out));
+    }
+}
+
+/// [`HeadCache::attend`] of one sequence.
+fn attend_sequence(
+    [heads, head_dim]: [usize; 2],
+    keys: &mut [f32],
+    values: &mut [f32],
+    qkv: &mut [f32],
+    position: usize,
+    rotary: Option<&RotaryRows>,
+    out: &mut [f32],
+) {
+    let width = heads * head_dim;
+    let (queries, rest) = qkv.split_at_mut(width);
+    let (new_keys, new_values) = rest.split_at_mut(width);
+    if let Some(rotary) = rotary {
+        for head in queries.chunks_exact_mut(head_dim) {
+            turn(head, &rotary.query, position);
+        }
+        for head in new_keys.chunks_exact_mut(head_dim) {
+            turn(head, &rotary.key, position);
+        }
+    }
+    let padded = head_dim.next_multiple_of(LANES);
+    let row_len = heads * padded;
+    let row = &mut values[position * row_len..][..row_len];
+    for (to, new) in row.chunks_exact_mut(padded).zip(new_values.chunks_exact(head_dim)) {
+        to[..head_dim].copy_from_slice(new);
+    }
+    let (group, lane) = (position / LANES, position % LANES);
+    let earlier = &keys[..position.div_ceil(LANES) * width * LANES];
+    let seen = Seen { heads, position, queries, new_keys, earlier, values };
+    with_scratch(heads * (group + 1) * LANES + row_len, |scratch| {
+        let (scores, sums) = scratch.split_at_mut(heads * (group + 1) * LANES);
+        attend(seen, scores, sums, out);
+    });
+    // After they were read, if they were: only then are their lines in the cache.
+    let places = keys[group * width * LANES + lane..].iter_mut().step_by(LANES);
+    places.zip(new_keys).for_each(|(place, key)| *place = *key);
+}
+
+/// What the next position of a sequence attends to.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    heads: usize,
+    position: usize,
+    /// `[head][head_dim]`.
+    queries: &'a [f32],
+    /// `[head][head_dim]`, of the position itself.
+    new_keys: &'a [f32],
+    /// Groups of keys before it, as in [`HeadCache::keys`]. The last group may end with what is no key.
+    earlier: &'a [f32],
+    /// As in [`HeadCache::values`], those of the position among them.
+    values: &'a [f32],
+}
+
+vectorised! {
+    /// Sets `out`, `[head][head_dim]`, to the attention. `scores` has room for whole groups of each head, `sums` for the
+    /// values of a position.
+    fn attend<V>(has; seen: Seen, scores: &mut [f32], sums: &mut [f32], out: &mut [f32]) {
+        let Seen { heads, position, queries, new_keys, earlier, values } = seen;
+        let (head_dim, row_len) = (queries.len() / heads, sums.len());
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let scores_len = scores.len() / heads;
+        for (group, keys) in earlier.chunks_exact(queries.len() * LANES).enumerate() {
+            let heads = keys.chunks_exact(head_dim * LANES).zip(queries.chunks_exact(head_dim));
+            for ((keys, query), scores) in heads.zip(scores.chunks_exact_mut(scores_len)) {
+                let scores = &mut scores[group * LANES..][..LANES];
+                for (part, scores) in scores.chunks_exact_mut(V::LEN).enumerate() {
+                    let mut sum = V::all(has, 0.0);
+                    for (query, keys) in query.iter().zip(keys.chunks_exact(LANES)) {
+                        let keys = V::load(has, &keys[part * V::LEN..]);
+                        sum = sum + V::all(has, *query) * keys;
+                    }
+                    (sum * V::all(has, scale)).store(scores);
+                }
+            }
+        }
+        let all = queries.chunks_exact(head_dim).zip(new_keys.chunks_exact(head_dim));
+        for ((query, key), scores) in all.zip(scores.chunks_exact_mut(scores_len)) {
+            // In the same order as the lanes.
+            let dot = query.iter().zip(key).fold(0.0, |sum, (query, key)| sum + query * key);
+            scores[position] = dot * scale;
+            let weights = &mut scores[..position + 1];
+            let most = max(weights);
+            for weight in weights.iter_mut() {
+                *weight = exp(*weight - most);
+            }
+        }
+        sums.fill(0.0);
+        let padded = row_len / heads;
+        for (position, row) in values.chunks_exact(row_len).take(position + 1).enumerate() {
+            let heads = sums.chunks_exact_mut(padded).zip(row.chunks_exact(padded));
+            for ((sums, values), scores) in heads.zip(scores.chunks_exact(scores_len)) {
+                let weight = V::all(has, scores[position]);
+                for (sum, values) in sums.chunks_exact_mut(V::LEN).zip(values.chunks_exact(V::LEN)) {
+                    (V::load(has, sum) + weight * V::load(has, values)).store(sum);
+                }
+            }
+        }
+        let heads = out.chunks_exact_mut(head_dim).zip(sums.chunks_exact(padded));
+        for ((out, sums), scores) in heads.zip(scores.chunks_exact(scores_len)) {
+            let inverse = 1.0 / sum(&scores[..position + 1], |weight| weight);
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = sum * inverse;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::normals;
+
+    /// Attention of the last position, as it is defined, in f64.
+    fn wanted(qkv: &[Vec<f32>], head: usize, head_dim: usize, width: usize) -> Vec<f64> {
+        let part = |row: &[f32], which: usize| -> Vec<f64> {
+            row[which * width + head * head_dim..][..head_dim].iter().map(|&v| v.into()).collect()
+        };
+        let query = part(&qkv[qkv.len() - 1], 0);
+        let score = |row: &Vec<f32>| {
+            let dot: f64 = query.iter().zip(part(row, 1)).map(|(q, k)| q * k).sum();
+            (dot / (head_dim as f64).sqrt()).exp()
+        };
+        let weights: Vec<f64> = qkv.iter().map(score).collect();
+        let total: f64 = weights.iter().sum();
+        let mut out = vec![0.0; head_dim];
+        for (row, weight) in qkv.iter().zip(weights) {
+            for (out, value) in out.iter_mut().zip(part(row, 2)) {
+                *out += weight / total * value;
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn attention_is_as_defined_for_any_head_size_and_number_of_positions() {
+        const POSITIONS: usize = 90;
+        let heads = 2;
+        for head_dim in [4, 16, 24, 40, 64, 72, 144] {
+            let width = heads * head_dim;
+            let mut cache = HeadCache::new(2, POSITIONS, heads, head_dim);
+            let mut seen = [Vec::new(), Vec::new()];
+            for position in 0..POSITIONS {
+                let mut qkv = normals((head_dim * POSITIONS + position) as u64, 6 * width);
+                for (seen, row) in seen.iter_mut().zip(qkv.chunks(3 * width)) {
+                    seen.push(row.to_vec());
+                }
+                let mut out = vec![9.0; 2 * width];
+                let share = if position % 2 == 0 { Share::All } else { Share::Alone };
+                cache.attend(&mut qkv, position, None, &mut out, share);
+                for (index, out) in out.chunks(head_dim).enumerate() {
+                    let wanted = wanted(&seen[index / heads], index % heads, head_dim, width);
+                    for (out, wanted) in out.iter().zip(wanted) {
+                        let difference = (f64::from(*out) - wanted).abs();
+                        assert!(difference < 1e-5, "{head_dim}, {position}: {out}, not {wanted}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Which gradients of a map with weights are wanted, and those that were computed: a frozen module costs none by its
+//! weights, the first module of a model none by its input.
+
+/// Which gradients are wanted: those by the operands that are tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) input: bool,
+    pub(super) weight: bool,
+    pub(super) bias: bool,
+}
+
+impl Wanted {
+    /// By the parents of an operation: the input, the weights and the bias.
+    pub(super) fn by<Node>(parents: [&Option<Node>; 3]) -> Self {
+        let [input, weight, bias] = parents.map(Option::is_some);
+        Self { input, weight, bias }
+    }
+
+    /// Whether none is.
+    pub(super) fn is_nothing(self) -> bool {
+        !(self.input || self.weight || self.bias)
+    }
+}
+
+/// Gradients by the operands of a map; `None` where they are not wanted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct MapGradients {
+    pub(super) input: Option<Vec<f32>>,
+    pub(super) weight: Option<Vec<f32>>,
+    pub(super) bias: Option<Vec<f32>>,
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Checks that `gradients` gives what is wanted and nothing else, the same bits whatever else is wanted.
+    pub(crate) fn check_what_is_wanted(gradients: impl Fn(Wanted) -> MapGradients) {
+        let all = gradients(Wanted { input: true, weight: true, bias: true });
+        assert!([&all.input, &all.weight, &all.bias].into_iter().all(Option::is_some));
+        for choice in 0..8 {
+            let [input, weight, bias] = [1, 2, 4].map(|bit| choice & bit != 0);
+            let all = all.clone();
+            let wanted = MapGradients {
+                input: all.input.filter(|_| input),
+                weight: all.weight.filter(|_| weight),
+                bias: all.bias.filter(|_| bias),
+            };
+            let choice = Wanted { input, weight, bias };
+            assert!(gradients(choice) == wanted, "{choice:?}");
+        }
+    }
+
+    #[test]
+    fn the_tracked_parents_are_those_that_are_wanted() {
+        let wanted = Wanted::by([&Some(()), &None, &Some(())]);
+        assert_eq!(wanted, Wanted { input: true, weight: false, bias: true });
+        assert!(Wanted::by::<()>([&None; 3]).is_nothing());
+    }
+}

@@ -1,0 +1,252 @@
+//! Layer norm in one pass over the rows forward and one backward. A row keeps its mean and the inverse of its
+//! deviation.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::fresh::in_blocks_with;
+use super::gradients::{MapGradients, Wanted};
+use super::math::{sum, sum_pairs};
+use super::slices::{Values, tensor};
+use super::wide::vectorised;
+
+/// Rows a task takes at once, and whose gradients by gain and bias are summed before the sums are added up:
+/// part of the definition of the order.
+const ROWS: usize = 64;
+
+/// Rows to mean 0 and variance 1, times `gain`, plus `bias`. The variance is the biased one, to which `epsilon` is added.
+///
+/// # Shapes
+/// - x, output: `[rows, width]`
+/// - gain, bias: `[width]`
+pub fn layer_norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    let (x, gain, bias) = (x.into_dispatch(), gain.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::vqgen_layer_norm(x, gain, bias, epsilon as f32))
+}
+
+/// The operation as the backend sees it.
+#[backend_extension(Flex, Autodiff)]
+pub(super) trait LayerNormOps: Backend {
+    /// See [`layer_norm`].
+    fn vqgen_layer_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+}
+
+impl LayerNormOps for Flex {
+    fn vqgen_layer_norm(
+        x: FlexTensor,
+        gain: FlexTensor,
+        bias: FlexTensor,
+        epsilon: f32,
+    ) -> FlexTensor {
+        let (out, _) = forward(Values::of(x), Values::of(gain), &Values::of(bias), epsilon);
+        out
+    }
+}
+
+impl<C: CheckpointStrategy> LayerNormOps for Autodiff<Flex, C> {
+    fn vqgen_layer_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (gain, gain_node)) = (x.into_parts(), gain.into_parts());
+        let (bias, bias_node) = bias.into_parts();
+        let (out, saved) = forward(Values::of(x), Values::of(gain), &Values::of(bias), epsilon);
+        let nodes = [x_node, gain_node, bias_node];
+        match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish(saved, out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        }
+    }
+}
+
+/// What the backward pass needs.
+#[derive(Debug, Clone)]
+struct Saved {
+    x: Values,
+    gain: Values,
+    rows: Vec<Row>,
+}
+
+/// What normalises a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Row {
+    mean: f32,
+    /// 1 / deviation.
+    scale: f32,
+}
+
+fn forward(x: Values, gain: Values, bias: &Values, epsilon: f32) -> (FlexTensor, Saved) {
+    let [n_rows, width] = x.dims();
+    assert_eq!((gain.dims(), bias.dims()), ([width], [width]), "gain and bias of rows of {width}");
+    let (out, rows) = in_blocks_with(n_rows * width, ROWS * width, |index, out| {
+        let mut rows = vec![Row::default(); out.len() / width];
+        let x = &x.slice()[index * ROWS * width..][..out.len()];
+        normalise(x, gain.slice(), bias.slice(), epsilon, out, &mut rows);
+        rows
+    });
+    let rows = rows.concat();
+    (tensor(out, [n_rows, width]), Saved { x, gain, rows })
+}
+
+#[derive(Debug)]
+struct LayerNormBackward;
+
+impl Backward<Flex, 3> for LayerNormBackward {
+    type State = Saved;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = Values::of(grads.consume::<Flex>(&ops.node));
+        let [x_parent, gain_parent, bias_parent] = ops.parents;
+        let saved = ops.state;
+        let [n_rows, width] = saved.x.dims();
+        let wanted = Wanted::by([&x_parent, &gain_parent, &bias_parent]);
+        let MapGradients { input, weight, bias } = saved.gradients(gradient.slice(), wanted);
+        if let (Some(parent), Some(input)) = (x_parent, input) {
+            grads.register::<Flex>(parent.id, tensor(input, [n_rows, width]));
+        }
+        for (parent, by) in [(gain_parent, weight), (bias_parent, bias)] {
+            if let (Some(parent), Some(by)) = (parent, by) {
+                grads.register::<Flex>(parent.id, tensor(by, [width]));
+            }
+        }
+    }
+}
+
+impl Saved {
+    /// Those by `x`, the gain (as the weight) and the bias, for `gradient` by the output.
+    fn gradients(&self, gradient: &[f32], wanted: Wanted) -> MapGradients {
+        let Self { x, gain, rows } = self;
+        let [n_rows, width] = x.dims();
+        let block_len = ROWS * width;
+        let wants_sums = wanted.weight || wanted.bias;
+        // Of each task, the gradient by the gain and behind it the one by the bias.
+        let of_block = |index: usize, by_x: &mut [f32]| {
+            let mut sums = vec![0.0; if wants_sums { 2 * width } else { 0 }];
+            let part = index * block_len..gradient.len().min((index + 1) * block_len);
+            let (x, gradient) = (&x.slice()[part.clone()], &gradient[part]);
+            gradients(x, &rows[index * ROWS..], gain.slice(), gradient, by_x, &mut sums);
+            sums
+        };
+        let (input, sums) = if wanted.input {
+            let (input, sums) = in_blocks_with(n_rows * width, block_len, of_block);
+            (Some(input), sums)
+        } else {
+            let blocks = (0..n_rows.div_ceil(ROWS)).into_par_iter();
+            (None, blocks.map(|index| of_block(index, &mut [])).collect())
+        };
+        let mut by_gain = vec![0.0; 2 * width];
+        for sums in sums {
+            by_gain.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        }
+        let by_bias = by_gain.split_off(width);
+        MapGradients {
+            input,
+            weight: wanted.weight.then_some(by_gain),
+            bias: wanted.bias.then_some(by_bias),
+        }
+    }
+}
+
+vectorised! {
+    pub(super) fn normalise(
+        x: &[f32],
+        gain: &[f32],
+        bias: &[f32],
+        epsilon: f32,
+        out: &mut [f32],
+        rows: &mut [Row],
+    ) {
+        let width = gain.len();
+        let pairs = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
+        for ((x, out), row) in pairs.zip(rows) {
+            // Lengths spelled out once, so that no index below is checked.
+            let (x, out, bias) = (&x[..width], &mut out[..width], &bias[..width]);
+            let mean = sum(x, |x| x) / width as f32;
+            let variance = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
+            let scale = 1.0 / (variance + epsilon).sqrt();
+            for i in 0..width {
+                out[i] = (x[i] - mean) * scale * gain[i] + bias[i];
+            }
+            *row = Row { mean, scale };
+        }
+    }
+}
+
+vectorised! {
+    /// `sums` holds the gradient by the gain and behind it the one by the bias, and starts at 0. It and `by_x` are empty
+    /// where they are not wanted.
+    fn gradients(
+        x: &[f32],
+        rows: &[Row],
+        gain: &[f32],
+        gradient: &[f32],
+        by_x: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        let width = gain.len();
+        let (by_gain, by_bias) = sums.split_at_mut(sums.len() / 2);
+        let mut all_by_x = by_x.chunks_exact_mut(width);
+        let inputs = x.chunks_exact(width).zip(gradient.chunks_exact(width));
+        for ((x, gradient), &Row { mean, scale }) in inputs.zip(rows) {
+            // Lengths spelled out once, so that no index below is checked.
+            let (x, gradient) = (&x[..width], &gradient[..width]);
+            if !by_gain.is_empty() {
+                let (by_gain, by_bias) = (&mut by_gain[..width], &mut by_bias[..width]);
+                for i in 0..width {
+                    by_gain[i] += gradient[i] * (x[i] - mean) * scale;
+                    by_bias[i] += gradient[i];
+                }
+            }
+            let Some(by_x) = all_by_x.next() else { continue };
+            let by_x = &mut by_x[..width];
+            // The gradient by the normalised row, kept where the one by the row is to be.
+            for i in 0..width {
+                by_x[i] = gradient[i] * gain[i];
+            }
+            let slope = sum(by_x, |slope| slope) / width as f32;
+            let along = sum_pairs(by_x, x, |slope, x| slope * (x - mean)) / width as f32;
+            let along = along * scale * scale;
+            for i in 0..width {
+                by_x[i] = scale * (by_x[i] - slope - (x[i] - mean) * along);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradients::tests::check_what_is_wanted;
+    use crate::random::normals;
+
+    #[test]
+    fn only_the_gradients_that_are_wanted_are_computed() {
+        let random =
+            |item, shape: [usize; 2]| Values::of(tensor(normals(item, shape[0] * shape[1]), shape));
+        for rows in [1, 64, 150] {
+            let [gain, bias] = [1, 2].map(|item| Values::of(tensor(normals(item, 19), [19])));
+            let (_, saved) = forward(random(0, [rows, 19]), gain, &bias, 1e-5);
+            let gradient = random(3, [rows, 19]);
+            check_what_is_wanted(|wanted| saved.gradients(gradient.slice(), wanted));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Kernels for the CPU device of vqgen, plugged into Burn through its backend extension, each with a hand-written backward
+//! pass, and what decoding one position at a time takes on slices. All of vqgen's unsafe code is here; nothing of vqgen
+//! itself is known, and nothing is chosen for the process: what a kernel needs to know is an argument of it, its
+//! [`Precision`] among them. (Which instructions the processor has is found out once.)
+//!
+//! Whoever calls keeps a composition of Burn's own operations beside each kernel: it is the definition of what is computed,
+//! it runs on every other device, and the tests that compare the two are there.
+//!
+//! Work is split by index, never by thread, and partial sums are added in the order of their index: the
+//! result does not depend on the number of threads.
+
+mod extension;
+mod gradients;
+mod instructions;
+mod memory;
+mod precision;
+mod product;
+mod scratch;
+mod slices;
+mod sums;
+
+mod conv;
+mod convolution;
+mod window;
+mod winograd;
+
+mod elementwise;
+mod fetch;
+mod fresh;
+mod vector;
+mod wide;
+
+mod activation;
+mod dropout;
+mod linear;
+
+mod attention;
+mod attention_head;
+mod cross_entropy;
+mod group_norm;
+mod layer_norm;
+mod math;
+mod nearest;
+mod normal;
+mod quantize;
+mod weight_mask;
+
+mod adamw;
+mod decode;
+
+#[cfg(test)]
+mod random;
+
+pub use activation::{Activation, activation};
+pub use adamw::{AdamWStep, Moving, adamw, scaled_by, square_sum};
+pub use attention::causal_attention;
+pub use convolution::{ConvKind, convolution};
+pub use cross_entropy::token_losses;
+pub use decode::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, values};
+pub use dropout::{Mask, dropout};
+pub use extension::{runs_here, runs_on_host};
+pub use group_norm::group_norm;
+pub use instructions::{UnknownInstructions, check_instruction_limit, instruction_sets};
+pub use layer_norm::layer_norm;
+pub use linear::{After, LINEAR_ROWS, linear};
+pub use math::max;
+pub use memory::keep_freed_memory;
+pub use nearest::{CodeSums, nearest_code, sums_by_code};
+pub use precision::{HasBf16, Precision};
+pub use quantize::{mean_squared_error, straight_through};
+pub use weight_mask::WeightMask;
+pub use window::Window;

@@ -1,0 +1,147 @@
+//! The two operations that join latents and code vectors in the loss: a mean of squared differences, and the
+//! straight-through estimator, each in one pass.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::elementwise::BLOCK;
+use super::fresh::in_blocks;
+use super::math::sum_pairs;
+use super::slices::{Values, tensor};
+use super::wide::{vectorised, wide};
+
+/// The mean of `(x - y)^2`, with gradients by both.
+///
+/// # Shapes
+/// - `x`, `y`: any, the same
+/// - output: `[1]`
+pub fn mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::vqgen_mean_squared_error(x.into_dispatch(), y.into_dispatch()))
+}
+
+/// The values of `vectors` with the gradient passed to `latents` as it comes (van den Oord et al. 2017).
+///
+/// # Shapes
+/// - `latents`, `vectors`, output: any, the same
+pub fn straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) -> Tensor<D> {
+    let (latents, vectors) = (latents.into_dispatch(), vectors.into_dispatch());
+    Tensor::from_dispatch(Dispatch::vqgen_straight_through(latents, vectors))
+}
+
+#[backend_extension(Flex, Autodiff)]
+pub(super) trait QuantizeOps: Backend {
+    /// See [`mean_squared_error`].
+    fn vqgen_mean_squared_error(x: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`straight_through`].
+    fn vqgen_straight_through(
+        latents: FloatTensor<Self>,
+        vectors: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+impl QuantizeOps for Flex {
+    fn vqgen_mean_squared_error(x: FlexTensor, y: FlexTensor) -> FlexTensor {
+        mean_of_squares(&Values::of(x), &Values::of(y))
+    }
+
+    fn vqgen_straight_through(_latents: FlexTensor, vectors: FlexTensor) -> FlexTensor {
+        vectors
+    }
+}
+
+impl<C: CheckpointStrategy> QuantizeOps for Autodiff<Flex, C> {
+    fn vqgen_mean_squared_error(x: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((x, x_node), (y, y_node)) = (x.into_parts(), y.into_parts());
+        let (x, y) = (Values::of(x), Values::of(y));
+        let out = mean_of_squares(&x, &y);
+        match MeanBackward.prepare::<C>([x_node, y_node]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish((x, y), out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        }
+    }
+
+    fn vqgen_straight_through(
+        latents: FloatTensor<Self>,
+        vectors: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (_, latents_node) = latents.into_parts();
+        let (vectors, _) = vectors.into_parts();
+        match StraightThrough.prepare::<C>([latents_node]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish((), vectors),
+            OpsKind::UnTracked(step) => step.finish(vectors),
+        }
+    }
+}
+
+fn mean_of_squares(x: &Values, y: &Values) -> FlexTensor {
+    assert_eq!(x.shape(), y.shape(), "shapes of a mean squared error");
+    let (x, y) = (x.slice(), y.slice());
+    let parts = x.par_chunks(BLOCK).zip(y.par_chunks(BLOCK));
+    let parts: Vec<f32> = parts.map(|(x, y)| squares(x, y)).collect();
+    // In order, so that threads do not matter; in f64, so that their number hardly does.
+    let total: f64 = parts.into_iter().map(f64::from).sum();
+    tensor(vec![(total / x.len() as f64) as f32], [1])
+}
+
+vectorised! {
+    fn squares(x: &[f32], y: &[f32]) -> f32 {
+        sum_pairs(x, y, |x, y| (x - y) * (x - y))
+    }
+}
+
+#[derive(Debug)]
+struct MeanBackward;
+
+impl Backward<Flex, 2> for MeanBackward {
+    type State = (Values, Values);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = Values::of(grads.consume::<Flex>(&ops.node));
+        let [x_parent, y_parent] = ops.parents;
+        let (x, y) = ops.state;
+        let factor = 2.0 * gradient.slice()[0] / x.slice().len() as f32;
+        for (parent, factor) in [(x_parent, factor), (y_parent, -factor)] {
+            let Some(parent) = parent else { continue };
+            let (shape, x, y) = (x.shape(), x.slice(), y.slice());
+            let by = in_blocks(x.len(), BLOCK, |index, out| {
+                let part = index * BLOCK..index * BLOCK + out.len();
+                let operands = x[part.clone()].iter().zip(&y[part]);
+                let places = out.iter_mut().zip(operands);
+                wide!(places.for_each(|(out, (x, y))| *out = (x - y) * factor));
+            });
+            grads.register::<Flex>(parent.id, tensor(by, shape));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct StraightThrough;
+
+impl Backward<Flex, 1> for StraightThrough {
+    type State = ();
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = grads.consume::<Flex>(&ops.node);
+        if let [Some(parent)] = ops.parents {
+            grads.register::<Flex>(parent.id, gradient);
+        }
+    }
+}
