@@ -32,7 +32,7 @@ impl Piece {
 /// The code file of a run beside its tokenizer, its data set and its recipe.
 pub(super) enum CodesState {
     /// They are what extracting them again would give.
-    Current(Codes),
+    Current(Box<Codes>),
     /// There are none, or they do not say of which data set they are.
     Unknown,
     /// They are others.
@@ -96,7 +96,7 @@ impl Context {
             return CodesState::Stale;
         }
         match &codes.data {
-            Some(data) if data == dataset.provenance() => CodesState::Current(codes),
+            Some(data) if data == dataset.provenance() => CodesState::Current(Box::new(codes)),
             Some(_) => CodesState::Stale,
             None => CodesState::Unknown,
         }

@@ -42,8 +42,9 @@ pub(super) fn number(value: f64) -> String {
 pub(super) fn duration(seconds: f64) -> HumanDuration {
     // A century is beyond any estimate, and an estimate may be infinite.
     const MOST: f64 = 3.2e9;
-    // Not `clamp`, which would keep a NaN.
-    HumanDuration(Duration::from_secs_f64(seconds.max(0.0).min(MOST).round()))
+    // What is left to be refused is NaN.
+    let duration = Duration::try_from_secs_f64(seconds.clamp(0.0, MOST).round());
+    HumanDuration(duration.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -52,10 +52,7 @@ mod tests {
         let terms = values
             .map(|(name, value)| LossTerm { name, value: Tensor::from_floats([value], &device) });
         assert_eq!(objective.total(&terms).unwrap().into_scalar::<f32>(), 4.0);
-        assert_eq!(
-            objective.total_of_means(&values.map(|(name, value)| (name, value.into()))),
-            4.0
-        );
+        assert_eq!(objective.total_of_means(&values), 4.0);
         assert!(Objective::new([("a", 0.0)]).total(&terms[..1]).is_none());
     }
 }

@@ -34,7 +34,8 @@ pub(crate) fn compare(reference: &Reference, model: &Tokenizer, device: &Device)
     reference.compare("expected.quantized", &values(quantized.straight_through.clone()));
     reference.compare("expected.reconstruction", &values(output.reconstruction.clone()));
     let reconstruction = (output.reconstruction - images).square().mean().mul_scalar(1.0 / 0.06);
-    let (codebook, commitment) = (quantized.codebook_loss, quantized.commitment_loss);
+    let terms: Vec<_> = quantized.terms.into_iter().map(|term| term.value).collect();
+    let [codebook, commitment]: [Tensor<1>; 2] = terms.try_into().unwrap();
     reference.compare("expected.loss.reconstruction", &values(reconstruction.clone()));
     reference.compare("expected.loss.codebook", &values(codebook.clone()));
     reference.compare("expected.loss.commitment", &values(commitment.clone()));
