@@ -6,33 +6,26 @@
 //! the centre square, resize it (Catmull-Rom over the whole area that a target pixel covers), then luma if
 //! one channel is asked for.
 
+mod limits;
+
+mod resize;
+
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::pixels::luma;
 use crate::error::{Error, Result};
+use limits::{MAX_FILE_BYTES, check_density, check_size};
 
-/// Most pixels a side: beyond any camera, and small enough that no product below overflows.
-pub const MAX_SIDE: u32 = 16_384;
-/// Most bytes one decoded image may take. Decoding runs on every core at once, so this bounds the peak.
-pub const MAX_DECODED_BYTES: u64 = 512 << 20;
-/// Most bytes of a compressed file that are read into memory.
-const MAX_FILE_BYTES: u64 = 512 << 20;
-/// Most pixels that a byte of a PNG, JPEG, BMP or GIF stands for. Deflate makes at most 1,032 bytes of one, of 8
-/// pixels each; a JPEG spends at least a bit on a unit of at most 32 x 32 pixels. TIFF and WebP have no such bound.
-const MAX_PIXELS_PER_BYTE: u64 = 8 * 1032;
+pub use limits::{MAX_DECODED_BYTES, MAX_SIDE};
+pub(super) use resize::fit;
+
 /// Most bytes, beside the size of the file, that the metadata of a PNG may unpack to. A larger colour profile is left
 /// out, which makes no difference: none is applied.
 const PNG_METADATA_BYTES: u64 = 1 << 20;
-/// A source this many times the target or more is first averaged over boxes, which is several times faster
-/// and leaves the last resize a factor of at least 3: Pillow's `reducing_gap`, whose documentation calls the
-/// result indistinguishable from a full resize in most cases at 3.
-const REDUCING_GAP: u32 = 3;
 
 /// What every image is turned into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,30 +112,10 @@ fn decode_rgb(bytes: &[u8], background: [u8; 3]) -> Result<RgbImage, String> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err(format!("has no pixels ({width} x {height})"));
-    }
-    if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(format!("is too large: {width} x {height} pixels, at most {MAX_SIDE} a side"));
-    }
-    let n_pixels = u64::from(width) * u64::from(height); // below 2^28
-    // Every image becomes RGB on its way.
-    let needed = decoder.total_bytes().max(3 * n_pixels);
-    if needed > MAX_DECODED_BYTES {
-        let (needed, limit) = (needed >> 20, MAX_DECODED_BYTES >> 20);
-        return Err(format!(
-            "is too large: {width} x {height} pixels take {needed} MiB, at most {limit} MiB"
-        ));
-    }
-    let packs = matches!(
-        format,
-        ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp | ImageFormat::Gif
-    );
-    if packs && n_pixels / MAX_PIXELS_PER_BYTE > bytes.len() as u64 {
-        return Err(format!(
-            "is damaged: {width} x {height} pixels cannot be in {} bytes of {format:?}",
-            bytes.len()
-        ));
+    check_size(width, height, decoder.total_bytes())?;
+    if matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp | ImageFormat::Gif)
+    {
+        check_density(width, height, bytes.len(), &format!("{format:?}"))?;
     }
     // Metadata that cannot be read leaves an image as it is stored, which is right for nearly all.
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
@@ -199,67 +172,4 @@ fn composite(image: DynamicImage, background: [u8; 3]) -> RgbImage {
         }
     }
     rgb
-}
-
-/// The centre square of `image` at the size and in the channels of `target`. `image` must not be empty.
-pub(super) fn fit(image: RgbImage, target: &Target) -> Vec<u8> {
-    let (width, height) = image.dimensions();
-    let side = width.min(height);
-    // Cutting first keeps a 16,384 x 1 strip from growing to a strip of 32 times that; it is otherwise the
-    // same as resizing the shorter side and cutting then.
-    let (left, top) = ((width - side) / 2, (height - side) / 2);
-    let size = target.image_size as u32;
-    let square = match side / (REDUCING_GAP * size) {
-        _ if side == width && side == height && side == size => image,
-        0 | 1 => imageops::resize(
-            &*imageops::crop_imm(&image, left, top, side, side),
-            size,
-            size,
-            FilterType::CatmullRom,
-        ),
-        factor => {
-            let reduced = box_reduce(&image, left, top, side, factor);
-            imageops::resize(&reduced, size, size, FilterType::CatmullRom)
-        }
-    };
-    match target.channels {
-        1 => luma(&square),
-        _ => square.into_raw(),
-    }
-}
-
-/// The square at `left`, `top` averaged over `factor` by `factor` boxes. What the factor leaves over, less
-/// than one target pixel, is cut evenly from the borders.
-fn box_reduce(image: &RgbImage, left: u32, top: u32, side: u32, factor: u32) -> RgbImage {
-    let n = side / factor;
-    let margin = (side - n * factor) / 2;
-    let (left, top) = ((left + margin) as usize, (top + margin) as usize);
-    let (n, factor) = (n as usize, factor as usize);
-    let stride = image.width() as usize * 3;
-    // A box has at most MAX_SIDE squared pixels of at most 255: below 2^36.
-    let area = (factor * factor) as u64;
-    let mut out = RgbImage::new(n as u32, n as u32);
-    let mut sums = vec![0u64; n * 3];
-    for (box_row, out_row) in out.chunks_exact_mut(n * 3).enumerate() {
-        sums.fill(0);
-        let first = (top + box_row * factor) * stride + left * 3;
-        for row in 0..factor {
-            // n * factor <= side pixels from `left`, in rows below `top + side`: inside the image.
-            let start = first + row * stride;
-            let source = &image.as_raw()[start..start + n * factor * 3];
-            for (sum, pixels) in sums.chunks_exact_mut(3).zip(source.chunks_exact(factor * 3)) {
-                let mut totals = [0u32; 3];
-                for pixel in pixels.chunks_exact(3) {
-                    totals[0] += u32::from(pixel[0]);
-                    totals[1] += u32::from(pixel[1]);
-                    totals[2] += u32::from(pixel[2]);
-                }
-                sum.iter_mut().zip(totals).for_each(|(sum, total)| *sum += u64::from(total));
-            }
-        }
-        for (to, &sum) in out_row.iter_mut().zip(&sums) {
-            *to = ((sum + area / 2) / area) as u8;
-        }
-    }
-    out
 }
