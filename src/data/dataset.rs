@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::report::unusable;
+use super::report::{unconverted_note, unusable};
 use super::source::{Decoded, Item, Source};
 use super::{DataConfig, Provenance, Report, Skip, Split, Target, augment, split, split_notes};
 use crate::error::{Error, Result};
@@ -272,7 +272,9 @@ impl std::fmt::Debug for Dataset {
     }
 }
 
-type Read = Result<(Sums, u64), String>;
+/// What is kept of an image besides its pixels: their sums, its content key, and why its colours were not converted,
+/// where they were not.
+type Read = Result<(Sums, u64, Option<String>), String>;
 
 /// Decodes every item once: into one buffer if that fits the budget, for the sums alone if not.
 fn decode_all(
@@ -287,10 +289,11 @@ fn decode_all(
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, n);
         decoded
     };
-    let outcome = |decoded: &Decoded| (Sums::of(&decoded.pixels), decoded.content_key);
+    let outcome =
+        |decoded: Decoded| (Sums::of(&decoded.pixels), decoded.content_key, decoded.unconverted);
     let budget = (config.memory_budget_mb as u64).saturating_mul(1 << 20);
     if (n as u64).saturating_mul(n_bytes as u64) > budget {
-        let outcomes = source.items.par_iter().map(|item| decode(item).map(|it| outcome(&it)));
+        let outcomes = source.items.par_iter().map(|item| decode(item).map(outcome));
         return (outcomes.collect(), None);
     }
     let mut pixels = vec![0; n * n_bytes];
@@ -300,7 +303,7 @@ fn decode_all(
         .map(|(to, item)| {
             decode(item).map(|decoded| {
                 to.copy_from_slice(&decoded.pixels);
-                outcome(&decoded)
+                outcome(decoded)
             })
         })
         .collect();
@@ -315,16 +318,18 @@ fn keep_readable(
     n_bytes: usize,
 ) -> Vec<(Sums, u64)> {
     let mut kept = Vec::with_capacity(outcomes.len());
+    let mut unconverted = Vec::new();
     let items = std::mem::take(&mut source.items);
     for (i, (item, outcome)) in items.into_iter().zip(outcomes).enumerate() {
         match outcome {
             Err(reason) => source.skipped.push(Skip::new(item.name, reason)),
-            Ok(outcome) => {
+            Ok((sums, content_key, reason)) => {
+                unconverted.extend(reason.map(|reason| (item.name.clone(), reason)));
                 if let Some(pixels) = pixels.as_deref_mut() {
                     pixels.copy_within(i * n_bytes..(i + 1) * n_bytes, kept.len() * n_bytes);
                 }
                 source.items.push(item);
-                kept.push(outcome);
+                kept.push((sums, content_key));
             }
         }
     }
@@ -332,6 +337,7 @@ fn keep_readable(
         pixels.truncate(kept.len() * n_bytes);
     }
     source.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    source.notes.extend(unconverted_note(&unconverted));
     kept
 }
 

@@ -8,6 +8,8 @@ use super::Split;
 
 /// How many files, kinds or names a text lists; the rest is a count.
 const MAX_NAMED: usize = 10;
+/// How many images with colours that are not converted it names.
+const MAX_NAMED_COLOURS: usize = 3;
 
 /// What to do with pictures of formats that are not read.
 pub(super) const CONVERT: &str = "convert them to PNG or JPEG, or move them out of the folder";
@@ -196,6 +198,21 @@ pub struct Report {
     pub streamed: bool,
     /// Anything else worth a line.
     pub notes: Vec<String>,
+}
+
+/// What is said of images whose colour profiles could not be converted, each with the reason; nothing without any.
+pub(super) fn unconverted_note(images: &[(String, String)]) -> Option<String> {
+    let subject = match images.len() {
+        0 => return None,
+        1 => "1 image has a colour profile that cannot be converted: its".to_string(),
+        n => format!("{n} images have a colour profile that cannot be converted: their"),
+    };
+    let named = images.iter().take(MAX_NAMED_COLOURS);
+    let mut named: Vec<String> = named.map(|(name, why)| format!("{name} ({why})")).collect();
+    if images.len() > MAX_NAMED_COLOURS {
+        named.push(format!("{} more", images.len() - MAX_NAMED_COLOURS));
+    }
+    Some(format!("{subject} colours are taken as sRGB: {}", named.join(", ")))
 }
 
 impl fmt::Display for Report {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::arrangement::Place;
-use super::decode::{decode, read_bounded};
+use super::decode::{Square, decode, read_bounded};
 use super::folder::Listing;
 use super::idx::IdxSet;
 use super::packed::{Packed, PackedSet};
@@ -37,6 +37,8 @@ pub(super) struct Decoded {
     pub(super) pixels: Vec<u8>,
     /// [`content_key`] of what it was decoded from.
     pub(super) content_key: u64,
+    /// Why its colour profile could not be converted, where it could not.
+    pub(super) unconverted: Option<String>,
 }
 
 enum Origin {
@@ -227,7 +229,8 @@ impl Source {
     /// Image `item` as `target` wants it, or the reason why not.
     pub(super) fn decode(&self, item: &Item, target: &Target) -> Result<Decoded, String> {
         let of_file = |bytes: &[u8]| {
-            Ok(Decoded { pixels: decode(bytes, target)?, content_key: content_key(bytes) })
+            let Square { pixels, unconverted } = decode(bytes, target)?;
+            Ok(Decoded { pixels, content_key: content_key(bytes), unconverted })
         };
         match (&item.origin, &self.packed) {
             (Origin::File(path), _) => of_file(&read_bounded(path)?),
@@ -235,6 +238,7 @@ impl Source {
             (Origin::Packed(index), Some(packed)) => Ok(Decoded {
                 pixels: packed.decode(*index, target)?,
                 content_key: content_key(packed.raw(*index)?),
+                unconverted: None,
             }),
             (Origin::Packed(_), None) => Err("was dropped from memory".to_string()),
         }

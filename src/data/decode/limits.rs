@@ -10,8 +10,8 @@ pub(super) const MAX_FILE_BYTES: u64 = 512 << 20;
 /// pixels each; a JPEG spends at least a bit on a unit of at most 32 x 32 pixels. TIFF and WebP have no such bound.
 const MAX_PIXELS_PER_BYTE: u64 = 8 * 1032;
 
-/// Whether an image of this size, decoded to `n_bytes`, is within the limits, or why not.
-pub(super) fn check_size(width: u32, height: u32, n_bytes: u64) -> Result<(), String> {
+/// Whether an image of this size, decoded to `bytes_per_pixel`, is within the limits, or why not.
+pub(super) fn check_size(width: u32, height: u32, bytes_per_pixel: u64) -> Result<(), String> {
     if width == 0 || height == 0 {
         return Err(format!("has no pixels ({width} x {height})"));
     }
@@ -20,7 +20,7 @@ pub(super) fn check_size(width: u32, height: u32, n_bytes: u64) -> Result<(), St
     }
     let n_pixels = u64::from(width) * u64::from(height); // at most 2^28
     // Every image becomes RGB on its way.
-    let needed = n_bytes.max(3 * n_pixels);
+    let needed = n_pixels.saturating_mul(bytes_per_pixel.max(3));
     if needed > MAX_DECODED_BYTES {
         let (needed, limit) = (needed >> 20, MAX_DECODED_BYTES >> 20);
         return Err(format!(
