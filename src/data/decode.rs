@@ -20,6 +20,10 @@ mod bmp_colour;
 
 mod jpeg;
 
+mod tiff;
+
+mod lab;
+
 mod colour;
 
 mod flatten;
@@ -111,6 +115,7 @@ pub(super) fn decode(bytes: &[u8], target: &Target) -> Result<Square, String> {
     catch_unwind(AssertUnwindSafe(|| {
         let raster = match Format::of(bytes)? {
             Format::Jpeg => jpeg::decode(bytes),
+            Format::Tiff => tiff::decode(bytes),
             Format::Stock(format) => stock::decode(bytes, format),
         }?;
         let (image, unconverted) = flatten::flatten(raster, background)?;

@@ -6,7 +6,9 @@ use image::ImageFormat;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Jpeg,
-    /// PNG, WebP, BMP, GIF or TIFF.
+    /// BigTIFF included.
+    Tiff,
+    /// PNG, WebP, BMP or GIF.
     Stock(ImageFormat),
 }
 
@@ -16,10 +18,15 @@ impl Format {
         if bytes.is_empty() {
             return Err("is empty".to_string());
         }
+        // BigTIFF differs in the third byte.
+        if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
+            return Ok(Self::Tiff);
+        }
         use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
         match image::guess_format(bytes) {
             Ok(Jpeg) => Ok(Self::Jpeg),
-            Ok(format @ (Png | WebP | Bmp | Gif | Tiff)) => Ok(Self::Stock(format)),
+            Ok(Tiff) => Ok(Self::Tiff),
+            Ok(format @ (Png | WebP | Bmp | Gif)) => Ok(Self::Stock(format)),
             _ => Err(match foreign(bytes) {
                 Some(name) => format!("is {name}, which is not read; convert it to PNG or JPEG"),
                 None => "is not a PNG, JPEG, WebP, BMP, GIF or TIFF image".to_string(),

@@ -58,6 +58,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Raster, String> {
     })
 }
 
+/// The picture in a piece of another format: width, height, samples a pixel, samples. Three components are converted
+/// from YCbCr to RGB if `from_ycbcr`; everything else is as it is stored, whatever the piece says of its colours.
+pub(super) fn decode_piece(
+    bytes: &[u8],
+    from_ycbcr: bool,
+) -> Result<(u32, u32, usize, Vec<u8>), String> {
+    let (complete, samples) = in_doubt_proven(bytes, |complete| {
+        let converts = from_ycbcr && complete.frame.components.len() == 3;
+        unpack(complete, if converts { Wanted::RgbOfYCbCr } else { Wanted::Stored })
+    })?;
+    let Frame { width, height, ref components, .. } = complete.frame;
+    Ok((width, height, components.len(), samples))
+}
+
 /// What `decode` makes of a file, which is read to its last code if that fails without it.
 fn in_doubt_proven<'a, T>(
     bytes: &'a [u8],

@@ -26,7 +26,6 @@ pub(super) enum Alpha {
     /// After the colour of each pixel, independent of it.
     Straight,
     /// After the colour of each pixel, which has been multiplied by it.
-    #[allow(dead_code)] // No format that is read has it yet.
     Premultiplied,
 }
 

@@ -1,4 +1,4 @@
-//! PNG, WebP, BMP, GIF and TIFF: the crate `image` decodes them, the first frame of several. What they say of colours is
+//! PNG, WebP, BMP and GIF: the crate `image` decodes them, the first frame of several. What they say of colours is
 //! read by [`super::png_colour`] and [`super::bmp_colour`] where the crate does not.
 
 use std::io::Cursor;
@@ -28,7 +28,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Raster, String
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, u64::from(decoder.color_type().bytes_per_pixel()))?;
-    if !matches!(format, ImageFormat::WebP | ImageFormat::Tiff) {
+    if format != ImageFormat::WebP {
         check_density(width, height, bytes.len(), &format!("{format:?}"))?;
     }
     // Metadata that cannot be read leaves an image as it is stored, which is right for nearly all.
