@@ -1,8 +1,8 @@
 //! What a lie may cost: reading a hostile file takes a few times its size and a few MiB, whatever it announces. The
 //! allocator of this program counts; its tests run one at a time, because all threads share the count.
 //!
-//! Bounded by constants of their own instead: a compressed image that really holds its pixels (512 MiB), and TIFF
-//! and WebP headers, whose formats allow any number of pixels in a few bytes.
+//! Bounded by constants of their own instead: a compressed image that really holds its pixels (512 MiB), and WebP
+//! headers and those of some compressions of TIFF, which allow any number of pixels in a few bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic_in_result_fn)]
 #![allow(missing_docs, unsafe_code)]
 
@@ -261,6 +261,33 @@ fn bombs_in_the_metadata_of_a_png_do_not_go_off() {
 }
 
 #[test]
+fn colour_profiles_cost_what_they_are_not_what_they_say() {
+    let _alone = alone();
+    let target = Target { image_size: 4, channels: 3, background: [0; 3] };
+    // A profile of one table whose grid says that it has 255 points in each of its dimensions.
+    let profile = |space: &[u8; 4], kind: &[u8; 4], inputs: u8, grid: u8| {
+        let mut profile = vec![0; 128 + 4 + 12];
+        profile[12..20].copy_from_slice(&[*b"mntr", *space].concat());
+        profile[20..24].copy_from_slice(b"Lab ");
+        profile[36..40].copy_from_slice(b"acsp");
+        profile[131] = 1;
+        profile[132..136].copy_from_slice(b"A2B0");
+        profile[136..144].copy_from_slice(&[144u32.to_be_bytes(), 4096u32.to_be_bytes()].concat());
+        profile.extend([&kind[..], &[0; 4], &[inputs, 3, grid, 0], &[1; 4096]].concat());
+        profile
+    };
+    for (space, kind, inputs) in
+        [(b"RGB ", b"mft1", 3), (b"RGB ", b"mft2", 3), (b"RGB ", b"mAB ", 3)]
+    {
+        let profile = profile(space, kind, inputs, 255);
+        let packed = [b"p\0\0", &zlib(&profile)[..]].concat();
+        let bytes = png(4, 4, &[(b"iCCP", packed)], &[0; 4 * 13]);
+        let decoded = cheaply("a profile", bytes.len(), || decode_bytes("x", &bytes, &target));
+        assert_eq!(decoded.unwrap(), [0; 48]);
+    }
+}
+
+#[test]
 fn images_that_announce_enormous_ones_cost_nothing() {
     let _alone = alone();
     let target = Target { image_size: 4, channels: 3, background: [0; 3] };
@@ -281,7 +308,47 @@ fn images_that_announce_enormous_ones_cost_nothing() {
         bytes.resize(54 + 16, 0);
         bytes
     };
+    // Little-endian, with these values of 32 bits, one strip and three samples of 8 bits.
+    let tiff = |big: bool, tags: &[(u16, u64)]| {
+        let mut bytes = if big {
+            b"II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0".to_vec()
+        } else {
+            b"II*\0\x08\0\0\0".to_vec()
+        };
+        let mut all = vec![(258, 8), (262, 2), (273, 8), (277, 3), (279, 1 << 30)];
+        all.retain(|(tag, _)| tags.iter().all(|(other, _)| other != tag));
+        all.extend_from_slice(tags);
+        all.sort_unstable();
+        match big {
+            true => bytes.extend((all.len() as u64).to_le_bytes()),
+            false => bytes.extend((all.len() as u16).to_le_bytes()),
+        }
+        for (tag, value) in all {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend((if big { 16u16 } else { 4 }).to_le_bytes());
+            match big {
+                true => bytes.extend([1u64.to_le_bytes(), value.to_le_bytes()].concat()),
+                false => bytes.extend([1u32.to_le_bytes(), (value as u32).to_le_bytes()].concat()),
+            }
+        }
+        bytes.extend([0; 8]);
+        bytes
+    };
+    let sized =
+        |width, height, more: &[(u16, u64)]| [&[(256, width), (257, height)], more].concat();
+    let tile = |width, height| [(322, width), (323, height), (324, 8), (325, 1 << 30)];
+    let rows = (278, 10_000);
+    let ten_thousand = |more: &[(u16, u64)]| sized(10_000, 10_000, &[&[rows], more].concat());
     for (what, bytes) in [
+        ("a TIFF of 10,000 squared", tiff(false, &ten_thousand(&[]))),
+        ("the same as BigTIFF", tiff(true, &ten_thousand(&[]))),
+        ("the same in LZW", tiff(false, &ten_thousand(&[(259, 5)]))),
+        ("the same in deflate", tiff(false, &ten_thousand(&[(259, 8)]))),
+        ("the same in PackBits", tiff(false, &ten_thousand(&[(259, 32_773)]))),
+        ("a TIFF of 2^32 - 1 squared", tiff(false, &sized(u64::from(u32::MAX), 1 << 31, &[]))),
+        ("a tile of 2^31 squared", tiff(false, &sized(4, 4, &tile(1 << 31, 1 << 31)))),
+        ("65,535 samples a pixel", tiff(false, &sized(4, 4, &[(277, 65_535), (278, 4)]))),
+        ("a TIFF of 2^60 bytes of strips", tiff(true, &sized(4, 4, &[(278, 4), (279, 1 << 60)]))),
         ("a PNG of 60,000 squared", png(60_000, 60_000, &[], &[])),
         ("a PNG of 2^31 - 1 squared", png(i32::MAX as u32, i32::MAX as u32, &[], &[])),
         ("a PNG of 16,000 x 8,000", png(16_000, 8_000, &[], &[])),

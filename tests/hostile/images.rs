@@ -76,6 +76,59 @@ fn damaged_images_with_metadata_and_palettes_are_errors_or_images() {
 }
 
 #[test]
+fn damaged_images_of_rarer_kinds_are_errors_or_images() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    // The middle of a file is compressed pixels; what matters is at its ends.
+    let ends = |whole: &[u8], at: usize| at < 400 || at + 400 > whole.len();
+    for name in [
+        "kinds/tiff_rgb_f32_predictor.tif",
+        "kinds/tiff_rgb_u32_tiles.tif",
+        "kinds/tiff_ycbcr_2x2.tif",
+        "kinds/tiff_jpeg_ycbcr.tif",
+        "kinds/tiff_group_4.tif",
+        "kinds/tiff_white_is_zero.tif",
+        "kinds/tiff_planes_alpha_u16.tif",
+        "kinds/tiff_cmyk_profile.tif",
+        "kinds/jpeg_2x2_scans_restart.jpg",
+        "kinds/jpeg_progressive_restart.jpg",
+        "kinds/jpeg_profile_in_parts.jpg",
+        "kinds/png_cicp_p3.png",
+        "kinds/png_gamma_22_adobe.png",
+        "kinds/gif_profile.gif",
+        "kinds/bmp_v4_calibrated.bmp",
+        "pictures/palette_lzw.tif",
+        "pictures/t_big.tif",
+    ] {
+        let whole = std::fs::read(folder.join(name)).unwrap();
+        let places = (0..whole.len()).filter(|&at| ends(&whole, at));
+        accepted(places.clone().step_by(17).map(|at| whole[..at].to_vec()));
+        accepted(places.step_by(9).flat_map(|at| {
+            [0x01, 0x80, 0xff].map(|bits| {
+                let mut damaged = whole.clone();
+                damaged[at] ^= bits;
+                damaged
+            })
+        }));
+    }
+}
+
+#[test]
+fn a_damaged_profile_costs_the_colours_and_not_the_image() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for name in ["pictures/c_icc_adobergb.webp", "kinds/tiff_cmyk_profile.tif"] {
+        let whole = std::fs::read(folder.join(name)).unwrap();
+        // A profile begins with its length, 12 bytes before its class.
+        let start = whole.windows(4).position(|w| w == b"mntr").unwrap() - 12;
+        let length = u32::from_be_bytes(whole[start..start + 4].try_into().unwrap());
+        for at in (start..start + length as usize).step_by(3) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0xff;
+            assert_eq!(accepted(std::iter::once(damaged)), 1, "{name} at {at}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_an_image_names_the_file_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lie.png");
