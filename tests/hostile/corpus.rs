@@ -32,4 +32,30 @@ fn write_the_corpus_of_the_fuzz_targets() {
     write("idx", "wide", &pair(packed::idx(&[1, 2, 9]), packed::idx(&[1])));
     write("cifar", "one", &packed::cifar_record());
     write("cifar", "two", &packed::cifar_record().repeat(2));
+    // The choice of a target, then a file; one of each kind, small.
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for name in [
+        "kinds/bmp_v4_calibrated.bmp",
+        "kinds/gif_profile.gif",
+        "kinds/jpeg_2x2_scans_restart.jpg",
+        "kinds/jpeg_cmyk_profile.jpg",
+        "kinds/jpeg_progressive_restart.jpg",
+        "kinds/png_alpha_profile.png",
+        "kinds/png_cicp_p3.png",
+        "kinds/tiff_alpha_associated.tif",
+        "kinds/tiff_group_4.tif",
+        "kinds/tiff_jpeg_ycbcr.tif",
+        "kinds/tiff_planes_alpha_u16.tif",
+        "kinds/tiff_rgb_f32_predictor.tif",
+        "kinds/tiff_rgb_u32_tiles.tif",
+        "kinds/tiff_white_is_zero.tif",
+        "kinds/tiff_ycbcr_2x2.tif",
+        "pictures/c_icc_adobergb.webp",
+        "pictures/palette_lzw.tif",
+        "pictures/t_big.tif",
+    ] {
+        let bytes = std::fs::read(fixtures.join(name)).unwrap();
+        let (_, name) = name.split_once('/').unwrap();
+        write("image", name, &[&[7], &bytes[..]].concat());
+    }
 }
