@@ -97,10 +97,11 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
     let lanes = if runs_on_host(device) { HOST_LANES } else { SamplingConfig::default().lanes };
     let config = SamplingConfig { lanes, ..sampling_config(section, args, &prior.classes) };
     let classes = chosen_classes(&args.class, &prior.classes)?;
-    if config.guidance != 1.0 && context.recipe.prior.class_dropout == 0.0 {
+    let class_dropout = prior.class_dropout()?.unwrap_or(context.recipe.prior.class_dropout);
+    if config.guidance != 1.0 && class_dropout == 0.0 {
         context.session.warn(
-            "guidance compares with samples of no class, which prior.class_dropout 0 never trained (--guidance 1 \
-             leaves it out)",
+            "guidance compares with samples of no class, which this prior never learned: it was trained with \
+             prior.class_dropout 0 (--guidance 1 leaves it out)",
         );
     }
     let prompt = match &args.complete {

@@ -47,6 +47,14 @@ pub(super) struct LoadedPrior {
     pub(super) classes: Vec<String>,
 }
 
+impl LoadedPrior {
+    /// The share of sequences that it was trained on without their class; `None` in a file of an older vqgen.
+    pub(super) fn class_dropout(&self) -> crate::error::Result<Option<f64>> {
+        let provenance: Option<serde_json::Value> = self.file.optional_json("provenance")?;
+        Ok(provenance.and_then(|provenance| provenance.get("class_dropout")?.as_f64()))
+    }
+}
+
 impl Context {
     /// Opens the data set of the recipe and says what was read and what was not.
     pub(super) fn open_dataset(&self) -> anyhow::Result<Arc<Dataset>> {
