@@ -7,29 +7,22 @@
 //! names the file and the field. Tensor files are safetensors (<https://github.com/huggingface/safetensors>),
 //! weights in PyTorch's layout, and carry a checksum over everything in them.
 
-pub mod atomic;
-mod binding;
-mod build;
-mod codes_file;
-mod container;
-mod digest;
-mod layout;
-mod lock;
-mod metrics;
-mod model_file;
-mod named_tensor;
-pub mod parameters;
-mod place;
-mod resume_state;
-mod run_dir;
+mod tensors;
 
-pub use binding::{DATA, check_classes, check_codes, check_held_out, check_prior};
-pub use build::ModelConfig;
-pub use codes_file::Codes;
-pub use container::read_foreign;
-pub use lock::RunLock;
-pub use metrics::{MetricsLine, MetricsLog};
-pub use model_file::{Kind, ModelFile};
-pub use named_tensor::NamedTensor;
-pub use resume_state::ResumeState;
-pub use run_dir::{RunDir, Stage, write_json};
+mod disk;
+
+mod run;
+
+pub use disk::atomic;
+pub use disk::container::read_foreign;
+pub use run::binding::{DATA, check_classes, check_codes, check_held_out, check_prior};
+pub use run::build::ModelConfig;
+pub use run::codes_file::Codes;
+pub use run::lock::RunLock;
+pub use run::metrics::{MetricsLine, MetricsLog};
+pub use run::model_file::{Kind, ModelFile};
+pub use run::resume_state::ResumeState;
+pub use run::run_dir::{RunDir, Stage, write_json};
+pub use tensors::named_tensor::NamedTensor;
+pub use tensors::parameters;
+pub use tensors::place::Place;

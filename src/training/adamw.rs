@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 
-use super::gradients::{NamedGradients, ParameterPath};
+use super::gradients::NamedGradients;
+use crate::checkpoint::Place;
 use crate::ops::{AdamWStep, Moving, adamw_step};
 
 /// The constants of the optimizer.
@@ -72,7 +73,7 @@ impl AdamW {
         self.steps += 1;
         let power = self.steps as f64;
         let mut update = Update {
-            path: ParameterPath::default(),
+            place: Place::default(),
             gradients,
             learning_rate,
             correction1: 1.0 - self.config.beta1.powf(power),
@@ -84,7 +85,7 @@ impl AdamW {
 }
 
 struct Update<'a> {
-    path: ParameterPath,
+    place: Place,
     gradients: NamedGradients,
     learning_rate: f64,
     correction1: f64,
@@ -126,15 +127,15 @@ impl Update<'_> {
 
 impl ModuleMapper for Update<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
+        self.place.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, container: &str) {
-        self.path.exit(container);
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path = self.path.join();
+        let path = self.place.name();
         let Some(gradient) = self.gradients.take(&path) else { return param };
         let decays = (self.optimizer.decays)(&path, D);
         param.map(|value| {

@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 
+use crate::checkpoint::Place;
 use crate::ops::{scaled_by, square_sum};
 
 /// Keeps the scale finite when all gradients are 0; PyTorch's value.
@@ -21,7 +22,7 @@ impl NamedGradients {
     /// Takes the gradients of `module` out of a backward pass.
     pub fn of<M: Module>(module: &M, gradients: Gradients) -> Self {
         let mut collector = Collector {
-            path: ParameterPath::default(),
+            place: Place::default(),
             gradients: GradientsParams::from_grads(gradients, module),
             by_path: BTreeMap::new(),
         };
@@ -73,48 +74,25 @@ impl NamedGradients {
     }
 }
 
-/// The path of the parameter a visitor stands at. The variant of an enum is no part of it: a model is
-/// described by its configuration, not by its Rust types.
-#[derive(Debug, Default)]
-pub(super) struct ParameterPath(Vec<String>);
-
-impl ParameterPath {
-    pub(super) fn enter(&mut self, name: &str, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.push(name.to_owned());
-        }
-    }
-
-    pub(super) fn exit(&mut self, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.pop();
-        }
-    }
-
-    pub(super) fn join(&self) -> String {
-        self.0.join(".")
-    }
-}
-
 struct Collector {
-    path: ParameterPath,
+    place: Place,
     gradients: GradientsParams,
     by_path: BTreeMap<String, Tensor<1>>,
 }
 
 impl ModuleVisitor for Collector {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
+        self.place.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, container: &str) {
-        self.path.exit(container);
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
             let size = gradient.shape().num_elements();
-            self.by_path.insert(self.path.join(), gradient.reshape([size]));
+            self.by_path.insert(self.place.name(), gradient.reshape([size]));
         }
     }
 }

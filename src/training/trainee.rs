@@ -7,8 +7,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};
 
 use super::adamw::{AdamW, Moments};
-use super::gradients::{NamedGradients, ParameterPath};
-use crate::checkpoint::{NamedTensor, ResumeState};
+use super::gradients::NamedGradients;
+use crate::checkpoint::{NamedTensor, Place, ResumeState};
 use crate::error::{Error, Result};
 
 const MODEL: &str = "model.";
@@ -104,18 +104,18 @@ impl<M: Module> Trained for Trainee<M> {
 /// Path and size of every trained parameter.
 fn trained_parameters<M: Module>(module: &M) -> Vec<(String, usize)> {
     #[derive(Default)]
-    struct Trained(ParameterPath, Vec<(String, usize)>);
+    struct Trained(Place, Vec<(String, usize)>);
     impl ModuleVisitor for Trained {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.0.enter(name, container);
         }
-        fn exit_module(&mut self, _name: &str, container: &str) {
-            self.0.exit(container);
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.exit();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let value = param.val();
             if value.is_require_grad() {
-                self.1.push((self.0.join(), value.shape().num_elements()));
+                self.1.push((self.0.name(), value.shape().num_elements()));
             }
         }
     }

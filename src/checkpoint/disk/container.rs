@@ -13,14 +13,14 @@ use serde::de::DeserializeOwned;
 
 use super::atomic;
 use super::digest::Digest;
-use super::named_tensor::NamedTensor;
+use crate::checkpoint::tensors::named_tensor::NamedTensor;
 use crate::error::{Error, Result};
 
 mod header;
 mod writer;
 
 use header::Header;
-pub(super) use writer::{Entry, draft, write};
+pub(in crate::checkpoint) use writer::{Entry, draft, write};
 
 /// Metadata key of the format's name and version.
 const FORMAT: &str = "format";
@@ -56,7 +56,7 @@ struct Stored {
 
 /// A file that was read; its header fits its length.
 #[derive(Debug)]
-pub(super) struct Container {
+pub(in crate::checkpoint) struct Container {
     path: PathBuf,
     metadata: BTreeMap<String, String>,
     tensors: BTreeMap<String, Stored>,
@@ -65,12 +65,16 @@ pub(super) struct Container {
 
 impl Container {
     /// Reads a file of `format` and verifies its checksum.
-    pub(super) fn read(path: &Path, format: &str) -> Result<Self> {
+    pub(in crate::checkpoint) fn read(path: &Path, format: &str) -> Result<Self> {
         Self::from_bytes(path, atomic::read(path)?, format)
     }
 
     /// The same of the content of a file; `path` is for messages.
-    pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>, format: &str) -> Result<Self> {
+    pub(in crate::checkpoint) fn from_bytes(
+        path: &Path,
+        bytes: Vec<u8>,
+        format: &str,
+    ) -> Result<Self> {
         let container = Self::parse(path, bytes)?;
         match container.metadata.get(FORMAT) {
             Some(seen) if seen == format => {}
@@ -122,12 +126,12 @@ impl Container {
     }
 
     /// An error about this file.
-    pub(super) fn error(&self, message: impl Into<String>) -> Error {
+    pub(in crate::checkpoint) fn error(&self, message: impl Into<String>) -> Error {
         Error::file(&self.path, message)
     }
 
     /// All metadata but the format and the checksum.
-    pub(super) fn free_metadata(&self) -> BTreeMap<String, String> {
+    pub(in crate::checkpoint) fn free_metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = self.metadata.clone();
         metadata.remove(FORMAT);
         metadata.remove(CHECKSUM);
@@ -135,7 +139,7 @@ impl Container {
     }
 
     /// A metadata value that must be there.
-    pub(super) fn metadata(&self, key: &str) -> Result<&str> {
+    pub(in crate::checkpoint) fn metadata(&self, key: &str) -> Result<&str> {
         self.metadata
             .get(key)
             .map(String::as_str)
@@ -143,7 +147,7 @@ impl Container {
     }
 
     /// A metadata value that must be there and a whole number.
-    pub(super) fn number(&self, key: &str) -> Result<usize> {
+    pub(in crate::checkpoint) fn number(&self, key: &str) -> Result<usize> {
         let text = self.metadata(key)?;
         text.parse().map_err(|_| {
             self.error(format!("{key} is {:?}, wanted is a whole number", shown(text)))
@@ -151,7 +155,10 @@ impl Container {
     }
 
     /// A metadata value that may be missing, from JSON.
-    pub(super) fn optional_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+    pub(in crate::checkpoint) fn optional_json<T: DeserializeOwned>(
+        &self,
+        key: &str,
+    ) -> Result<Option<T>> {
         let parse = |text: &String| {
             serde_json::from_str(text)
                 .map_err(|e| self.error(format!("{key} in the metadata: {e}")))
@@ -160,7 +167,7 @@ impl Container {
     }
 
     /// Refuses tensors other than `names`.
-    pub(super) fn expect_only(&self, names: &[&str]) -> Result<()> {
+    pub(in crate::checkpoint) fn expect_only(&self, names: &[&str]) -> Result<()> {
         match self.tensors.keys().find(|name| !names.contains(&name.as_str())) {
             Some(name) => {
                 let name = shown(name);
@@ -185,20 +192,20 @@ impl Container {
     }
 
     /// Shape and values of a U16 tensor.
-    pub(super) fn u16(&self, name: &str) -> Result<(Vec<usize>, Vec<u16>)> {
+    pub(in crate::checkpoint) fn u16(&self, name: &str) -> Result<(Vec<usize>, Vec<u16>)> {
         let (stored, bytes) = self.stored(name, "U16")?;
         let (pairs, _) = bytes.as_chunks();
         Ok((stored.shape.clone(), pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()))
     }
 
     /// Shape and values of a U8 tensor.
-    pub(super) fn u8(&self, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
+    pub(in crate::checkpoint) fn u8(&self, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
         let (stored, bytes) = self.stored(name, "U8")?;
         Ok((stored.shape.clone(), bytes.to_vec()))
     }
 
     /// Values of a U8 tensor of any length that may be missing.
-    pub(super) fn optional_u8(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(in crate::checkpoint) fn optional_u8(&self, name: &str) -> Result<Option<Vec<u8>>> {
         if !self.tensors.contains_key(name) {
             return Ok(None);
         }
@@ -206,7 +213,7 @@ impl Container {
     }
 
     /// All tensors, sorted by name; each must be F32.
-    pub(super) fn floats(&self) -> Result<Vec<NamedTensor>> {
+    pub(in crate::checkpoint) fn floats(&self) -> Result<Vec<NamedTensor>> {
         self.tensors.keys().map(|name| self.float(name)).collect()
     }
 

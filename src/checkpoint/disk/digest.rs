@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Values of a tensor on their way to a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Values<'a> {
+pub(in crate::checkpoint) enum Values<'a> {
     F32(&'a [f32]),
     U16(&'a [u16]),
     U8(&'a [u8]),
@@ -16,7 +16,7 @@ pub(super) enum Values<'a> {
 
 impl Values<'_> {
     /// The name safetensors has for the type.
-    pub(super) fn type_name(&self) -> &'static str {
+    pub(in crate::checkpoint) fn type_name(&self) -> &'static str {
         match self {
             Self::F32(_) => "F32",
             Self::U16(_) => "U16",
@@ -25,7 +25,7 @@ impl Values<'_> {
     }
 
     /// Bytes of one value.
-    pub(super) fn width(&self) -> usize {
+    pub(in crate::checkpoint) fn width(&self) -> usize {
         match self {
             Self::F32(_) => 4,
             Self::U16(_) => 2,
@@ -33,7 +33,7 @@ impl Values<'_> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::checkpoint) fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
             Self::U16(values) => values.len(),
@@ -41,12 +41,12 @@ impl Values<'_> {
         }
     }
 
-    pub(super) fn byte_len(&self) -> usize {
+    pub(in crate::checkpoint) fn byte_len(&self) -> usize {
         self.len() * self.width()
     }
 
     /// Hands the little-endian bytes over in pieces, so that no second copy of a model is made.
-    pub(super) fn for_each_piece(
+    pub(in crate::checkpoint) fn for_each_piece(
         &self,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
@@ -71,7 +71,7 @@ impl Values<'_> {
 
 /// A SHA-256 in the making.
 #[derive(Default)]
-pub(super) struct Digest(Sha256);
+pub(in crate::checkpoint) struct Digest(Sha256);
 
 impl Digest {
     fn number(&mut self, number: usize) {
@@ -79,7 +79,7 @@ impl Digest {
     }
 
     /// Adds a text.
-    pub(super) fn text(&mut self, text: &str) {
+    pub(in crate::checkpoint) fn text(&mut self, text: &str) {
         self.number(text.len());
         self.0.update(text);
     }
@@ -93,7 +93,12 @@ impl Digest {
     }
 
     /// Adds a tensor by its values.
-    pub(super) fn tensor(&mut self, name: &str, shape: &[usize], values: Values<'_>) {
+    pub(in crate::checkpoint) fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: Values<'_>,
+    ) {
         self.describe(name, values.type_name(), shape, values.byte_len());
         // The closure never fails, so neither does the loop.
         let _ = values.for_each_piece(|bytes| {
@@ -103,7 +108,7 @@ impl Digest {
     }
 
     /// Adds a tensor by its bytes in a file; the same as [`Self::tensor`] of the same values.
-    pub(super) fn tensor_bytes(
+    pub(in crate::checkpoint) fn tensor_bytes(
         &mut self,
         name: &str,
         type_name: &str,
@@ -115,7 +120,7 @@ impl Digest {
     }
 
     /// All 64 hexadecimal digits.
-    pub(super) fn checksum(self) -> String {
+    pub(in crate::checkpoint) fn checksum(self) -> String {
         self.0.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
             // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
@@ -124,7 +129,7 @@ impl Digest {
     }
 
     /// The first 16 hexadecimal digits: enough to tell models apart, short enough to read out.
-    pub(super) fn fingerprint(self) -> String {
+    pub(in crate::checkpoint) fn fingerprint(self) -> String {
         let mut text = self.checksum();
         text.truncate(16);
         text

@@ -1,7 +1,7 @@
 //! `codes.safetensors`: every image of a data set as its grid of code ids, with name, label, split and view. The file
 //! says of which tokenizer and which data set the codes are. Nothing in it is used before all of it was checked.
 
-use super::digest::Digest;
+use crate::checkpoint::disk::digest::Digest;
 use crate::data::{Provenance, Split, View};
 
 mod names;

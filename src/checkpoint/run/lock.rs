@@ -6,8 +6,8 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::process;
 use std::time::Duration;
 
-use super::atomic;
 use super::run_dir::RunDir;
+use crate::checkpoint::disk::atomic;
 use crate::error::{Error, Result};
 
 /// Longer than anything a process writes about itself.

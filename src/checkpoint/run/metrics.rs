@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::atomic;
 use super::run_dir::Stage;
+use crate::checkpoint::disk::atomic;
 use crate::error::{Error, Result};
 
 /// A line of the log.

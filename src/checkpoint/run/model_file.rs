@@ -13,10 +13,10 @@ use burn::module::Module;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::container::{self, Container, Entry};
-use super::digest::{Digest, Values};
-use super::named_tensor::NamedTensor;
-use super::parameters;
+use crate::checkpoint::disk::container::{self, Container, Entry};
+use crate::checkpoint::disk::digest::{Digest, Values};
+use crate::checkpoint::tensors::named_tensor::NamedTensor;
+use crate::checkpoint::tensors::parameters;
 use crate::error::{Error, Result};
 
 const CONFIG: &str = "config";

@@ -15,11 +15,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::atomic;
-use super::container::{self, Container, Entry};
-use super::named_tensor::NamedTensor;
-use super::parameters;
 use super::run_dir::{RunDir, Stage};
+use crate::checkpoint::disk::atomic;
+use crate::checkpoint::disk::container::{self, Container, Entry};
+use crate::checkpoint::tensors::named_tensor::NamedTensor;
+use crate::checkpoint::tensors::parameters;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "vqgen.resume.1";

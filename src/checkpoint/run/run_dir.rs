@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::atomic;
+use crate::checkpoint::disk::atomic;
 use crate::error::{Error, Result};
 
 /// A part of a run that is trained.

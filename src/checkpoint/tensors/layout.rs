@@ -10,7 +10,7 @@
 
 /// How the axes of a parameter are ordered in files, compared with memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(in crate::checkpoint) enum Layout {
     Same,
     Linear,
     Conv2d,
@@ -19,7 +19,7 @@ pub(super) enum Layout {
 
 impl Layout {
     /// The layout of the parameter `field` of a container that burn calls `container` ("Struct:Linear").
-    pub(super) fn of(container: &str, field: &str) -> Self {
+    pub(in crate::checkpoint) fn of(container: &str, field: &str) -> Self {
         match (container, field) {
             ("Struct:Linear", "weight") => Self::Linear,
             ("Struct:Conv2d", "weight") => Self::Conv2d,
@@ -49,7 +49,7 @@ impl Layout {
     }
 
     /// Axes the parameter must have; `None` for any number.
-    pub(super) fn rank(self) -> Option<usize> {
+    pub(in crate::checkpoint) fn rank(self) -> Option<usize> {
         match self {
             Self::Same => None,
             _ => Some(self.to_file().len()),
@@ -57,17 +57,25 @@ impl Layout {
     }
 
     /// The shape in a file of a parameter that has `shape` in memory.
-    pub(super) fn file_shape(self, shape: &[usize]) -> Vec<usize> {
+    pub(in crate::checkpoint) fn file_shape(self, shape: &[usize]) -> Vec<usize> {
         permuted_shape(shape, self.to_file())
     }
 
     /// From memory to file: the values and their new shape.
-    pub(super) fn into_file(self, data: Vec<f32>, shape: Vec<usize>) -> (Vec<f32>, Vec<usize>) {
+    pub(in crate::checkpoint) fn into_file(
+        self,
+        data: Vec<f32>,
+        shape: Vec<usize>,
+    ) -> (Vec<f32>, Vec<usize>) {
         permute(data, shape, self.to_file())
     }
 
     /// From file to memory: the values and their new shape.
-    pub(super) fn into_memory(self, data: Vec<f32>, shape: Vec<usize>) -> (Vec<f32>, Vec<usize>) {
+    pub(in crate::checkpoint) fn into_memory(
+        self,
+        data: Vec<f32>,
+        shape: Vec<usize>,
+    ) -> (Vec<f32>, Vec<usize>) {
         permute(data, shape, self.to_memory())
     }
 }

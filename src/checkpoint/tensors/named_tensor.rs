@@ -84,7 +84,7 @@ impl NamedTensor {
 }
 
 /// The product of the extents, `None` where it overflows.
-pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
+pub(in crate::checkpoint) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, extent| product.checked_mul(*extent))
 }
 

@@ -4,25 +4,29 @@
 use super::layout::Layout;
 
 /// Where a traversal stands.
-#[derive(Default)]
-pub(super) struct Place(Vec<(String, String)>);
+#[derive(Debug, Default)]
+pub struct Place(Vec<(String, String)>);
 
 impl Place {
-    pub(super) fn enter(&mut self, name: &str, container: &str) {
+    /// To be called with what burn reports as it enters a field, an index or a variant.
+    pub fn enter(&mut self, name: &str, container: &str) {
         self.0.push((name.to_owned(), container.to_owned()));
     }
 
-    pub(super) fn exit(&mut self) {
+    /// The same as it leaves.
+    pub fn exit(&mut self) {
         self.0.pop();
     }
 
-    pub(super) fn name(&self) -> String {
+    /// The name of the parameter here, `encoder.down.0.weight`: the variant of an enum is no part of it, since a model is
+    /// described by its configuration and not by its Rust types.
+    pub fn name(&self) -> String {
         let parts = self.0.iter().filter(|(_, container)| !container.starts_with("Enum:"));
         parts.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
     }
 
     /// How the parameter here is laid out; a message when it has another number of axes than its layer can have.
-    pub(super) fn layout(&self, rank: usize) -> Result<Layout, String> {
+    pub(in crate::checkpoint) fn layout(&self, rank: usize) -> Result<Layout, String> {
         let Some((field, container)) = self.0.last() else { return Ok(Layout::Same) };
         let layout = Layout::of(container, field);
         match layout.rank() {

@@ -14,7 +14,7 @@ use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::shown;
-use crate::checkpoint::named_tensor::element_count;
+use crate::checkpoint::tensors::named_tensor::element_count;
 
 const METADATA: &str = "__metadata__";
 

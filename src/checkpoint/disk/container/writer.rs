@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{CHECKSUM, FORMAT, digest_of};
-use crate::checkpoint::atomic;
-use crate::checkpoint::digest::Values;
-use crate::checkpoint::named_tensor::{NamedTensor, element_count};
+use crate::checkpoint::disk::atomic;
+use crate::checkpoint::disk::digest::Values;
+use crate::checkpoint::tensors::named_tensor::{NamedTensor, element_count};
 use crate::error::{Error, Result};
 
 /// The header is padded to this, so that the tensors behind it are aligned.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::Codes;
 use super::names::{join, split};
-use crate::checkpoint::container::{self, Container, Entry};
-use crate::checkpoint::digest::Values;
+use crate::checkpoint::disk::container::{self, Container, Entry};
+use crate::checkpoint::disk::digest::Values;
 use crate::data::{Split, View};
 use crate::error::{Error, Result};
 
