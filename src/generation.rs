@@ -1,36 +1,41 @@
 //! A prior as sampling sees it: the one place where the two meet, since neither may know the other.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::prior::{Decoder, Gpt, KvCache};
-use crate::sampling::NextCode;
+use crate::sampling::{DeviceSteps, HostSteps, NextCode, Steps};
 
 /// A trained network and the keys and values of the sequences it is continuing.
 #[derive(Debug)]
 pub struct PriorCodes<'a> {
     gpt: &'a Gpt,
-    decoding: Option<Decoding>,
+    decoding: Decoding<'a>,
 }
 
 /// How the network is asked for the next code.
 #[derive(Debug)]
-enum Decoding {
+enum Decoding<'a> {
     /// On the CPU device.
     Host(Box<Decoder>),
     /// On any other.
-    Device(KvCache),
+    Device(Cached<'a>),
+}
+
+#[derive(Debug)]
+struct Cached<'a> {
+    gpt: &'a Gpt,
+    /// `None` before the first sequence.
+    cache: Option<KvCache>,
 }
 
 impl<'a> PriorCodes<'a> {
     /// The network must not be tracking gradients (`.valid()`).
     pub fn new(gpt: &'a Gpt) -> Self {
-        Self { gpt, decoding: None }
-    }
-
-    /// The logits of the codes that follow those of `tokens`, a sequence a row.
-    fn step_on_host(&self, decoder: &mut Decoder, tokens: &[usize]) -> Tensor<2> {
-        let logits = TensorData::new(decoder.step(tokens), [tokens.len(), self.codebook_size()]);
-        Tensor::from_data(logits, &self.device())
+        let decoding = match gpt.is_on_host() {
+            true => Decoding::Host(Box::new(Decoder::new(gpt))),
+            false => Decoding::Device(Cached { gpt, cache: None }),
+        };
+        Self { gpt, decoding }
     }
 }
 
@@ -51,56 +56,55 @@ impl NextCode for PriorCodes<'_> {
         self.gpt.config().class_token(class)
     }
 
-    fn device(&self) -> Device {
-        self.gpt.device()
-    }
-
     fn has_independent_rows(&self) -> bool {
-        self.gpt.is_on_host()
+        matches!(self.decoding, Decoding::Host(_))
     }
 
-    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let [batch, _] = tokens.dims();
-        if !self.gpt.is_on_host() {
-            let mut cache = self.gpt.cache(batch);
-            let logits = self.gpt.prefill(tokens, &mut cache);
-            self.decoding = Some(Decoding::Device(cache));
-            return logits;
-        }
-        let mut decoder = match self.decoding.take() {
-            Some(Decoding::Host(decoder)) => decoder,
-            _ => Box::new(Decoder::new(self.gpt)),
-        };
-        decoder.start(batch);
-        let tokens = host_tokens(tokens.transpose()); // [length, batch]
-        let (before, last) = tokens.split_at(tokens.len() - batch);
-        for tokens in before.chunks_exact(batch) {
-            decoder.step(tokens);
-        }
-        let logits = self.step_on_host(&mut decoder, last);
-        self.decoding = Some(Decoding::Host(decoder));
-        logits
-    }
-
-    fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
-        match self.decoding.take() {
-            Some(Decoding::Host(mut decoder)) => {
-                let logits = self.step_on_host(&mut decoder, &host_tokens(codes));
-                self.decoding = Some(Decoding::Host(decoder));
-                logits
-            }
-            Some(Decoding::Device(mut cache)) => {
-                let logits = self.gpt.step(codes, &mut cache);
-                self.decoding = Some(Decoding::Device(cache));
-                logits
-            }
-            None => self.start(codes.unsqueeze_dim(1)),
+    fn steps(&mut self) -> Steps<'_> {
+        match &mut self.decoding {
+            Decoding::Host(decoder) => Steps::Host(decoder.as_mut()),
+            Decoding::Device(cached) => Steps::Device(cached),
         }
     }
 }
 
-fn host_tokens<const D: usize>(tokens: Tensor<D, Int>) -> Vec<usize> {
-    tokens.into_data().iter::<i64>().map(|token| token as usize).collect()
+impl HostSteps for Decoder {
+    fn start(&mut self, tokens: &[usize], batch: usize) -> Vec<f32> {
+        Decoder::start(self, batch);
+        let length = tokens.len() / batch.max(1);
+        let mut logits = Vec::new();
+        for position in 0..length {
+            let column: Vec<usize> =
+                tokens.iter().skip(position).step_by(length).copied().collect();
+            logits = self.step(&column);
+        }
+        logits
+    }
+
+    fn next(&mut self, codes: &[usize]) -> Vec<f32> {
+        self.step(codes)
+    }
+}
+
+impl DeviceSteps for Cached<'_> {
+    fn device(&self) -> Device {
+        self.gpt.device()
+    }
+
+    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let [batch, _] = tokens.dims();
+        let mut cache = self.gpt.cache(batch);
+        let logits = self.gpt.prefill(tokens, &mut cache);
+        self.cache = Some(cache);
+        logits
+    }
+
+    fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
+        match &mut self.cache {
+            Some(cache) => self.gpt.step(codes, cache),
+            None => self.start(codes.unsqueeze_dim(1)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -30,22 +30,53 @@ pub trait NextCode {
     /// The token a sequence of `class` starts with; `None` is the unconditional one.
     fn class_token(&self, class: Option<usize>) -> usize;
 
-    /// Where its tensors are.
-    fn device(&self) -> Device;
-
     /// Whether a row of a pass is the same, to the last bit, whatever the number of rows.
     fn has_independent_rows(&self) -> bool {
         false
     }
 
+    /// How it is asked for one code after the other.
+    fn steps(&mut self) -> Steps<'_>;
+}
+
+/// Where a model computes, which decides what its logits and codes pass through.
+pub enum Steps<'a> {
+    /// In this process's memory: slices.
+    Host(&'a mut dyn HostSteps),
+    /// On a device that the host would have to wait for: tensors.
+    Device(&'a mut dyn DeviceSteps),
+}
+
+/// A model that computes in this process's memory.
+pub trait HostSteps {
     /// Forgets what it has seen and reads the start of every sequence; returns the logits of the next code.
     ///
     /// # Shapes
     /// - tokens: `[batch, 1 + given]`: the class token and the codes that are given
     /// - output: `[batch, codebook_size]`
-    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2>;
+    fn start(&mut self, tokens: &[usize], batch: usize) -> Vec<f32>;
 
     /// Adds one code to every sequence; returns the logits of the next one.
+    ///
+    /// # Shapes
+    /// - codes: `[batch]`
+    /// - output: `[batch, codebook_size]`
+    fn next(&mut self, codes: &[usize]) -> Vec<f32>;
+}
+
+/// A model on any other device.
+pub trait DeviceSteps {
+    /// Where its tensors are.
+    fn device(&self) -> Device;
+
+    /// As [`HostSteps::start`].
+    ///
+    /// # Shapes
+    /// - tokens: `[batch, 1 + given]`
+    /// - output: `[batch, codebook_size]`
+    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2>;
+
+    /// As [`HostSteps::next`].
     ///
     /// # Shapes
     /// - codes: `[batch]`

@@ -4,13 +4,67 @@
 //! Burn has no sort on a GPU (it would read the logits back), so top-k and top-p look for their threshold by
 //! bisection: both keep the codes above a weight, and how much lies above falls as that weight rises.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::sampling::SamplingConfig;
+use super::generate::Pass;
+use crate::error::{Error, Result};
+use crate::sampling::{DeviceSteps, SamplingConfig};
 
 /// Halvings of the interval [0, 2] the threshold lies in, relative to the most probable code's weight of
 /// 1: what they cannot tell apart differs by 2e-9.
 const HALVINGS: usize = 30;
+
+/// Draws the codes of every row of a pass; `drawn` is told how many of each row are.
+pub(super) fn sample(
+    steps: &mut dyn DeviceSteps,
+    pass: &Pass,
+    config: &SamplingConfig,
+    drawn: &mut dyn FnMut(usize),
+) -> Result<Vec<Vec<u16>>> {
+    let &Pass { rows, given, n_codes, .. } = pass;
+    let device = steps.device();
+    let tokens: Vec<i32> = pass.tokens.iter().map(|&token| token as i32).collect();
+    let shape = [tokens.len() / (1 + given), 1 + given];
+    let mut logits = steps.start(Tensor::from_data(TensorData::new(tokens, shape), &device));
+    let uniforms = TensorData::new(pass.uniforms.clone(), [rows, n_codes]);
+    let uniforms = Tensor::<2>::from_data(uniforms, &device);
+    let mut codes = Vec::with_capacity(n_codes - given);
+    for position in given..n_codes {
+        let uniform = uniforms.clone().slice([0..rows, position..position + 1]);
+        let chosen = choose(guide(logits, config), config, uniform);
+        codes.push(chosen.clone());
+        drawn(position + 1 - given);
+        if position + 1 == n_codes {
+            break;
+        }
+        let next = match config.is_guided() {
+            true => Tensor::cat(vec![chosen.clone(), chosen], 0),
+            false => chosen,
+        };
+        logits = steps.next(next);
+    }
+    let n_drawn = codes.len();
+    let codes = Tensor::stack::<2>(codes, 1); // [rows, drawn]
+    let codes: Vec<i32> = codes.try_into_vec_as().map_err(|error| {
+        Error::invalid(format!("cannot sample: the device did not hand over its result: {error}"))
+    })?; // sync
+    let rows = codes.chunks(n_drawn);
+    Ok(rows.map(|row| row.iter().map(|&code| code as u16).collect()).collect())
+}
+
+/// # Shapes
+/// - logits: `[rows, codebook_size]`, under guidance `[2 * rows, codebook_size]`, unconditional ones last
+/// - output: `[rows, codebook_size]`
+pub(super) fn guide(logits: Tensor<2>, config: &SamplingConfig) -> Tensor<2> {
+    if !config.is_guided() {
+        return logits;
+    }
+    let [both, codebook_size] = logits.dims();
+    let rows = both / 2;
+    let conditional = logits.clone().slice([0..rows, 0..codebook_size]);
+    let unconditional = logits.slice([rows..both, 0..codebook_size]);
+    unconditional.clone() + (conditional - unconditional).mul_scalar(config.guidance)
+}
 
 /// One code a row, by the rules of the host's `choose`; sums are in f32, so that a uniform number within
 /// rounding of a border may fall on its other side.

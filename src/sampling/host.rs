@@ -1,7 +1,59 @@
-//! The choice of a code from a row of logits in memory, for devices that compute there.
+//! Sampling in this process's memory: a code is a number in a slice from the logits to the next token.
 
+use rayon::prelude::*;
+
+use super::generate::Pass;
+use crate::error::{Error, Result};
 use crate::ops::max;
-use crate::sampling::SamplingConfig;
+use crate::sampling::{HostSteps, SamplingConfig};
+
+/// Draws the codes of every row of a pass; `drawn` is told how many of each row are.
+pub(super) fn sample(
+    steps: &mut dyn HostSteps,
+    pass: &Pass,
+    config: &SamplingConfig,
+    drawn: &mut dyn FnMut(usize),
+) -> Result<Vec<Vec<u16>>> {
+    let &Pass { rows, given, n_codes, .. } = pass;
+    let batch = if config.is_guided() { 2 * rows } else { rows };
+    let mut logits = steps.start(&pass.tokens, batch);
+    let mut codes = vec![Vec::with_capacity(n_codes - given); rows];
+    for position in given..n_codes {
+        let codebook_size = logits.len() / batch;
+        if config.is_guided() {
+            guide(&mut logits, config.guidance as f32);
+        }
+        let numbers = pass.uniforms.par_chunks(n_codes);
+        let chosen: Option<Vec<usize>> = (logits.par_chunks(codebook_size).zip(numbers))
+            .map(|(row, numbers)| choose(row, config, numbers[position]))
+            .collect();
+        let mut chosen = chosen.ok_or_else(|| {
+            Error::invalid(
+                "cannot sample: the prior's logits are not finite (its weights are damaged or its training \
+                 diverged; train it again with a lower learning rate)",
+            )
+        })?;
+        codes.iter_mut().zip(&chosen).for_each(|(codes, &code)| codes.push(code as u16));
+        drawn(position + 1 - given);
+        if position + 1 < n_codes {
+            if config.is_guided() {
+                chosen.extend_from_within(..);
+            }
+            logits = steps.next(&chosen);
+        }
+    }
+    Ok(codes)
+}
+
+/// Moves the first half of the rows away from the second, which are theirs without the class, and drops that.
+pub(super) fn guide(logits: &mut Vec<f32>, guidance: f32) {
+    let half = logits.len() / 2;
+    let (conditional, unconditional) = logits.split_at_mut(half);
+    for (with, without) in conditional.iter_mut().zip(unconditional) {
+        *with = *without + (*with - *without) * guidance;
+    }
+    logits.truncate(half);
+}
 
 /// The code of a row: filters the distribution and takes the code in which the uniform number falls when
 /// codes share [0, 1) in order of their number. `None` if the logits are not finite.

@@ -1,21 +1,13 @@
 //! Sampling, with a model whose logits are given: what is drawn is allowed by the filters.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
 use proptest::prelude::*;
-use vqgen::sampling::{NextCode, Request, SamplingConfig, generate};
+use vqgen::sampling::{HostSteps, NextCode, Request, SamplingConfig, Steps, generate};
 
 /// Codes of one image; as many draws of one row of logits.
 const N_CODES: usize = 32;
 
 /// The same logits whatever came before.
 struct Fixed(Vec<f32>);
-
-impl Fixed {
-    fn logits(&self, rows: usize) -> Tensor<2> {
-        let values = TensorData::new(self.0.repeat(rows), [rows, self.0.len()]);
-        Tensor::from_data(values, &Device::flex())
-    }
-}
 
 impl NextCode for Fixed {
     fn codebook_size(&self) -> usize {
@@ -34,18 +26,18 @@ impl NextCode for Fixed {
         0
     }
 
-    fn device(&self) -> Device {
-        Device::flex()
+    fn steps(&mut self) -> Steps<'_> {
+        Steps::Host(self)
+    }
+}
+
+impl HostSteps for Fixed {
+    fn start(&mut self, _tokens: &[usize], batch: usize) -> Vec<f32> {
+        self.0.repeat(batch)
     }
 
-    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let [rows, _] = tokens.dims();
-        self.logits(rows)
-    }
-
-    fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
-        let [rows] = codes.dims();
-        self.logits(rows)
+    fn next(&mut self, codes: &[usize]) -> Vec<f32> {
+        self.0.repeat(codes.len())
     }
 }
 

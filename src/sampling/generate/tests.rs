@@ -1,6 +1,9 @@
 //! Tests of the loop, with a model whose logits can be written down.
 
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
 use super::*;
+use crate::sampling::{DeviceSteps, HostSteps};
 
 /// Five codes, four positions, two classes. The logits depend on the first token and the last one.
 struct Table {
@@ -8,16 +11,17 @@ struct Table {
     /// Rows seen by every call, for tests to look at.
     calls: Vec<usize>,
     broken: bool,
+    on_device: bool,
 }
 
 const CODES: usize = 5;
 
 impl Table {
     fn new() -> Self {
-        Self { first: Vec::new(), calls: Vec::new(), broken: false }
+        Self { first: Vec::new(), calls: Vec::new(), broken: false, on_device: false }
     }
 
-    fn logits(&mut self, last: Vec<i32>) -> Tensor<2> {
+    fn logits(&mut self, last: Vec<i32>) -> Vec<f32> {
         self.calls.push(last.len());
         let row = |(&first, &last): (&i32, &i32)| {
             let value = move |code: i32| ((first * 7 + last * 3 + code) % CODES as i32) as f32;
@@ -27,8 +31,7 @@ impl Table {
         if self.broken {
             values[1] = f32::NAN;
         }
-        let data = TensorData::new(values, [last.len(), CODES]);
-        Tensor::from_data(data, &Device::flex())
+        values
     }
 }
 
@@ -45,19 +48,40 @@ impl NextCode for Table {
     fn class_token(&self, class: Option<usize>) -> usize {
         CODES + class.unwrap_or(2)
     }
+    fn steps(&mut self) -> Steps<'_> {
+        if self.on_device { Steps::Device(self) } else { Steps::Host(self) }
+    }
+}
+
+impl DeviceSteps for Table {
     fn device(&self) -> Device {
         Device::flex()
     }
     fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let [_, length] = tokens.dims();
-        let tokens: Vec<i32> = tokens.into_data().try_into_vec().unwrap();
-        self.first = tokens.iter().step_by(length).copied().collect();
-        let last = tokens.chunks(length).map(|row| row[length - 1]).collect();
-        self.logits(last)
+        let [batch, _] = tokens.dims();
+        let tokens: Vec<usize> = tokens.into_data().iter::<i64>().map(|t| t as usize).collect();
+        on_device(HostSteps::start(self, &tokens, batch))
     }
     fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
-        let last = codes.into_data().try_into_vec().unwrap();
+        let codes: Vec<usize> = codes.into_data().iter::<i64>().map(|code| code as usize).collect();
+        on_device(HostSteps::next(self, &codes))
+    }
+}
+
+fn on_device(logits: Vec<f32>) -> Tensor<2> {
+    let rows = logits.len() / CODES;
+    Tensor::from_data(TensorData::new(logits, [rows, CODES]), &Device::flex())
+}
+
+impl HostSteps for Table {
+    fn start(&mut self, tokens: &[usize], batch: usize) -> Vec<f32> {
+        let length = tokens.len() / batch;
+        self.first = tokens.iter().step_by(length).map(|&token| token as i32).collect();
+        let last = tokens.chunks(length).map(|row| row[length - 1] as i32).collect();
         self.logits(last)
+    }
+    fn next(&mut self, codes: &[usize]) -> Vec<f32> {
+        self.logits(codes.iter().map(|&code| code as i32).collect())
     }
 }
 
@@ -121,7 +145,10 @@ fn guidance_moves_logits_away_from_the_unconditional_ones() {
     let config = SamplingConfig { guidance: 3.0, ..SamplingConfig::default() };
     let logits = Tensor::from_floats([[1.0, 2.0], [0.5, 3.0]], &Device::flex());
     let expected = TensorData::from([[2.0f32, 0.0]]);
-    guide(logits, &config).into_data().assert_eq(&expected, true);
+    device::guide(logits, &config).into_data().assert_eq(&expected, true);
+    let mut logits = vec![1.0, 2.0, 0.5, 3.0];
+    host::guide(&mut logits, 3.0);
+    assert_eq!(logits, [2.0, 0.0]);
 }
 
 #[test]
@@ -139,12 +166,14 @@ fn given_codes_are_kept_and_their_random_numbers_with_them() {
 
 #[test]
 fn choosing_on_the_device_gives_the_codes_of_the_host() {
-    let config = SamplingConfig { top_k: Some(3), ..SamplingConfig::default() };
-    let requests = images(16);
-    let rows: Vec<&Request> = requests.iter().collect();
-    let run =
-        |on_host| sample_rows(&mut Table::new(), &rows, &config, 1, on_host, &mut |_| ()).unwrap();
-    assert_eq!(run(true), run(false));
+    for guidance in [1.0, 2.0] {
+        let config = SamplingConfig { top_k: Some(3), guidance, ..SamplingConfig::default() };
+        let run = |on_device| {
+            let mut model = Table { on_device, ..Table::new() };
+            generate(&mut model, &images(16), &config, 1, &mut |_, _| ()).unwrap()
+        };
+        assert_eq!(run(true), run(false));
+    }
 }
 
 #[test]
