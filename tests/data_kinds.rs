@@ -75,6 +75,29 @@ fn a_profile_of_srgb_leaves_every_pixel_alone() {
 }
 
 #[test]
+fn a_data_set_of_converted_colours_is_another_than_that_of_the_colours_as_stored() {
+    let fingerprint = |picture: &str| {
+        let folder_of_images = tempfile::tempdir().unwrap();
+        let path = folder_of_images.path();
+        std::fs::copy(folder("pictures").join(picture), path.join("a.png")).unwrap();
+        let config = DataConfig { path: path.to_str().unwrap().to_owned(), ..Default::default() };
+        Dataset::open(&config, true).unwrap().fingerprint().to_owned()
+    };
+    // SHA-256 of the lines that the fingerprint covers, as before colours were converted and with the mark.
+    let expected = |picture: &str, mark: &str| {
+        use sha2::{Digest, Sha256};
+        let bytes = std::fs::read(folder("pictures").join(picture)).unwrap();
+        let key = u64::from_be_bytes(Sha256::digest(bytes)[..8].try_into().unwrap());
+        let head = "vqgen.data.1 32 3 [255, 255, 255] 0.05 0.05\n";
+        let digest = Sha256::digest(format!("{head}a.png\0{} {key}{mark}\n", 0));
+        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    assert_eq!(fingerprint("a_plain.png"), expected("a_plain.png", ""));
+    assert_eq!(fingerprint("c_icc_srgb.png"), expected("c_icc_srgb.png", ""));
+    assert_eq!(fingerprint("c_icc_p3.png"), expected("c_icc_p3.png", " srgb"));
+}
+
+#[test]
 fn colours_that_cannot_be_converted_are_counted_and_named() {
     let folder_of_images = tempfile::tempdir().unwrap();
     let put = |from: &str, to: &str| {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::decode::Colours;
 use super::report::{unconverted_note, unusable};
 use super::source::{Decoded, Item, Source};
 use super::{DataConfig, Provenance, Report, Skip, Split, Target, augment, split, split_notes};
@@ -272,9 +273,8 @@ impl std::fmt::Debug for Dataset {
     }
 }
 
-/// What is kept of an image besides its pixels: their sums, its content key, and why its colours were not converted,
-/// where they were not.
-type Read = Result<(Sums, u64, Option<String>), String>;
+/// What is kept of an image besides its pixels: their sums, its content key, and what became of its colours.
+type Read = Result<(Sums, u64, Colours), String>;
 
 /// Decodes every item once: into one buffer if that fits the budget, for the sums alone if not.
 fn decode_all(
@@ -290,7 +290,7 @@ fn decode_all(
         decoded
     };
     let outcome =
-        |decoded: Decoded| (Sums::of(&decoded.pixels), decoded.content_key, decoded.unconverted);
+        |decoded: Decoded| (Sums::of(&decoded.pixels), decoded.content_key, decoded.colours);
     let budget = (config.memory_budget_mb as u64).saturating_mul(1 << 20);
     if (n as u64).saturating_mul(n_bytes as u64) > budget {
         let outcomes = source.items.par_iter().map(|item| decode(item).map(outcome));
@@ -320,11 +320,14 @@ fn keep_readable(
     let mut kept = Vec::with_capacity(outcomes.len());
     let mut unconverted = Vec::new();
     let items = std::mem::take(&mut source.items);
-    for (i, (item, outcome)) in items.into_iter().zip(outcomes).enumerate() {
+    for (i, (mut item, outcome)) in items.into_iter().zip(outcomes).enumerate() {
         match outcome {
             Err(reason) => source.skipped.push(Skip::new(item.name, reason)),
-            Ok((sums, content_key, reason)) => {
-                unconverted.extend(reason.map(|reason| (item.name.clone(), reason)));
+            Ok((sums, content_key, colours)) => {
+                item.is_converted = colours == Colours::Converted;
+                if let Colours::Unconverted(reason) = colours {
+                    unconverted.push((item.name.clone(), reason));
+                }
                 if let Some(pixels) = pixels.as_deref_mut() {
                     pixels.copy_within(i * n_bytes..(i + 1) * n_bytes, kept.len() * n_bytes);
                 }
@@ -382,7 +385,9 @@ fn fingerprint(items: &[Item], content_keys: &[u64], config: &DataConfig) -> Str
         config.image_size, config.channels, config.background, config.validation, config.test
     ));
     for (item, key) in items.iter().zip(content_keys) {
-        hash.update(format!("{}\0{} {key}\n", item.name, item.label));
+        // The same file gave other pixels before colours were converted.
+        let colours = if item.is_converted { " srgb" } else { "" };
+        hash.update(format!("{}\0{} {key}{colours}\n", item.name, item.label));
     }
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -99,9 +99,19 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
 pub(super) struct Square {
     /// `[image_size, image_size, channels]`.
     pub(super) pixels: Vec<u8>,
-    /// Why its colour profile could not be converted, where it could not: "damaged", "of kind ...". Its colours were
-    /// taken as sRGB.
-    pub(super) unconverted: Option<String>,
+    /// What became of its colours.
+    pub(super) colours: Colours,
+}
+
+/// What became of the colours of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Colours {
+    /// They were sRGB.
+    AsStored,
+    /// They were converted to sRGB.
+    Converted,
+    /// They were taken as sRGB, as their profile could not be converted: "damaged", "of kind ...".
+    Unconverted(String),
 }
 
 /// [`decode_bytes`] with the bare reason as the error, and what there is to say of the colours.
@@ -118,8 +128,8 @@ pub(super) fn decode(bytes: &[u8], target: &Target) -> Result<Square, String> {
             Format::Tiff => tiff::decode(bytes),
             Format::Stock(format) => stock::decode(bytes, format),
         }?;
-        let (image, unconverted) = flatten::flatten(raster, background)?;
-        Ok(Square { pixels: fit(image, target), unconverted })
+        let (image, colours) = flatten::flatten(raster, background)?;
+        Ok(Square { pixels: fit(image, target), colours })
     }))
     .unwrap_or_else(|_| Err("made its decoder panic; the file is damaged".to_string()))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::arrangement::Place;
-use super::decode::{Square, decode, read_bounded};
+use super::decode::{Colours, Square, decode, read_bounded};
 use super::folder::Listing;
 use super::idx::IdxSet;
 use super::packed::{Packed, PackedSet};
@@ -28,6 +28,8 @@ pub(super) struct Item {
     class: String,
     /// The split in which it was published, of validation and test.
     pub(super) published: Option<Split>,
+    /// Whether its colours were converted to sRGB; known once it was decoded.
+    pub(super) is_converted: bool,
     origin: Origin,
 }
 
@@ -37,8 +39,8 @@ pub(super) struct Decoded {
     pub(super) pixels: Vec<u8>,
     /// [`content_key`] of what it was decoded from.
     pub(super) content_key: u64,
-    /// Why its colour profile could not be converted, where it could not.
-    pub(super) unconverted: Option<String>,
+    /// What became of its colours.
+    pub(super) colours: Colours,
 }
 
 enum Origin {
@@ -187,7 +189,14 @@ impl Source {
         for ((name, origin), place) in entries.into_iter().zip(arrangement.places) {
             match place {
                 Ok(Place { published, class }) => {
-                    source.items.push(Item { name, label: 0, class, published, origin });
+                    source.items.push(Item {
+                        name,
+                        label: 0,
+                        class,
+                        published,
+                        is_converted: false,
+                        origin,
+                    });
                 }
                 Err(reason) => source.skipped.push(Skip::misplaced(name, reason)),
             }
@@ -214,6 +223,7 @@ impl Source {
                 label: item.label,
                 class: String::new(),
                 published: item.published,
+                is_converted: false,
                 origin: Origin::Packed(i),
             })
             .collect();
@@ -229,8 +239,8 @@ impl Source {
     /// Image `item` as `target` wants it, or the reason why not.
     pub(super) fn decode(&self, item: &Item, target: &Target) -> Result<Decoded, String> {
         let of_file = |bytes: &[u8]| {
-            let Square { pixels, unconverted } = decode(bytes, target)?;
-            Ok(Decoded { pixels, content_key: content_key(bytes), unconverted })
+            let Square { pixels, colours } = decode(bytes, target)?;
+            Ok(Decoded { pixels, content_key: content_key(bytes), colours })
         };
         match (&item.origin, &self.packed) {
             (Origin::File(path), _) => of_file(&read_bounded(path)?),
@@ -238,7 +248,7 @@ impl Source {
             (Origin::Packed(index), Some(packed)) => Ok(Decoded {
                 pixels: packed.decode(*index, target)?,
                 content_key: content_key(packed.raw(*index)?),
-                unconverted: None,
+                colours: Colours::AsStored,
             }),
             (Origin::Packed(_), None) => Err("was dropped from memory".to_string()),
         }

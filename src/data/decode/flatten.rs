@@ -3,22 +3,21 @@
 
 use image::{DynamicImage, RgbImage};
 
+use super::Colours;
 use super::colour::{Conversion, conversion};
 use super::raster::{Alpha, Channels, Raster, Samples};
 
 /// Pixels that are converted together.
 const STEP: usize = 4096;
 
-/// An upright image, and why its colours could not be converted, if they could not.
-pub(super) fn flatten(
-    raster: Raster,
-    background: [u8; 3],
-) -> Result<(RgbImage, Option<String>), String> {
+/// An upright image, and what became of its colours.
+pub(super) fn flatten(raster: Raster, background: [u8; 3]) -> Result<(RgbImage, Colours), String> {
     let wide = matches!(raster.samples, Samples::U16(_));
     let conversion = conversion(&raster.colour, raster.channels, wide);
-    let remark = match &*conversion {
-        Conversion::Impossible(reason) => Some(reason.clone()),
-        _ => None,
+    let colours = match &*conversion {
+        Conversion::None => Colours::AsStored,
+        Conversion::U8(..) | Conversion::U16(..) => Colours::Converted,
+        Conversion::Impossible(reason) => Colours::Unconverted(reason.clone()),
     };
     let (width, height, orientation) = (raster.width, raster.height, raster.orientation);
     let is_plain_rgb = raster.channels == Channels::Rgb
@@ -41,7 +40,7 @@ pub(super) fn flatten(
     let image = RgbImage::from_raw(width, height, pixels);
     let mut image = DynamicImage::from(image.ok_or("has fewer pixels than it says")?);
     image.apply_orientation(orientation);
-    Ok((image.into_rgb8(), remark))
+    Ok((image.into_rgb8(), colours))
 }
 
 /// A sample of 8 or 16 bits.
