@@ -120,6 +120,7 @@ mod tests {
             n_classes: 3,
             grid_height: 4,
             grid_width: 4,
+            depth: 1,
             layers: 2,
             heads: 4,
             width: 64,

@@ -78,7 +78,7 @@ impl Recipe {
         self.prior.validate()?;
         // A stand-in for the number of classes, which only the data knows.
         let tokenizer = self.vqvae.tokenizer_config(&self.data);
-        let grid = [tokenizer.grid_size(); 2];
+        let grid = tokenizer.grid();
         self.prior.prior_config(tokenizer.codebook_size, 0, grid).validate()?;
         self.sample.validate()
     }
@@ -193,6 +193,6 @@ mod tests {
         let tokenizer = recipe.vqvae.tokenizer_config(&recipe.data);
         assert_eq!((tokenizer.grid_size(), tokenizer.codebook_size), (28, 512));
         assert_eq!(tokenizer.code_dim, 128);
-        assert_eq!(recipe.prior.prior_config(512, 10, [28, 28]).n_codes(), 784);
+        assert_eq!(recipe.prior.prior_config(512, 10, [28, 28, 1]).n_codes(), 784);
     }
 }

@@ -72,6 +72,7 @@ fn prior_config() -> PriorConfig {
         n_classes: 2,
         grid_height: 2,
         grid_width: 2,
+        depth: 1,
         layers: 1,
         heads: 2,
         width: 8,
@@ -135,6 +136,7 @@ fn codes() -> Codes {
     Codes {
         height: 2,
         width: 2,
+        depth: 1,
         codebook_size: 8,
         codes: (0..32).map(|i| (i * 5 % 8) as u16).collect(),
         labels: (0..8).map(|i| i % 2).collect(),

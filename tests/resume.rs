@@ -109,6 +109,7 @@ fn prior() -> Prior {
     Prior(Codes {
         height: 4,
         width: 4,
+        depth: 1,
         codebook_size: 16,
         codes: (0..n * n_codes).map(|i| (i * i / 7 % 16) as u16).collect(),
         labels: (0..n).map(|i| (i % 3) as u16).collect(),

@@ -34,7 +34,7 @@ impl Quickstart {
     pub(super) fn new() -> Result<Self> {
         let recipe = Recipe::load("quickstart", &[])?;
         let tokenizer = recipe.vqvae.tokenizer_config(&recipe.data);
-        let grid = [tokenizer.grid_size(); 2];
+        let grid = tokenizer.grid();
         let prior = recipe.prior.prior_config(tokenizer.codebook_size, CLASSES, grid);
         Ok(Self { recipe, tokenizer, prior })
     }

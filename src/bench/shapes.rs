@@ -123,6 +123,7 @@ impl Sequences {
             n_classes: 0,
             grid_height: self.grid[0],
             grid_width: self.grid[1],
+            depth: 1,
             layers: self.layers,
             heads: self.heads,
             width: self.width,

@@ -257,7 +257,7 @@ fn prompt(
         ));
     }
     let mut codes = codec.encode(&pixels);
-    codes.truncate(keep_rows * grid);
+    codes.truncate(keep_rows * grid * config.depth());
     Ok(codes)
 }
 

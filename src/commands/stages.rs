@@ -247,10 +247,11 @@ fn encode(
     progress: &mut Progress,
 ) -> anyhow::Result<Codes> {
     let config = tokenizer.model.config();
-    let grid = config.grid_size();
+    let [height, width, depth] = config.grid();
     let mut codes = Codes {
-        height: grid,
-        width: grid,
+        height,
+        width,
+        depth,
         codebook_size: config.codebook_size,
         codes: Vec::new(),
         labels: Vec::new(),

@@ -14,6 +14,15 @@ pub enum Positions {
     Rotary,
 }
 
+/// The depth of files that do not say it, as all did before there was one.
+fn one() -> usize {
+    1
+}
+
+fn is_one(depth: &usize) -> bool {
+    *depth == 1
+}
+
 /// The shape of the GPT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +35,9 @@ pub struct PriorConfig {
     pub grid_height: usize,
     /// Columns of the code grid.
     pub grid_width: usize,
+    /// Codes a position of the grid, one after the other in the sequence.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub depth: usize,
     /// Transformer blocks.
     pub layers: usize,
     /// Attention heads; must divide `width`.
@@ -43,7 +55,7 @@ pub struct PriorConfig {
 impl PriorConfig {
     /// Codes a sequence.
     pub fn n_codes(&self) -> usize {
-        self.grid_height * self.grid_width
+        self.grid_height * self.grid_width * self.depth
     }
 
     /// Size of the input vocabulary: the codes, one token a class and the unconditional one.
@@ -119,11 +131,18 @@ impl PriorConfig {
                 self.codebook_size, self.n_classes
             ));
         }
-        let n_codes = self.grid_height.checked_mul(self.grid_width).unwrap_or(0);
+        let n_positions = self.grid_height.checked_mul(self.grid_width);
+        let n_codes = n_positions.and_then(|n| n.checked_mul(self.depth)).unwrap_or(0);
         if !(1..=65_536).contains(&n_codes) {
             return fail(format!(
-                "a grid of {}x{} codes cannot be modelled (1 to 65536 codes)",
-                self.grid_height, self.grid_width
+                "a grid of {}x{} positions of depth {} cannot be modelled (1 to 65536 codes)",
+                self.grid_height, self.grid_width, self.depth
+            ));
+        }
+        if self.positions == Positions::Rotary && self.depth > 1 {
+            return fail(format!(
+                "rotary positions are for one code a position, here are {} (set prior.positions to \"learned\")",
+                self.depth
             ));
         }
         Ok(())
@@ -147,6 +166,7 @@ mod tests {
                     n_classes: 3,
                     grid_height: 3,
                     grid_width: 5,
+                    depth: 1,
                     layers: 3,
                     heads: 2,
                     width: 8,
@@ -156,7 +176,29 @@ mod tests {
                 };
                 let model = Gpt::new(&config, 0, &Device::flex());
                 assert_eq!(config.n_parameters(), model.num_params() as u64, "{config:?}");
+                let deep = PriorConfig { depth: 2, ..config };
+                assert_eq!(deep.n_codes(), 30);
+                match positions {
+                    Positions::Rotary => assert!(deep.validate().is_err()),
+                    Positions::Learned => {
+                        let model = Gpt::new(&deep, 0, &Device::flex());
+                        assert_eq!(deep.n_parameters(), model.num_params() as u64, "{deep:?}");
+                    }
+                }
             }
         }
+    }
+
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn a_depth_of_1_is_left_out_of_files_and_others_are_not() {
+        let text = r#"{"codebook_size":4,"n_classes":0,"grid_height":2,"grid_width":2,"layers":1,"heads":1,"width":4,"dropout":0.0,"positions":"learned","tie_weights":false}"#;
+        let config: PriorConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.depth, 1);
+        assert_eq!(serde_json::to_string(&config).unwrap(), text);
+        let deep = PriorConfig { depth: 4, ..config };
+        let again: PriorConfig =
+            serde_json::from_str(&serde_json::to_string(&deep).unwrap()).unwrap();
+        assert_eq!(again, deep);
     }
 }

@@ -88,19 +88,20 @@ section! {
 }
 
 impl PriorSection {
-    /// The model's shape for `codebook_size` codes in a `[rows, columns]` grid and `n_classes` classes.
+    /// The model's shape for `codebook_size` codes in a grid of `[rows, columns, depth]` and `n_classes` classes.
     pub fn prior_config(
         &self,
         codebook_size: usize,
         n_classes: usize,
-        grid: [usize; 2],
+        grid: [usize; 3],
     ) -> PriorConfig {
-        let [grid_height, grid_width] = grid;
+        let [grid_height, grid_width, depth] = grid;
         PriorConfig {
             codebook_size,
             n_classes,
             grid_height,
             grid_width,
+            depth,
             layers: self.layers,
             heads: self.heads,
             width: self.width,
@@ -139,7 +140,7 @@ mod tests {
             let section: PriorSection = serde_json::from_value(given).unwrap();
             assert_eq!((section.layers, section.heads, section.width), shape, "{preset}");
             section.validate().unwrap();
-            section.prior_config(512, 10, [8, 8]).validate().unwrap();
+            section.prior_config(512, 10, [8, 8, 1]).validate().unwrap();
         }
         let small: PriorSection = serde_json::from_value(json!({ "preset": "small" })).unwrap();
         assert_eq!(small, PriorSection::default());
@@ -150,7 +151,7 @@ mod tests {
         let shape = |change: &dyn Fn(&mut PriorSection)| {
             let mut section = PriorSection::default();
             change(&mut section);
-            let config = section.prior_config(512, 10, [8, 8]);
+            let config = section.prior_config(512, 10, [8, 8, 1]);
             (section.check_keys().is_ok(), config.validate().is_ok())
         };
         let both = |inside: bool| (inside, inside);

@@ -58,9 +58,19 @@ impl TokenizerConfig {
         self.image_size >> self.halvings
     }
 
+    /// Codes a position of the grid.
+    pub fn depth(&self) -> usize {
+        1
+    }
+
+    /// Rows, columns and depth of the codes of an image.
+    pub fn grid(&self) -> [usize; 3] {
+        [self.grid_size(), self.grid_size(), self.depth()]
+    }
+
     /// Codes an image.
     pub fn n_codes(&self) -> usize {
-        self.grid_size() * self.grid_size()
+        self.grid().iter().product()
     }
 
     /// Refuses shapes that cannot be built; the message names the key, the value seen and what is allowed.

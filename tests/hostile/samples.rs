@@ -38,6 +38,7 @@ pub(crate) fn prior_config() -> PriorConfig {
         n_classes: CLASSES.len(),
         grid_height: 2,
         grid_width: 2,
+        depth: 1,
         layers: 1,
         heads: 1,
         width: 4,
@@ -67,6 +68,7 @@ pub(crate) fn codes() -> Codes {
     Codes {
         height: 2,
         width: 2,
+        depth: 1,
         codebook_size: 4,
         codes: vec![0, 1, 2, 3, 3, 2, 1, 0, 0, 0, 1, 1],
         labels: vec![0, 1, 0],

@@ -52,6 +52,7 @@ fn check_shape_of_codes(
     for (what, seen, wanted) in [
         ("rows", codes.height, grid),
         ("columns", codes.width, grid),
+        ("codes a position", codes.depth, config.depth()),
         ("codes in the codebook", codes.codebook_size, config.codebook_size),
         ("pixels a side", codes.image_size, config.image_size),
         ("channels", codes.channels, config.channels),
@@ -93,6 +94,7 @@ fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) 
     for (what, seen, wanted) in [
         ("rows of codes", model.grid_height, grid),
         ("columns of codes", model.grid_width, grid),
+        ("codes a position", model.depth, config.depth()),
         ("codes in the codebook", model.codebook_size, config.codebook_size),
     ] {
         if seen != wanted {
@@ -205,6 +207,7 @@ mod tests {
         Codes {
             height: 1,
             width: 1,
+            depth: 1,
             codebook_size: 2,
             codes: vec![0],
             labels: vec![0],

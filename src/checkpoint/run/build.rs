@@ -87,6 +87,7 @@ mod tests {
             n_classes: 0,
             grid_height: 2,
             grid_width: 2,
+            depth: 1,
             layers: 1,
             heads: 1,
             width: 4,

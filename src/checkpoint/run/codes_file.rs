@@ -14,9 +14,11 @@ pub struct Codes {
     pub height: usize,
     /// Columns of the code grid.
     pub width: usize,
+    /// Codes a position of the grid.
+    pub depth: usize,
     /// Number of codes, K; every id is below it.
     pub codebook_size: usize,
-    /// Code ids, `[images, height, width]` in raster order.
+    /// Code ids, `[images, height, width, depth]` in raster order, those of a position one after the other.
     pub codes: Vec<u16>,
     /// Index into `classes`, one an image; 0 where there are no classes.
     pub labels: Vec<u16>,
@@ -46,7 +48,7 @@ impl Codes {
 
     /// Codes an image.
     pub fn n_codes(&self) -> usize {
-        self.height * self.width
+        self.height * self.width * self.depth
     }
 
     /// The codes of one image in raster order. `image` must be below [`Self::n_images`].
@@ -112,6 +114,7 @@ mod tests {
         Codes {
             height: 1,
             width: 2,
+            depth: 1,
             codebook_size: 8,
             codes: vec![0, 7, 3, 3, 1, 0],
             labels: vec![0, 1, 0],
@@ -144,7 +147,7 @@ mod tests {
     #[test]
     fn the_fingerprint_depends_on_what_a_prior_learns_from_and_not_on_names() {
         let base = codes().fingerprint();
-        let changes: [fn(&mut Codes); 8] = [
+        let changes: [fn(&mut Codes); 9] = [
             |c| c.codes[0] = 1,
             |c| c.labels[0] = 1,
             |c| c.splits[0] = Split::Validation,
@@ -153,6 +156,7 @@ mod tests {
             |c| c.tokenizer = "f".into(),
             |c| c.codebook_size = 9,
             |c| (c.height, c.width) = (2, 1),
+            |c| (c.width, c.depth) = (1, 2),
         ];
         for change in changes {
             let mut other = codes();

@@ -13,6 +13,7 @@ fn config(layers: usize, positions: Positions, tie_weights: bool) -> PriorConfig
         n_classes: 2,
         grid_height: 2,
         grid_width: 3,
+        depth: 1,
         layers,
         heads: 2,
         width: 16,

@@ -80,7 +80,7 @@ struct PriorStage<'a> {
 impl<'a> PriorStage<'a> {
     fn new(recipe: &'a Recipe, codes: &'a Codes, device: &'a Device) -> Result<Self> {
         let section = &recipe.prior;
-        let grid = [codes.height, codes.width];
+        let grid = [codes.height, codes.width, codes.depth];
         let config = section.prior_config(codes.codebook_size, codes.classes.len(), grid);
         config.validate()?;
         let train = Sequences::new(codes, Split::Train, section.views == Views::Flip)?;

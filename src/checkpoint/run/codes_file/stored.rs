@@ -1,4 +1,4 @@
-//! The code file as bytes: safetensors with `codes` u16 `[N, h, w]`, `labels` u16 `[N]`, `splits` and `views` u8
+//! The code file as bytes: safetensors with `codes` u16 `[N, h, w]`, or `[N, h, w, depth]` where that is more than 1, `labels` u16 `[N]`, `splits` and `views` u8
 //! `[N]` and `names` u8.
 
 use std::path::Path;
@@ -17,7 +17,7 @@ const DATA: &str = "data";
 
 /// What has another form in the file than in [`Codes`].
 pub(super) struct Bytes {
-    shape: [usize; 3],
+    shape: Vec<usize>,
     per_image: [usize; 1],
     splits: Vec<u8>,
     views: Vec<u8>,
@@ -25,8 +25,12 @@ pub(super) struct Bytes {
 
 impl Bytes {
     pub(super) fn of(codes: &Codes) -> Self {
+        let mut shape = vec![codes.n_images(), codes.height, codes.width];
+        if codes.depth > 1 {
+            shape.push(codes.depth);
+        }
         Self {
-            shape: [codes.n_images(), codes.height, codes.width],
+            shape,
             per_image: [codes.n_images()],
             splits: codes.splits.iter().map(|split| *split as u8).collect(),
             views: codes.views.iter().map(|view| *view as u8).collect(),
@@ -91,9 +95,15 @@ impl Codes {
     fn from_container(container: Container) -> Result<Self> {
         container.expect_only(&["codes", "labels", "splits", "views", "names"])?;
         let (shape, codes) = container.u16("codes")?;
-        let [n_images, height, width] = shape[..] else {
-            let message = format!("codes has shape {shape:?}, wanted is [images, height, width]");
-            return Err(container.error(message));
+        let (n_images, height, width, depth) = match shape[..] {
+            [n_images, height, width] => (n_images, height, width, 1),
+            [n_images, height, width, depth] if depth > 1 => (n_images, height, width, depth),
+            _ => {
+                return Err(container.error(format!(
+                    "codes has shape {shape:?}, wanted is [images, height, width] or, of a depth above 1, \
+                     [images, height, width, depth]"
+                )));
+            }
         };
         let per_image =
             |name: &str, shape: Vec<usize>| match shape[..] {
@@ -117,6 +127,7 @@ impl Codes {
         let read = Self {
             height,
             width,
+            depth,
             codebook_size: container.number("codebook_size")?,
             codes,
             labels,
@@ -157,10 +168,13 @@ impl Codes {
         if let Some(name) = self.names.iter().find(|name| name.contains('\0')) {
             return Err(format!("the name {name:?} holds a zero byte, as no file name does"));
         }
-        let n_codes = self.height.checked_mul(self.width).unwrap_or(0);
+        let &Self { height, width, depth, .. } = self;
+        let n_positions = height.checked_mul(width);
+        let n_codes = n_positions.and_then(|n| n.checked_mul(depth)).unwrap_or(0);
         if !(1..=65_536).contains(&n_codes) {
-            let (height, width) = (self.height, self.width);
-            return Err(format!("a grid of {height}x{width} codes, allowed are 1 to 65536 codes"));
+            return Err(format!(
+                "a grid of {height}x{width} positions of depth {depth}, allowed are 1 to 65536 codes"
+            ));
         }
         if n_codes.checked_mul(n_images) != Some(self.codes.len()) {
             return Err(format!(
@@ -229,6 +243,18 @@ mod tests {
     }
 
     #[test]
+    fn codes_of_a_depth_are_read_back_and_one_of_1_has_no_axis() {
+        let (_folder, path) = path();
+        let deep = Codes { width: 1, depth: 2, ..codes() };
+        deep.save(&path).unwrap();
+        assert_eq!(Codes::load(&path).unwrap(), deep);
+        assert_eq!((deep.n_codes(), deep.grid(1)), (2, &[3, 3][..]));
+        forge(&path, &codes(), |e| e[0].shape = &[3, 1, 2, 1]);
+        let error = Codes::load(&path).unwrap_err().to_string();
+        assert!(error.contains("codes has shape [3, 1, 2, 1]"), "{error}");
+    }
+
+    #[test]
     fn a_file_without_names_and_data_set_is_read() {
         let (_folder, path) = path();
         let older = Codes { names: Vec::new(), data: None, ..codes() };
@@ -250,7 +276,7 @@ mod tests {
             (|c| c.views.truncate(2), "views has 2 entries for 3 images"),
             (|c| c.codes.truncate(5), "codes has 5 entries for 3 images of 2"),
             (|c| c.codebook_size = 65_537, "codebook_size is 65537"),
-            (|c| c.height = usize::MAX, "codes, allowed are 1 to 65536 codes"),
+            (|c| c.height = usize::MAX, "of depth 1, allowed are 1 to 65536 codes"),
             (|c| c.channels = 4, "channels is 4, allowed are 1 and 3"),
         ];
         for (change, message) in cases {
