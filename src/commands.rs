@@ -3,11 +3,11 @@
 //!
 //! Results go to stdout, everything else to stderr.
 
+mod classes;
 mod context;
 mod dirs;
 mod discard;
 mod interrupt;
-mod names;
 mod output;
 mod session;
 mod silence;

@@ -59,6 +59,7 @@ pub use dataset::{Dataset, View};
 pub use decode::{Target, decode_bytes, decode_file};
 pub use files::{ImagePaths, image_paths, pixel_size};
 pub use grid::{Layout, Tiles, grid, pair_rows};
+pub use own::is_description;
 pub use picture::{Picture, PictureFormat};
 pub use provenance::Provenance;
 pub use report::{Cause, Extensions, Report, Skip};

@@ -188,19 +188,11 @@ impl Backward<Flex, 4> for ConvolutionBackward {
         let [x_parent, weight_parent, bias_parent, residual_parent] = ops.parents;
         let convolution = ops.state;
         let wanted = Wanted::by([&x_parent, &weight_parent, &bias_parent]);
-        let MapGradients { input, weight, bias } = convolution.gradients(&gradient, wanted);
-        if let (Some(parent), Some(input)) = (x_parent, input) {
-            let shape: [usize; 4] = convolution.x.dims();
-            grads.register::<Flex>(parent.id, tensor(input, shape));
-        }
-        if let (Some(parent), Some(weight)) = (weight_parent, weight) {
-            let shape: [usize; 4] = convolution.weight.dims();
-            grads.register::<Flex>(parent.id, tensor(weight, shape));
-        }
-        if let (Some(parent), Some(bias)) = (bias_parent, bias) {
-            let size = bias.len();
-            grads.register::<Flex>(parent.id, tensor(bias, [size]));
-        }
+        let parents =
+            [x_parent, weight_parent, bias_parent].map(|parent| parent.map(|parent| parent.id));
+        let shapes: [[usize; 4]; 2] = [convolution.x.dims(), convolution.weight.dims()];
+        let gradients = convolution.gradients(&gradient, wanted);
+        gradients.register(grads, parents, shapes[0], shapes[1]);
         if let Some(parent) = residual_parent {
             grads.register::<Flex>(parent.id, gradient.into_tensor());
         }

@@ -1,6 +1,12 @@
 //! Which gradients of a map with weights are wanted, and those that were computed: a frozen module costs none by its
 //! weights, the first module of a model none by its input.
 
+use burn::backend::Flex;
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::grads::Gradients;
+
+use crate::slices::tensor;
+
 /// Which gradients are wanted: those by the operands that are tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -28,6 +34,29 @@ pub(super) struct MapGradients {
     pub(super) input: Option<Vec<f32>>,
     pub(super) weight: Option<Vec<f32>>,
     pub(super) bias: Option<Vec<f32>>,
+}
+
+impl MapGradients {
+    /// Hands each to its parent, in the shape of that operand; a bias has one axis.
+    pub(super) fn register<const I: usize, const W: usize>(
+        self,
+        grads: &mut Gradients,
+        parents: [Option<NodeId>; 3],
+        input_shape: [usize; I],
+        weight_shape: [usize; W],
+    ) {
+        let [input, weight, bias] = parents;
+        if let (Some(parent), Some(by_input)) = (input, self.input) {
+            grads.register::<Flex>(parent, tensor(by_input, input_shape));
+        }
+        if let (Some(parent), Some(by_weight)) = (weight, self.weight) {
+            grads.register::<Flex>(parent, tensor(by_weight, weight_shape));
+        }
+        if let (Some(parent), Some(by_bias)) = (bias, self.bias) {
+            let size = by_bias.len();
+            grads.register::<Flex>(parent, tensor(by_bias, [size]));
+        }
+    }
 }
 
 #[cfg(test)]

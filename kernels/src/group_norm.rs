@@ -151,17 +151,11 @@ impl Backward<Flex, 3> for GroupNormBackward {
         let [x_parent, gain_parent, bias_parent] = ops.parents;
         let saved = ops.state;
         let wanted = Wanted::by([&x_parent, &gain_parent, &bias_parent]);
-        let MapGradients { input, weight, bias } = saved.gradients(gradient.slice(), wanted);
-        if let (Some(parent), Some(input)) = (x_parent, input) {
-            let shape: [usize; 4] = saved.x.dims();
-            grads.register::<Flex>(parent.id, tensor(input, shape));
-        }
-        for (parent, by) in [(gain_parent, weight), (bias_parent, bias)] {
-            if let (Some(parent), Some(by)) = (parent, by) {
-                let channels = by.len();
-                grads.register::<Flex>(parent.id, tensor(by, [channels]));
-            }
-        }
+        let shape: [usize; 4] = saved.x.dims();
+        let parents =
+            [x_parent, gain_parent, bias_parent].map(|parent| parent.map(|parent| parent.id));
+        let gradients = saved.gradients(gradient.slice(), wanted);
+        gradients.register(grads, parents, shape, [shape[3]]);
     }
 }
 

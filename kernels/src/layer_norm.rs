@@ -119,15 +119,10 @@ impl Backward<Flex, 3> for LayerNormBackward {
         let saved = ops.state;
         let [n_rows, width] = saved.x.dims();
         let wanted = Wanted::by([&x_parent, &gain_parent, &bias_parent]);
-        let MapGradients { input, weight, bias } = saved.gradients(gradient.slice(), wanted);
-        if let (Some(parent), Some(input)) = (x_parent, input) {
-            grads.register::<Flex>(parent.id, tensor(input, [n_rows, width]));
-        }
-        for (parent, by) in [(gain_parent, weight), (bias_parent, bias)] {
-            if let (Some(parent), Some(by)) = (parent, by) {
-                grads.register::<Flex>(parent.id, tensor(by, [width]));
-            }
-        }
+        let parents =
+            [x_parent, gain_parent, bias_parent].map(|parent| parent.map(|parent| parent.id));
+        let gradients = saved.gradients(gradient.slice(), wanted);
+        gradients.register(grads, parents, [n_rows, width], [width]);
     }
 }
 

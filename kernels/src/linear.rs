@@ -354,16 +354,10 @@ impl Backward<Flex, 4> for LinearBackward {
         let map = ops.state;
         let [rows, width_in, width_out] = map.sizes();
         let wanted = Wanted::by([&x_parent, &weight_parent, &bias_parent]);
-        let MapGradients { input, weight, bias } = map.gradients(&gradient, wanted);
-        if let (Some(parent), Some(input)) = (x_parent, input) {
-            grads.register::<Flex>(parent.id, tensor(input, [rows, width_in]));
-        }
-        if let (Some(parent), Some(weight)) = (weight_parent, weight) {
-            grads.register::<Flex>(parent.id, tensor(weight, [width_in, width_out]));
-        }
-        if let (Some(parent), Some(bias)) = (bias_parent, bias) {
-            grads.register::<Flex>(parent.id, tensor(bias, [width_out]));
-        }
+        let parents =
+            [x_parent, weight_parent, bias_parent].map(|parent| parent.map(|parent| parent.id));
+        let gradients = map.gradients(&gradient, wanted);
+        gradients.register(grads, parents, [rows, width_in], [width_in, width_out]);
         if let Some(parent) = residual_parent {
             grads.register::<Flex>(parent.id, gradient.into_tensor());
         }

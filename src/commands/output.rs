@@ -10,14 +10,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::checkpoint::atomic;
-use crate::data::{Picture, PictureFormat};
+use crate::data::{Picture, PictureFormat, is_description};
 
 /// A temporary file that nobody wrote to for so long is a killed process's.
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
-/// Most bytes of a JSON file that is looked at to tell who wrote it: far more than any of ours.
-const MOST_NOTE_BYTES: u64 = 64 << 20;
-/// The key that every JSON file beside a picture of ours has.
-const NOTE_KEY: &str = "vqgen";
 
 /// A place for a picture that is ready to be written to.
 #[derive(Debug)]
@@ -78,7 +74,7 @@ impl Output {
         let Place::File(file) = &self.place else { return Ok(None) };
         let path = file.with_extension("json");
         anyhow::ensure!(
-            !path.exists() || is_note(&path),
+            !path.exists() || is_description(&path),
             "-o is {}, and what made the picture would replace {}, which vqgen did not write: name another file",
             file.display(),
             path.display()
@@ -265,15 +261,6 @@ fn same_file(a: &Path, b: &Path) -> bool {
 fn number_in(file: &Path, path: &Path) -> Option<usize> {
     let (stem, name) = (file.file_stem()?.to_str()?, path.file_stem()?.to_str()?);
     name.strip_prefix(stem)?.strip_prefix('-')?.parse().ok()
-}
-
-/// Whether the file is JSON that vqgen wrote beside a picture.
-fn is_note(path: &Path) -> bool {
-    let is_small = std::fs::metadata(path)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MOST_NOTE_BYTES);
-    let value = is_small.then(|| atomic::read(path).ok()).flatten();
-    let value = value.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-    value.is_some_and(|value| value.get(NOTE_KEY).is_some_and(serde_json::Value::is_string))
 }
 
 #[cfg(test)]

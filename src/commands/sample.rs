@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args as ClapArgs;
 
 use super::Context;
-use super::names::chosen_classes;
+use super::classes::chosen_classes;
 use super::output::{Output, Separate};
 use super::stages::{LoadedPrior, LoadedTokenizer};
 use crate::checkpoint::{check_prior, write_json};

@@ -98,7 +98,7 @@ pub(super) fn descriptions(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether the JSON file at `path` begins as the description of a sample does, with `{"vqgen":`.
-pub(super) fn is_description(path: &Path) -> bool {
+pub fn is_description(path: &Path) -> bool {
     let mut start = Vec::new();
     // Asked of the path first: opening a pipe would wait for a writer.
     if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {

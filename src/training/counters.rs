@@ -65,6 +65,19 @@ impl Counters {
     }
 }
 
+/// The settings that a stage depends on: a section of the recipe, and keys from outside it under their full names.
+pub(super) fn settings<const N: usize>(
+    section: &impl Serialize,
+    others: [(&str, Value); N],
+) -> Result<Value> {
+    let mut value = serde_json::to_value(section)
+        .map_err(|error| Error::invalid(format!("the recipe cannot be written: {error}")))?;
+    if let Value::Object(section) = &mut value {
+        section.extend(others.map(|(key, value)| (key.to_owned(), value)));
+    }
+    Ok(value)
+}
+
 /// The fingerprint of what the run's checkpoint of `stage` was trained on; `None` without a checkpoint.
 ///
 /// # Errors

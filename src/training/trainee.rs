@@ -104,8 +104,8 @@ impl<M: Module> Trained for Trainee<M> {
 /// Path and size of every trained parameter.
 fn trained_parameters<M: Module>(module: &M) -> Vec<(String, usize)> {
     #[derive(Default)]
-    struct Trained(Place, Vec<(String, usize)>);
-    impl ModuleVisitor for Trained {
+    struct Parameters(Place, Vec<(String, usize)>);
+    impl ModuleVisitor for Parameters {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.0.enter(name, container);
         }
@@ -119,7 +119,7 @@ fn trained_parameters<M: Module>(module: &M) -> Vec<(String, usize)> {
             }
         }
     }
-    let mut visitor = Trained::default();
+    let mut visitor = Parameters::default();
     module.visit(&mut visitor);
     visitor.1
 }

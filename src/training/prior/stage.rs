@@ -57,12 +57,7 @@ pub fn trained_on(run: &RunDir) -> Result<Option<String>> {
 
 /// The part of the recipe that stage 2 depends on.
 fn settings(recipe: &Recipe) -> Result<Value> {
-    let mut value = serde_json::to_value(&recipe.prior)
-        .map_err(|error| Error::invalid(format!("the recipe cannot be written: {error}")))?;
-    if let Value::Object(section) = &mut value {
-        section.insert("seed".to_owned(), recipe.seed.into());
-    }
-    Ok(value)
+    counters::settings(&recipe.prior, [("seed", recipe.seed.into())])
 }
 
 struct PriorStage<'a> {

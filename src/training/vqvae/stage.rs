@@ -63,14 +63,12 @@ pub fn steps_made(recipe: &Recipe, dataset: &Dataset, run: &RunDir) -> Result<Op
 
 /// The part of the recipe that stage 1 depends on.
 fn settings(recipe: &Recipe) -> Result<Value> {
-    let mut value = serde_json::to_value(&recipe.vqvae)
-        .map_err(|error| Error::invalid(format!("the recipe cannot be written: {error}")))?;
-    if let Value::Object(section) = &mut value {
-        section.insert("seed".to_owned(), recipe.seed.into());
-        section.insert("data.flip".to_owned(), recipe.data.flip.into());
-        section.insert("data.crop".to_owned(), recipe.data.crop.into());
-    }
-    Ok(value)
+    let others = [
+        ("seed", recipe.seed.into()),
+        ("data.flip", recipe.data.flip.into()),
+        ("data.crop", recipe.data.crop.into()),
+    ];
+    counters::settings(&recipe.vqvae, others)
 }
 
 fn input(dataset: &Dataset) -> Input {
