@@ -51,4 +51,10 @@ impl Error {
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io { action, path: path.as_ref().to_path_buf(), source }
     }
+
+    /// Whether the operating system refused a file that is there: it may be whole, so nothing should be made in its
+    /// place before the user has seen to that.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound)
+    }
 }

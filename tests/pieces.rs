@@ -151,3 +151,25 @@ fn what_a_refusal_advises_can_be_done() {
     assert!(!shop.path("checkpoints/tiny/prior.safetensors").exists());
     vqgen("run").assert().success();
 }
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_the_system_refuses_to_read_is_not_taken_for_one_that_may_go() {
+    let shop = Workshop::new();
+    shop.tiny("run").assert().success();
+    let before = files(&shop);
+    // A link to itself is refused to any user, root included.
+    for name in ["resume/vqvae", "resume/prior", "codes", "vqvae"] {
+        let path = shop.path(&format!("checkpoints/tiny/{name}.safetensors"));
+        let whole = bytes(&path);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        shop.vqgen("run --run checkpoints/tiny --discard")
+            .assert()
+            .code(1)
+            .stderr(contains(format!("cannot read checkpoints/tiny/{name}.safetensors")));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, whole).unwrap();
+        assert!(files(&shop) == before, "{name} was not readable, and something is gone");
+    }
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Context;
 use crate::checkpoint::{Codes, Kind, ModelFile, RunDir, Stage, atomic};
 use crate::data::{Dataset, View};
+use crate::error::{Error, Result};
 use crate::recipe::Views;
 use crate::training::{prior, vqvae};
 
@@ -39,6 +40,12 @@ pub(super) enum CodesState {
     Stale,
 }
 
+/// `None` in place of a file that is damaged or does not fit, if it may be `let_go`. What the system refuses may be whole:
+/// that stays an error.
+fn none_if<T>(let_go: bool, error: Error) -> Result<Option<T>> {
+    if let_go && !error.is_refusal() { Ok(None) } else { Err(error) }
+}
+
 impl Context {
     /// Makes way for `action`, "train the tokenizer", which leaves `first` and every later piece without use: with
     /// `discard` they are removed, otherwise the action is refused if there are any. The run must be locked.
@@ -58,48 +65,62 @@ impl Context {
     pub(super) fn make_way_for_all(&self, dataset: &Dataset, discard: bool) -> anyhow::Result<()> {
         let (recipe, dir) = (&self.recipe, &self.run.dir);
         let steps = recipe.vqvae.steps;
-        match vqvae::steps_made(recipe, dataset, dir) {
-            Ok(Some(made)) if made as usize >= steps => {}
-            Ok(Some(made)) => {
+        let tokenizer = vqvae::steps_made(recipe, dataset, dir);
+        match tokenizer.or_else(|error| none_if(discard, error))? {
+            Some(made) if made as usize >= steps => {}
+            Some(made) => {
                 let action = format!("train the tokenizer from step {made} to vqvae.steps {steps}");
                 return self.make_way(Piece::Codes, &action, discard);
             }
-            Ok(None) if discard => return self.remove_from(Piece::Tokenizer),
-            Ok(None) => return self.make_way(Piece::Codes, "train the tokenizer", discard),
-            Err(_) if discard => return self.remove_from(Piece::Tokenizer),
-            Err(error) => return Err(error.into()),
+            None if discard => return self.remove_from(Piece::Tokenizer),
+            None => return self.make_way(Piece::Codes, "train the tokenizer", discard),
         }
-        let codes = match self.codes_state(dataset) {
+        let codes = match self.codes_state(dataset)? {
             CodesState::Current(codes) => codes,
             CodesState::Unknown => return Ok(()),
             CodesState::Stale => {
                 return self.make_way(Piece::Prior, "extract the codes again", discard);
             }
         };
-        match prior::steps_made(recipe, &codes, dir) {
-            Err(_) if discard => self.remove_from(Piece::Prior),
-            made => Ok(made.map(|_| ())?),
+        let prior = prior::steps_made(recipe, &codes, dir);
+        match prior.or_else(|error| none_if(discard, error))? {
+            None if discard => self.remove_from(Piece::Prior),
+            _ => Ok(()),
         }
     }
 
     /// What the code file of the run is worth.
-    pub(super) fn codes_state(&self, dataset: &Dataset) -> CodesState {
+    ///
+    /// # Errors
+    /// The system refuses to read it or the tokenizer.
+    pub(super) fn codes_state(&self, dataset: &Dataset) -> Result<CodesState> {
         let dir = &self.run.dir;
+        let codes = Codes::load(dir.codes_path()).map(Some).or_else(|e| none_if(true, e))?;
         let tokenizer = ModelFile::load(dir.model_path(Stage::Vqvae), Kind::Tokenizer);
-        let (Ok(codes), Ok(tokenizer)) = (Codes::load(dir.codes_path()), tokenizer) else {
-            return CodesState::Unknown;
+        let tokenizer = tokenizer.map(Some).or_else(|e| none_if(true, e))?;
+        let (Some(codes), Some(tokenizer)) = (codes, tokenizer) else {
+            return Ok(CodesState::Unknown);
         };
         let flipped = codes.views.contains(&View::Flipped);
         if codes.tokenizer != tokenizer.fingerprint()
             || flipped != (self.recipe.prior.views == Views::Flip)
         {
-            return CodesState::Stale;
+            return Ok(CodesState::Stale);
         }
-        match &codes.data {
+        Ok(match &codes.data {
             Some(data) if data == dataset.provenance() => CodesState::Current(Box::new(codes)),
             Some(_) => CodesState::Stale,
             None => CodesState::Unknown,
-        }
+        })
+    }
+
+    /// The fingerprint of the codes that the prior of the run is trained on; `None` without one or with one that is
+    /// damaged.
+    ///
+    /// # Errors
+    /// The system refuses to read its checkpoint.
+    pub(super) fn codes_of_prior(&self) -> Result<Option<String>> {
+        prior::trained_on(&self.run.dir).or_else(|error| none_if(true, error))
     }
 
     fn remove_from(&self, first: Piece) -> anyhow::Result<()> {

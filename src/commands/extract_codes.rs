@@ -34,7 +34,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
     let _lock = context.lock("extract-codes")?;
-    if matches!(context.codes_state(&dataset), CodesState::Stale) && !args.discard {
+    if matches!(context.codes_state(&dataset)?, CodesState::Stale) && !args.discard {
         context.make_way(Piece::Prior, "extract the codes again", false)?;
     }
     context.encode_dataset(&dataset, &device, args.discard)

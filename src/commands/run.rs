@@ -22,7 +22,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     context.check_pictures(&dataset)?;
     context.make_way_for_all(&dataset, args.discard)?;
     context.train_tokenizer(&dataset, &device, Begin::Either)?;
-    if !matches!(context.codes_state(&dataset), CodesState::Current(_)) {
+    if !matches!(context.codes_state(&dataset)?, CodesState::Current(_)) {
         context.encode_dataset(&dataset, &device, args.discard)?;
     }
     context.train_prior(&device, Begin::Either)?;

@@ -21,7 +21,7 @@ use crate::prior::{Gpt, PriorConfig};
 use crate::progress::{Progress, Reading};
 use crate::recipe::Views;
 use crate::tokenizer::{Tokenizer, TokenizerConfig};
-use crate::training::prior::{self, train_prior};
+use crate::training::prior::train_prior;
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
 
 /// Pairs in a row of a picture of originals and reconstructions.
@@ -148,7 +148,7 @@ impl Context {
         let mut progress = self.session.progress();
         let codes = encode(&tokenizer, dataset, self.recipe.prior.views, device, &mut progress)?;
         let path = self.run.dir.codes_path();
-        let of_prior = prior::trained_on(&self.run.dir).unwrap_or(None);
+        let of_prior = self.codes_of_prior()?;
         if of_prior.is_none_or(|of_prior| of_prior != codes.fingerprint()) {
             self.make_way(Piece::Prior, "extract the codes again", discard)?;
         }

@@ -7,7 +7,6 @@
 //! not there yet is an `Option`.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
@@ -169,13 +168,9 @@ impl ResumeState {
     /// None of the two can be used.
     pub fn latest(run: &RunDir, stage: Stage) -> Result<(Self, Option<String>)> {
         let (path, before) = (run.resume_path(stage), run.previous_resume_path(stage));
-        let found = Self::load(&path, stage);
-        let reason = match found {
+        let reason = match Self::load(&path, stage) {
             Ok(state) => return Ok((state, None)),
-            // The system refuses what may be whole: the user should see to that first.
-            Err(Error::Io { ref source, .. }) if source.kind() != io::ErrorKind::NotFound => {
-                return found.map(|state| (state, None));
-            }
+            Err(reason) if reason.is_refusal() => return Err(reason),
             Err(reason) => reason,
         };
         if !before.exists() {
