@@ -2,108 +2,77 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::prior::{Decoder, Gpt, KvCache};
+use crate::error::Result;
+use crate::prior::{Condition, Decoder, DeviceDecoder, HostDecoder, Prior};
 use crate::sampling::{DeviceSteps, HostSteps, NextCode, Steps};
 
-/// A trained network and the keys and values of the sequences it is continuing.
+/// A trained prior and the sequences it is continuing.
 #[derive(Debug)]
 pub struct PriorCodes<'a> {
-    gpt: &'a Gpt,
-    decoding: Decoding<'a>,
-}
-
-/// How the network is asked for the next code.
-#[derive(Debug)]
-enum Decoding<'a> {
-    /// On the CPU device.
-    Host(Box<Decoder>),
-    /// On any other.
-    Device(Cached<'a>),
-}
-
-#[derive(Debug)]
-struct Cached<'a> {
-    gpt: &'a Gpt,
-    /// `None` before the first sequence.
-    cache: Option<KvCache>,
+    prior: &'a Prior,
+    decoder: Decoder<'a>,
 }
 
 impl<'a> PriorCodes<'a> {
-    /// The network must not be tracking gradients (`.valid()`).
-    pub fn new(gpt: &'a Gpt) -> Self {
-        let decoding = match gpt.is_on_host() {
-            true => Decoding::Host(Box::new(Decoder::new(gpt))),
-            false => Decoding::Device(Cached { gpt, cache: None }),
-        };
-        Self { gpt, decoding }
+    /// The prior must not be tracking gradients (`.valid()`).
+    pub fn new(prior: &'a Prior) -> Self {
+        Self { prior, decoder: prior.decoder() }
     }
 }
 
 impl NextCode for PriorCodes<'_> {
+    type Condition = Condition;
+
     fn codebook_size(&self) -> usize {
-        self.gpt.config().codebook_size
+        self.prior.config().codebook_size
     }
 
     fn n_codes(&self) -> usize {
-        self.gpt.config().n_codes()
+        self.prior.config().n_codes()
     }
 
-    fn n_classes(&self) -> usize {
-        self.gpt.config().n_classes
+    fn check(&self, condition: &Condition) -> Result<()> {
+        condition.check(self.prior.config())
     }
 
-    fn class_token(&self, class: Option<usize>) -> usize {
-        self.gpt.config().class_token(class)
+    fn without(&self, condition: &Condition) -> Option<Condition> {
+        let nothing = Condition::default();
+        (*condition != nothing).then_some(nothing)
     }
 
     fn has_independent_rows(&self) -> bool {
-        matches!(self.decoding, Decoding::Host(_))
+        matches!(self.decoder, Decoder::Host(_))
     }
 
-    fn steps(&mut self) -> Steps<'_> {
-        match &mut self.decoding {
-            Decoding::Host(decoder) => Steps::Host(decoder.as_mut()),
-            Decoding::Device(cached) => Steps::Device(cached),
+    fn steps(&mut self) -> Steps<'_, Condition> {
+        match &mut self.decoder {
+            Decoder::Host(decoder) => Steps::Host(decoder.as_mut()),
+            Decoder::Device(decoder) => Steps::Device(decoder),
         }
     }
 }
 
-impl HostSteps for Decoder {
-    fn start(&mut self, tokens: &[usize], batch: usize) -> Vec<f32> {
-        Decoder::start(self, batch);
-        let length = tokens.len() / batch.max(1);
-        let mut logits = Vec::new();
-        for position in 0..length {
-            let column: Vec<usize> =
-                tokens.iter().skip(position).step_by(length).copied().collect();
-            logits = self.step(&column);
-        }
-        logits
+impl HostSteps<Condition> for HostDecoder<'_> {
+    fn start(&mut self, conditions: &[Condition], given: &[usize]) -> Vec<f32> {
+        self.start(conditions, given)
     }
 
     fn next(&mut self, codes: &[usize]) -> Vec<f32> {
-        self.step(codes)
+        self.next(codes)
     }
 }
 
-impl DeviceSteps for Cached<'_> {
+impl DeviceSteps<Condition> for DeviceDecoder<'_> {
     fn device(&self) -> Device {
-        self.gpt.device()
+        self.device()
     }
 
-    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let [batch, _] = tokens.dims();
-        let mut cache = self.gpt.cache(batch);
-        let logits = self.gpt.prefill(tokens, &mut cache);
-        self.cache = Some(cache);
-        logits
+    fn start(&mut self, conditions: &[Condition], given: &[usize]) -> Tensor<2> {
+        self.start(conditions, given)
     }
 
     fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
-        match &mut self.cache {
-            Some(cache) => self.gpt.step(codes, cache),
-            None => self.start(codes.unsqueeze_dim(1)),
-        }
+        self.next(codes)
     }
 }
 
@@ -111,10 +80,10 @@ impl DeviceSteps for Cached<'_> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::prior::{Positions, PriorConfig};
+    use crate::prior::{Conditions, Positions, PriorConfig};
     use crate::sampling::{Request, SamplingConfig, generate};
 
-    fn gpt(positions: Positions) -> Gpt {
+    fn prior(positions: Positions) -> Prior {
         let config = PriorConfig {
             codebook_size: 64,
             n_classes: 3,
@@ -128,31 +97,35 @@ mod tests {
             positions,
             tie_weights: false,
         };
-        Gpt::new(&config, 1, &Device::flex())
+        Prior::new(&config, 1, &Device::flex())
     }
 
-    fn requests(indices: impl IntoIterator<Item = u64>, prompt: &[u16]) -> Vec<Request> {
+    fn requests(indices: impl IntoIterator<Item = u64>, prompt: &[u16]) -> Vec<Request<Condition>> {
         let request = |index| {
             let class = Some(index as usize % 4).filter(|&class| class < 3);
-            Request { index, class, prompt: prompt.to_vec() }
+            Request { index, condition: Condition { class }, prompt: prompt.to_vec() }
         };
         indices.into_iter().map(request).collect()
     }
 
-    fn sample(gpt: &Gpt, requests: &[Request], config: &SamplingConfig) -> Vec<Vec<u16>> {
-        generate(&mut PriorCodes::new(gpt), requests, config, 7, &mut |_, _| ()).unwrap()
+    fn sample(
+        prior: &Prior,
+        requests: &[Request<Condition>],
+        config: &SamplingConfig,
+    ) -> Vec<Vec<u16>> {
+        generate(&mut PriorCodes::new(prior), requests, config, 7, &mut |_, _| ()).unwrap()
     }
 
     #[test]
     fn an_image_does_not_depend_on_what_is_sampled_with_it() {
         for positions in [Positions::Learned, Positions::Rotary] {
-            let gpt = gpt(positions);
+            let prior = prior(positions);
             for guidance in [1.0, 2.5] {
                 let config = SamplingConfig { guidance, top_k: Some(20), ..Default::default() };
-                let many = sample(&gpt, &requests(0..40, &[]), &config);
-                let few = sample(&gpt, &requests(0..4, &[]), &config);
+                let many = sample(&prior, &requests(0..40, &[]), &config);
+                let few = sample(&prior, &requests(0..4, &[]), &config);
                 assert_eq!(few, many[..4]);
-                let others = sample(&gpt, &requests([33, 2], &[]), &config);
+                let others = sample(&prior, &requests([33, 2], &[]), &config);
                 assert_eq!(others, [many[33].clone(), many[2].clone()]);
                 assert_ne!(many[0], many[4], "two images of one class are the same");
             }
@@ -161,29 +134,32 @@ mod tests {
 
     #[test]
     fn given_codes_stay_and_the_rest_continues_them() {
-        let gpt = gpt(Positions::Learned);
+        let prior = prior(Positions::Learned);
         let config = SamplingConfig::default();
-        let whole = sample(&gpt, &requests(0..3, &[]), &config);
+        let whole = sample(&prior, &requests(0..3, &[]), &config);
         for given in [1, 8, 15, 16] {
             // Each image completed from its own beginning is the image, for its random numbers are the same.
             let mut parts = requests(0..3, &[]);
             for (request, codes) in parts.iter_mut().zip(&whole) {
                 request.prompt = codes[..given].to_vec();
             }
-            assert_eq!(sample(&gpt, &parts, &config), whole, "{given} codes given");
+            assert_eq!(sample(&prior, &parts, &config), whole, "{given} codes given");
         }
     }
 
     #[test]
     fn cached_sampling_takes_the_codes_the_full_forward_pass_finds_most_probable() {
-        let gpt = gpt(Positions::Rotary);
+        let prior = prior(Positions::Rotary);
         let config = SamplingConfig { temperature: 0.0, ..Default::default() };
-        let request = Request { index: 0, class: Some(1), prompt: Vec::new() };
-        let codes = sample(&gpt, &[request], &config).remove(0);
-        let mut tokens = vec![gpt.config().class_token(Some(1)) as i32];
-        tokens.extend(codes[..15].iter().map(|&code| i32::from(code)));
-        let tokens = Tensor::<1, Int>::from_ints(tokens.as_slice(), &gpt.device());
-        let best = gpt.forward(tokens.unsqueeze(), None).argmax(1);
+        let condition = Condition { class: Some(1) };
+        let request = Request { index: 0, condition: condition.clone(), prompt: Vec::new() };
+        let codes = sample(&prior, &[request], &config).remove(0);
+        let known: Vec<i32> = codes[..15].iter().map(|&code| i32::from(code)).collect();
+        let device = Device::flex();
+        let known = Tensor::<1, Int>::from_ints(known.as_slice(), &device).unsqueeze();
+        let conditions = Conditions::new(&[condition], prior.config(), &device);
+        let Prior::Autoregressive(gpt) = &prior;
+        let best = gpt.forward(&conditions, Some(known), None).argmax(1);
         let best: Vec<i32> = best.into_data().try_into_vec().unwrap();
         assert_eq!(best, codes.iter().map(|&code| i32::from(code)).collect::<Vec<_>>());
     }

@@ -13,22 +13,30 @@ mod host;
 
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::error::Result;
+
 pub use config::SamplingConfig;
 pub use generate::{Request, generate};
 
 /// A model that continues a batch of sequences code by code.
 pub trait NextCode {
+    /// What a sequence can be asked to show.
+    type Condition: Clone;
+
     /// Number of codes, the width of the logits.
     fn codebook_size(&self) -> usize;
 
     /// Codes of a whole sequence.
     fn n_codes(&self) -> usize;
 
-    /// Number of classes; 0 for a model that knows none.
-    fn n_classes(&self) -> usize;
+    /// Refuses a condition that the model does not know.
+    ///
+    /// # Errors
+    /// What it was asked for and what it knows.
+    fn check(&self, condition: &Self::Condition) -> Result<()>;
 
-    /// The token a sequence of `class` starts with; `None` is the unconditional one.
-    fn class_token(&self, class: Option<usize>) -> usize;
+    /// `condition` without what it asks for, which guidance moves away from; `None` if it asks for nothing.
+    fn without(&self, condition: &Self::Condition) -> Option<Self::Condition>;
 
     /// Whether a row of a pass is the same, to the last bit, whatever the number of rows.
     fn has_independent_rows(&self) -> bool {
@@ -36,25 +44,26 @@ pub trait NextCode {
     }
 
     /// How it is asked for one code after the other.
-    fn steps(&mut self) -> Steps<'_>;
+    fn steps(&mut self) -> Steps<'_, Self::Condition>;
 }
 
 /// Where a model computes, which decides what its logits and codes pass through.
-pub enum Steps<'a> {
+pub enum Steps<'a, C> {
     /// In this process's memory: slices.
-    Host(&'a mut dyn HostSteps),
+    Host(&'a mut dyn HostSteps<C>),
     /// On a device that the host would have to wait for: tensors.
-    Device(&'a mut dyn DeviceSteps),
+    Device(&'a mut dyn DeviceSteps<C>),
 }
 
 /// A model that computes in this process's memory.
-pub trait HostSteps {
+pub trait HostSteps<C> {
     /// Forgets what it has seen and reads the start of every sequence; returns the logits of the next code.
     ///
     /// # Shapes
-    /// - tokens: `[batch, 1 + given]`: the class token and the codes that are given
+    /// - conditions: `[batch]`
+    /// - given: `[batch, n]`, the codes that are known
     /// - output: `[batch, codebook_size]`
-    fn start(&mut self, tokens: &[usize], batch: usize) -> Vec<f32>;
+    fn start(&mut self, conditions: &[C], given: &[usize]) -> Vec<f32>;
 
     /// Adds one code to every sequence; returns the logits of the next one.
     ///
@@ -65,16 +74,17 @@ pub trait HostSteps {
 }
 
 /// A model on any other device.
-pub trait DeviceSteps {
+pub trait DeviceSteps<C> {
     /// Where its tensors are.
     fn device(&self) -> Device;
 
     /// As [`HostSteps::start`].
     ///
     /// # Shapes
-    /// - tokens: `[batch, 1 + given]`
+    /// - conditions: `[batch]`
+    /// - given: `[batch, n]`
     /// - output: `[batch, codebook_size]`
-    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2>;
+    fn start(&mut self, conditions: &[C], given: &[usize]) -> Tensor<2>;
 
     /// As [`HostSteps::next`].
     ///

@@ -7,12 +7,12 @@
 use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use vqgen::checkpoint::{Codes, Kind, ModelFile, RunDir, Stage};
 use vqgen::data::{Split, View};
 use vqgen::device;
 use vqgen::generation::PriorCodes;
-use vqgen::prior::{Gpt, Positions, PriorConfig};
+use vqgen::prior::{Condition, Positions, Prior, PriorConfig};
 use vqgen::recipe::Recipe;
 use vqgen::rng::{Purpose, stream};
 use vqgen::sampling::{Request, SamplingConfig, generate};
@@ -82,24 +82,18 @@ fn prior_config() -> PriorConfig {
     }
 }
 
-/// Loss and gradient norm of one step of stage 2, and the logits after it.
-fn prior_step(device: &Device) -> (Vec<Vec<f32>>, Gpt) {
+/// Loss and gradient norm of one step of stage 2, and the nats of each code after it.
+fn prior_step(device: &Device) -> (Vec<Vec<f32>>, Prior) {
     let recipe = Recipe::parse("{}", "the test", &["prior.dropout=0".parse().unwrap()]).unwrap();
     let config = prior_config();
     let mut trainer = PriorTrainer::new(&config, &recipe.prior, 5, &device.clone().autodiff());
-    let codes = TensorData::new(vec![1, 7, 0, 3, 2, 2, 5, 6], [2, 4]);
-    let batch = SequenceBatch {
-        classes: Tensor::<1, Int>::from_data([8, 10], device),
-        codes: Tensor::<2, Int>::from_data(codes, device),
-    };
-    let tokens = Tensor::cat(
-        vec![batch.classes.clone().reshape([2, 1]), batch.codes.clone().narrow(1, 0, 3)],
-        1,
-    );
-    let terms = trainer.step(0, std::iter::once(batch), 1e-3, true).unwrap();
-    let gpt = trainer.gpt.module.valid();
-    let logits = floats(gpt.forward(tokens, None));
-    (vec![floats(terms), logits], gpt)
+    let conditions = [Some(0), None].map(Condition::of_class);
+    let codes = [1, 7, 0, 3, 2, 2, 5, 6];
+    let batch = SequenceBatch::new(&conditions, codes.into_iter(), &config, device);
+    let terms = trainer.step(0, std::iter::once(batch.clone()), 1e-3, true).unwrap();
+    let prior = trainer.prior.module.valid();
+    let nats = floats(prior.score(&batch.conditions, batch.codes));
+    (vec![floats(terms), nats], prior)
 }
 
 #[test]
@@ -121,11 +115,11 @@ fn a_gpu_computes_what_the_cpu_does() {
     }
 
     // Sampling with the cache: the likeliest codes, which rounding does not change here, and drawn ones.
-    let requests = [Request { index: 0, class: Some(0), prompt: vec![3] }];
+    let requests = [Request { index: 0, condition: Condition::of_class(Some(0)), prompt: vec![3] }];
     for temperature in [0.0, 1.0] {
         let config = SamplingConfig { temperature, lanes: 1, ..SamplingConfig::default() };
-        let sample = |gpt: &Gpt| {
-            generate(&mut PriorCodes::new(gpt), &requests, &config, 11, &mut |_, _| {}).unwrap()
+        let sample = |prior: &Prior| {
+            generate(&mut PriorCodes::new(prior), &requests, &config, 11, &mut |_, _| {}).unwrap()
         };
         assert_eq!(sample(&gpu_prior), sample(&cpu_prior), "temperature {temperature}");
     }

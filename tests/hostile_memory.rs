@@ -16,7 +16,7 @@ use burn::tensor::Device;
 use vqgen::checkpoint::{Codes, Kind, MetricsLog, ModelFile, NamedTensor, ResumeState, Stage};
 use vqgen::data::{DataConfig, Dataset, Target, decode_bytes};
 use vqgen::error::Result;
-use vqgen::prior::{Gpt, PriorConfig};
+use vqgen::prior::{Prior, PriorConfig};
 use vqgen::recipe::Recipe;
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig};
 
@@ -161,7 +161,7 @@ fn a_configuration_costs_nothing_before_it_is_that_of_the_tensors() {
     ] {
         let file = ModelFile::new(Kind::Prior, &config, weights()).unwrap();
         refused_cheaply("a prior", 4_096, || {
-            file.build(|config: &PriorConfig| Gpt::new(config, 0, &device))
+            file.build(|config: &PriorConfig| Prior::new(config, 0, &device))
         });
     }
     for config in [

@@ -2,14 +2,14 @@
 //! that of `vqvae.steps` steps of stage 1, `prior.steps` of stage 2 and one grid, and a little for all else.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::shapes::{
     SEED, VARIANCE, Work, prior_steps, random_codes, random_pixels, rng, vqvae_steps,
 };
 use crate::error::Result;
 use crate::generation::PriorCodes;
-use crate::prior::{Gpt, PriorConfig};
+use crate::prior::{Condition, Prior, PriorConfig};
 use crate::recipe::Recipe;
 use crate::sampling::{Request, SamplingConfig, generate};
 use crate::tokenizer::TokenizerConfig;
@@ -69,12 +69,9 @@ impl Quickstart {
     pub(super) fn train_prior(&self, device: &Device) -> Result<Work> {
         let batch = self.recipe.prior.batch_size;
         let codes = random_codes(self.codes(), &mut rng());
-        let codes = TensorData::new(codes, [batch, self.prior.n_codes()]);
-        let classes: Vec<i32> = (0..batch).map(|i| (i % CLASSES) as i32).collect();
-        let batch = SequenceBatch {
-            classes: Tensor::from_data(classes.as_slice(), device),
-            codes: Tensor::from_data(codes, device),
-        };
+        let conditions: Vec<_> =
+            (0..batch).map(|i| Condition::of_class(Some(i % CLASSES))).collect();
+        let batch = SequenceBatch::new(&conditions, codes.into_iter(), &self.prior, device);
         let tracking = device.clone().autodiff();
         let trainer = PriorTrainer::new(&self.prior, &self.recipe.prior, SEED, &tracking);
         Ok(prior_steps(trainer, batch, device))
@@ -85,10 +82,10 @@ impl Quickstart {
         let section = &self.recipe.sample;
         let request = |index: usize| Request {
             index: index as u64,
-            class: Some(index % CLASSES),
+            condition: Condition::of_class(Some(index % CLASSES)),
             ..Request::default()
         };
-        let requests: Vec<Request> = (0..section.count).map(request).collect();
+        let requests: Vec<_> = (0..section.count).map(request).collect();
         let config = SamplingConfig {
             temperature: section.temperature,
             top_k: (section.top_k > 0).then_some(section.top_k),
@@ -96,9 +93,9 @@ impl Quickstart {
             guidance: section.guidance,
             lanes: LANES,
         };
-        let gpt = Gpt::new(&self.prior, SEED, device).valid();
+        let prior = Prior::new(&self.prior, SEED, device).valid();
         Ok(Box::new(move || {
-            generate(&mut PriorCodes::new(&gpt), &requests, &config, SEED, &mut |_, _| {})?;
+            generate(&mut PriorCodes::new(&prior), &requests, &config, SEED, &mut |_, _| {})?;
             Ok(())
         }))
     }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::generation::PriorCodes;
-use crate::prior::{Gpt, Positions, PriorConfig};
+use crate::prior::{Condition, Positions, Prior, PriorConfig};
 use crate::recipe::{Recipe, VqvaeSection};
 use crate::rng::{Purpose, Stream, stream};
 use crate::sampling::{Request, SamplingConfig, generate};
@@ -144,24 +144,20 @@ impl Sequences {
         let trainer = PriorTrainer::new(&config, &recipe.prior, SEED, &tracking);
         let mut rng = rng();
         let codes = random_codes(self.batch * self.length(), &mut rng);
-        let codes = TensorData::new(codes, [self.batch, self.length()]);
-        let classes = vec![config.class_token(None) as i32; self.batch];
-        let batch = SequenceBatch {
-            classes: Tensor::from_data(classes.as_slice(), device),
-            codes: Tensor::from_data(codes, device),
-        };
+        let conditions = vec![Condition::default(); self.batch];
+        let batch = SequenceBatch::new(&conditions, codes.into_iter(), &config, device);
         Ok(prior_steps(trainer, batch, device))
     }
 
     /// Whole sequences, code by code, in one batch.
     pub(super) fn sample(&self, device: &Device) -> Result<Work> {
-        let gpt = Gpt::new(&self.config(), SEED, device).valid();
+        let prior = Prior::new(&self.config(), SEED, device).valid();
         let request = |index| Request { index, ..Request::default() };
-        let requests: Vec<Request> = (0..self.batch as u64).map(request).collect();
+        let requests: Vec<_> = (0..self.batch as u64).map(request).collect();
         let lanes = self.batch;
         let config = SamplingConfig { top_k: Some(TOP_K), lanes, ..SamplingConfig::default() };
         Ok(Box::new(move || {
-            generate(&mut PriorCodes::new(&gpt), &requests, &config, SEED, &mut |_, _| {})?;
+            generate(&mut PriorCodes::new(&prior), &requests, &config, SEED, &mut |_, _| {})?;
             Ok(())
         }))
     }
@@ -202,8 +198,8 @@ pub(super) fn rng() -> Stream {
     stream(SEED, Purpose::Augment, 0, 0)
 }
 
-pub(super) fn random_codes(n: usize, rng: &mut Stream) -> Vec<i32> {
-    (0..n).map(|_| (rng.bits() % CODES as u64) as i32).collect()
+pub(super) fn random_codes(n: usize, rng: &mut Stream) -> Vec<u16> {
+    (0..n).map(|_| (rng.bits() % CODES as u64) as u16).collect()
 }
 
 pub(super) fn random_pixels(shape: [usize; 4], device: &Device) -> Tensor<4> {

@@ -13,6 +13,7 @@ use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Dataset, Split};
 use crate::device::Device;
 use crate::evaluation::{TokenizerScores, bits_per_pixel, nats_per_code, psnr_db, score_tokenizer};
+use crate::prior::Condition;
 use crate::training::Event;
 use crate::training::prior::SequenceBatch;
 
@@ -108,14 +109,16 @@ fn nats(
     device: &Device,
 ) -> f64 {
     let config = prior.model.config();
-    let class_of =
-        |index| (!dataset.classes().is_empty()).then(|| usize::from(dataset.label(split, index)));
+    let has_classes = !dataset.classes().is_empty();
+    let condition_of =
+        |index| Condition::of_class(has_classes.then(|| usize::from(dataset.label(split, index))));
     let images = codes.chunks(IMAGES_PER_PASS * config.n_codes());
     let batches = images.enumerate().map(|(part, codes)| {
         let from = part * IMAGES_PER_PASS;
-        let classes: Vec<_> = (from..from + codes.len() / config.n_codes()).map(class_of).collect();
-        let batch = SequenceBatch::new(&classes, codes.iter().copied(), config, device);
-        (batch.classes, batch.codes)
+        let images = from..from + codes.len() / config.n_codes();
+        let conditions: Vec<_> = images.map(condition_of).collect();
+        let batch = SequenceBatch::new(&conditions, codes.iter().copied(), config, device);
+        (batch.conditions, batch.codes)
     });
     nats_per_code(&prior.model, batches)
 }

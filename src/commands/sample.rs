@@ -15,7 +15,7 @@ use crate::data::{Layout, Picture, Target, Tiles, decode_file, grid, pixel_size}
 use crate::device::Device;
 use crate::generation::PriorCodes;
 use crate::ops::runs_on_host;
-use crate::prior::Gpt;
+use crate::prior::{Condition, Prior};
 use crate::recipe::{Override, SampleSection};
 use crate::sampling::{Request, SamplingConfig, generate};
 use crate::training::Event;
@@ -108,10 +108,10 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
         Some(image) => prompt(args, image, context, codec)?,
         None => Vec::new(),
     };
-    let requests: Vec<Request> = (0..section.count)
+    let requests: Vec<_> = (0..section.count)
         .map(|index| Request {
             index: index as u64,
-            class: class_of(index, section.columns, &classes),
+            condition: Condition::of_class(class_of(index, section.columns, &classes)),
             prompt: prompt.clone(),
         })
         .collect();
@@ -188,10 +188,10 @@ fn note(
     tokenizer: &LoadedTokenizer,
     prior: &LoadedPrior,
     config: &SamplingConfig,
-    requests: &[Request],
+    requests: &[Request<Condition>],
 ) -> serde_json::Value {
     let section = &context.recipe.sample;
-    let class = |one: &Request| one.class.map(|class| &prior.classes[class]);
+    let class = |one: &Request<Condition>| one.condition.class.map(|class| &prior.classes[class]);
     serde_json::json!({
         "vqgen": env!("CARGO_PKG_VERSION"),
         "run": context.run.name,
@@ -262,19 +262,19 @@ fn prompt(
 }
 
 fn draw(
-    gpt: &Gpt,
-    requests: &[Request],
+    prior: &Prior,
+    requests: &[Request<Condition>],
     config: &SamplingConfig,
     context: &Context,
 ) -> anyhow::Result<Vec<Vec<u16>>> {
     let mut progress = context.session.progress();
     let given = requests.first().map_or(0, |request| request.prompt.len());
-    let steps = requests.len() * (gpt.config().n_codes() - given);
+    let steps = requests.len() * (prior.config().n_codes() - given);
     let name = context.run.name.clone();
     progress.handle(&Event::Started { stage: "sample", name, step: 0, steps, training: None });
     let begun = Instant::now();
     let seed = context.recipe.seed;
-    let codes = generate(&mut PriorCodes::new(gpt), requests, config, seed, &mut |step, _| {
+    let codes = generate(&mut PriorCodes::new(prior), requests, config, seed, &mut |step, _| {
         progress.handle(&Event::Stepped { step });
     })?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -17,7 +17,7 @@ use crate::data::{
     BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, View, grid, pair_rows,
 };
 use crate::device::Device;
-use crate::prior::{Gpt, PriorConfig};
+use crate::prior::{Prior, PriorConfig};
 use crate::progress::{Progress, Reading};
 use crate::recipe::Views;
 use crate::tokenizer::{Tokenizer, TokenizerConfig};
@@ -42,7 +42,7 @@ impl LoadedTokenizer {
 
 /// A trained prior and what its file says of itself.
 pub(super) struct LoadedPrior {
-    pub(super) model: Gpt,
+    pub(super) model: Prior,
     pub(super) file: ModelFile,
     pub(super) classes: Vec<String>,
 }
@@ -81,7 +81,7 @@ impl Context {
     pub(super) fn load_prior(&self, device: &Device) -> anyhow::Result<LoadedPrior> {
         let path = self.run.dir.model_path(Stage::Prior);
         let file = ModelFile::load(&path, Kind::Prior).with_context(|| missing(&path))?;
-        let model = file.build(|config: &PriorConfig| Gpt::new(config, 0, device))?;
+        let model = file.build(|config: &PriorConfig| Prior::new(config, 0, device))?;
         let classes: Vec<String> = file.json("classes")?;
         let n_classes = model.config().n_classes;
         anyhow::ensure!(

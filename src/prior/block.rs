@@ -4,11 +4,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use crate::ops::init::WeightInit;
-use crate::ops::{
-    CausalMask, Dropout, KeyValues, LayerNorm, Linear, RotaryTables, cached_attention,
-    causal_attention, dropout,
-};
-use crate::prior::{DropoutSeeds, PriorConfig};
+use crate::ops::{Dropout, LayerNorm, Linear};
+use crate::prior::PriorConfig;
+use crate::prior::seeds::Dropouts;
 
 /// A pre-norm transformer block.
 #[derive(Module, Debug)]
@@ -30,7 +28,6 @@ pub struct Attention {
     pub qkv: Linear,
     /// Back into the stream: `[width, width]`.
     pub out: Linear,
-    heads: usize,
 }
 
 /// The weights of the perceptron.
@@ -51,29 +48,6 @@ fn linear(shape: [usize; 2], deviation: f32, init: &mut WeightInit<'_>) -> Linea
     Linear { weight: init.normal(shape, deviation), bias }
 }
 
-/// What a block needs beside its input and is the same for every block of a training pass.
-pub(super) struct Pass<'a> {
-    pub(super) mask: CausalMask,
-    pub(super) rotary: Option<&'a RotaryTables>,
-    /// Seeds and probability; `None` drops nothing.
-    pub(super) dropout: Option<(DropoutSeeds, f64)>,
-}
-
-impl Pass<'_> {
-    pub(super) fn drop(&mut self, x: Tensor<2>) -> Tensor<2> {
-        match self.draw() {
-            Some(drop) => dropout(x, drop),
-            None => x,
-        }
-    }
-
-    /// Dropout for the next place.
-    fn draw(&mut self) -> Option<Dropout> {
-        let (seeds, probability) = self.dropout.as_mut()?;
-        Some(seeds.draw(*probability))
-    }
-}
-
 impl Block {
     pub(super) fn new(config: &PriorConfig, init: &mut WeightInit<'_>) -> Self {
         let width = config.width;
@@ -83,7 +57,6 @@ impl Block {
         let attention = Attention {
             qkv: linear([width, 3 * width], DEVIATION),
             out: linear([width, width], residual),
-            heads: config.heads,
         };
         let mlp = Mlp {
             up: linear([width, 4 * width], DEVIATION),
@@ -93,62 +66,22 @@ impl Block {
         Self { norm1: norm(), attention, norm2: norm(), mlp }
     }
 
-    /// # Shapes
-    /// - x, output: `[batch * sequence, width]`
-    pub(super) fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>) -> Tensor<2> {
-        let qkv = self.attention.qkv.forward(self.norm1.forward(x.clone()));
-        let weight_dropout = pass.draw();
-        let attended =
-            causal_attention(qkv, self.attention.heads, &pass.mask, pass.rotary, weight_dropout);
-        let x = self.attention.out.forward_onto(attended, x, pass.draw());
-        let normed = self.norm2.forward(x.clone());
-        self.mlp.forward_onto(normed, x, pass.draw())
-    }
-
-    /// [`Block::forward`] of the first positions without dropout, keeping their keys and values.
+    /// The block as every pass has it: `attend` makes the attended values of queries, keys and values, and says by that
+    /// which positions see which and what is kept of them. [`super::HostDecoder`] computes the same on slices.
     ///
     /// # Shapes
-    /// - x, output: `[batch * sequence, width]`
-    pub(super) fn prefill(
+    /// - x, output: `[rows, width]`
+    /// - `attend`: `[rows, 3 * width]` to `[rows, width]`
+    pub(super) fn forward(
         &self,
         x: Tensor<2>,
-        cache: KeyValues,
-        mask: &CausalMask,
-        rotary: Option<&RotaryTables>,
-    ) -> (Tensor<2>, KeyValues) {
+        dropouts: &mut Dropouts,
+        attend: impl FnOnce(Tensor<2>, Option<Dropout>) -> Tensor<2>,
+    ) -> Tensor<2> {
         let qkv = self.attention.qkv.forward(self.norm1.forward(x.clone()));
-        let cache = cache.append(qkv.clone(), 0, mask.sequence(), rotary);
-        let attended = causal_attention(qkv, self.attention.heads, mask, rotary, None);
-        (self.after_attention(x, attended), cache)
-    }
-
-    /// [`Block::forward`] of the one position after those in the cache.
-    ///
-    /// # Shapes
-    /// - x, output: `[batch, width]`
-    pub(super) fn step(
-        &self,
-        x: Tensor<2>,
-        cache: KeyValues,
-        position: usize,
-        rotary: Option<&RotaryTables>,
-    ) -> (Tensor<2>, KeyValues) {
-        let qkv = self.attention.qkv.forward(self.norm1.forward(x.clone()));
-        let cache = cache.append(qkv.clone(), position, 1, rotary);
-        let attended = cached_attention(qkv, &cache, position, rotary);
-        (self.after_attention(x, attended), cache)
-    }
-
-    fn after_attention(&self, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
-        let x = self.attention.out.forward_onto(attended, x, None);
-        let normed = self.norm2.forward(x.clone());
-        self.mlp.forward_onto(normed, x, None)
-    }
-}
-
-impl Mlp {
-    /// `residual` plus the perceptron of `x`.
-    fn forward_onto(&self, x: Tensor<2>, residual: Tensor<2>, drop: Option<Dropout>) -> Tensor<2> {
-        self.down.forward_onto(self.up.forward_gelu(x), residual, drop)
+        let attended = attend(qkv, dropouts.draw());
+        let x = self.attention.out.forward_onto(attended, x, dropouts.draw());
+        let hidden = self.mlp.up.forward_gelu(self.norm2.forward(x.clone()));
+        self.mlp.down.forward_onto(hidden, x, dropouts.draw())
     }
 }

@@ -63,8 +63,18 @@ impl PriorConfig {
         self.codebook_size + self.n_classes + 1
     }
 
+    /// Embeddings that a condition puts before the codes of a sequence.
+    pub fn prefix(&self) -> usize {
+        1
+    }
+
+    /// Positions of a sequence: the last code is predicted and never read.
+    pub fn n_positions(&self) -> usize {
+        self.prefix() + self.n_codes() - 1
+    }
+
     /// The token a sequence of `class` starts with; `None` is the unconditional one.
-    pub fn class_token(&self, class: Option<usize>) -> usize {
+    pub(super) fn class_token(&self, class: Option<usize>) -> usize {
         self.codebook_size + class.unwrap_or(self.n_classes)
     }
 

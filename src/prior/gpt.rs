@@ -5,17 +5,18 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::ops::init::WeightInit;
 use crate::ops::{
-    CausalMask, Embedding, LayerNorm, Linear, RotaryTables, runs_on_host, token_losses,
+    CausalMask, Embedding, LayerNorm, Linear, RotaryTables, causal_attention, token_losses,
 };
-use crate::prior::block::{Block, DEVIATION, Pass};
-use crate::prior::{DropoutSeeds, Positions, PriorConfig};
+use crate::prior::block::{Block, DEVIATION};
+use crate::prior::seeds::Dropouts;
+use crate::prior::{Conditions, DropoutSeeds, Positions, PriorConfig};
 
 /// A GPT over codes.
 #[derive(Module, Debug)]
 pub struct Gpt {
     /// Of the whole vocabulary, codes first.
     pub token: Embedding,
-    /// `[n_codes, width]`; absent with rotary positions.
+    /// `[n_positions, width]`; absent with rotary positions.
     pub position: Option<Param<Tensor<2>>>,
     /// In the order they are applied.
     pub blocks: Vec<Block>,
@@ -40,7 +41,7 @@ impl Gpt {
         let mut init = WeightInit::new(seed, device);
         let token = Embedding { weight: init.normal([config.vocabulary_size(), width], DEVIATION) };
         let learned = config.positions == Positions::Learned;
-        let position = learned.then(|| init.normal([config.n_codes(), width], DEVIATION));
+        let position = learned.then(|| init.normal([config.n_positions(), width], DEVIATION));
         let blocks = (0..layers).map(|_| Block::new(config, &mut init)).collect();
         let head = (!config.tie_weights)
             .then(|| Linear { weight: init.normal([width, codebook_size], DEVIATION), bias: None });
@@ -67,85 +68,77 @@ impl Gpt {
         self.norm.weight.val().device()
     }
 
-    /// Whether its weights are on the CPU device, where a [`super::Decoder`] samples from it.
-    pub fn is_on_host(&self) -> bool {
-        runs_on_host(&self.device())
-    }
-
-    /// Logits of the code that follows each token. `dropout` is for training; `None` drops nothing.
+    /// Logits of each code given the condition and the codes before it. `dropout` is for training; `None` drops nothing.
     ///
     /// # Shapes
-    /// - tokens: `[batch, sequence]`, the class token first, at most `n_codes` of them
-    /// - output: `[batch * sequence, codebook_size]`
-    pub fn forward(&self, tokens: Tensor<2, Int>, dropout: Option<DropoutSeeds>) -> Tensor<2> {
-        let [batch, sequence] = tokens.dims();
-        let x = self.embed(tokens.reshape([batch * sequence]), 0, sequence);
-        let mut pass = Pass {
-            mask: CausalMask::new(sequence, &self.device()),
-            rotary: self.rotary.as_ref(),
-            dropout: dropout.map(|seeds| (seeds, self.config.dropout)),
-        };
-        let x = pass.drop(x);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mut pass));
-        self.logits(x)
-    }
-
-    /// Mean loss of whole code sequences, in nats per code.
-    ///
-    /// # Shapes
-    /// - classes: `[batch]`, class tokens
-    /// - codes: `[batch, n_codes]`
-    /// - output: `[1]`
-    pub fn loss(
+    /// - known: `[batch, n]`, the first codes of each sequence, at most all but one; `None` for none
+    /// - output: `[batch * (n + 1), codebook_size]`
+    pub fn forward(
         &self,
-        classes: Tensor<1, Int>,
-        codes: Tensor<2, Int>,
+        conditions: &Conditions,
+        known: Option<Tensor<2, Int>>,
         dropout: Option<DropoutSeeds>,
-    ) -> Tensor<1> {
-        self.code_losses(classes, codes, dropout).mean()
+    ) -> Tensor<2> {
+        let x = self.embed(conditions, known);
+        let [batch, sequence, width] = x.dims();
+        let mask = CausalMask::new(sequence, &self.device());
+        let attend = |qkv, dropped| {
+            causal_attention(qkv, self.config.heads, &mask, self.rotary.as_ref(), dropped)
+        };
+        let mut dropouts = Dropouts::new(dropout, self.config.dropout);
+        let x = dropouts.apply(x.reshape([batch * sequence, width]));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mut dropouts, attend));
+        self.logits(predicting(x, batch, self.config.prefix()))
     }
 
-    /// Loss of each code given the class and the codes before it, in nats.
+    /// Negative log-likelihood of each code given the condition and the codes before it, in nats.
     ///
     /// # Shapes
-    /// - classes: `[batch]`, class tokens
     /// - codes, output: `[batch, n_codes]`
     pub fn code_losses(
         &self,
-        classes: Tensor<1, Int>,
+        conditions: &Conditions,
         codes: Tensor<2, Int>,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
         let [batch, n_codes] = codes.dims();
-        let known = codes.clone().slice([0..batch, 0..n_codes - 1]);
-        let tokens = Tensor::cat(vec![classes.reshape([batch, 1]), known], 1); // [batch, n_codes]
-        let logits = self.forward(tokens, dropout);
+        let known = (n_codes > 1).then(|| codes.clone().slice([0..batch, 0..n_codes - 1]));
+        let logits = self.forward(conditions, known, dropout);
         token_losses(logits, codes.reshape([batch * n_codes])).reshape([batch, n_codes])
     }
 
+    /// The condition's prefix and the codes behind it.
+    ///
     /// # Shapes
-    /// - tokens: `[batch * sequence]`, the first of each sequence standing at `position`
-    /// - output: `[batch * sequence, width]`
+    /// - codes: `[batch, n]`; `None` for none
+    /// - output: `[batch, prefix + n, width]`
     pub(super) fn embed(
         &self,
-        tokens: Tensor<1, Int>,
-        position: usize,
-        sequence: usize,
-    ) -> Tensor<2> {
-        let [rows] = tokens.dims();
-        let (n_codes, width) = (self.config.n_codes(), self.config.width);
-        let end = position + sequence;
-        assert!(end <= n_codes, "position {end} of a prior of {n_codes} codes");
-        let x = self.token.forward(tokens);
-        let Some(table) = &self.position else {
-            return x;
-        };
+        conditions: &Conditions,
+        codes: Option<Tensor<2, Int>>,
+    ) -> Tensor<3> {
+        let prefix = conditions.embed(&self.token);
+        let Some(codes) = codes else { return self.at_positions(prefix, 0) };
+        let [batch, n] = codes.dims();
+        let codes = self.token.forward(codes.reshape([batch * n]));
+        let codes = codes.reshape([batch, n, self.config.width]);
+        self.at_positions(Tensor::cat(vec![prefix, codes], 1), 0)
+    }
+
+    /// Adds what is learned about positions, the first of `x` being `position`.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch, sequence, width]`
+    pub(super) fn at_positions(&self, x: Tensor<3>, position: usize) -> Tensor<3> {
+        let [_, sequence, width] = x.dims();
+        let (end, n_positions) = (position + sequence, self.config.n_positions());
+        assert!(end <= n_positions, "position {end} of a prior of {n_positions}");
+        let Some(table) = &self.position else { return x };
         let mut table = table.val();
-        if sequence < n_codes {
+        if sequence < n_positions {
             table = table.slice([position..end, 0..width]);
         }
-        let x = x.reshape([rows / sequence, sequence, width]) + table.unsqueeze();
-        x.reshape([rows, width])
+        x + table.unsqueeze()
     }
 
     /// # Shapes
@@ -161,6 +154,21 @@ impl Gpt {
             }
         }
     }
+}
+
+/// The positions whose logits are codes': the last of the prefix and those behind it.
+///
+/// # Shapes
+/// - x: `[batch * sequence, width]`
+/// - output: `[batch * (sequence - prefix + 1), width]`
+fn predicting(x: Tensor<2>, batch: usize, prefix: usize) -> Tensor<2> {
+    if prefix == 1 {
+        return x;
+    }
+    let [rows, width] = x.dims();
+    let sequence = rows / batch;
+    let x = x.reshape([batch, sequence, width]).slice([0..batch, prefix - 1..sequence, 0..width]);
+    x.reshape([batch * (sequence + 1 - prefix), width])
 }
 
 #[cfg(test)]

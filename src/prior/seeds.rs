@@ -1,6 +1,8 @@
 //! The seeds of one forward pass's dropout masks.
 
-use crate::ops::Dropout;
+use burn::tensor::Tensor;
+
+use crate::ops::{Dropout, dropout};
 use crate::rng::Stream;
 
 /// Hands out one seed a place where dropout acts, in the order of the forward pass.
@@ -13,7 +15,35 @@ impl DropoutSeeds {
         Self(stream)
     }
 
-    pub(super) fn draw(&mut self, probability: f64) -> Dropout {
+    fn draw(&mut self, probability: f64) -> Dropout {
         Dropout { probability, seed: self.0.bits() }
+    }
+}
+
+/// The dropout of a forward pass: a seed and a probability for each place, or nothing.
+pub(super) struct Dropouts(Option<(DropoutSeeds, f64)>);
+
+impl Dropouts {
+    pub(super) fn new(seeds: Option<DropoutSeeds>, probability: f64) -> Self {
+        Self(seeds.map(|seeds| (seeds, probability)))
+    }
+
+    /// Drops nothing.
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Of the next place.
+    pub(super) fn draw(&mut self) -> Option<Dropout> {
+        let (seeds, probability) = self.0.as_mut()?;
+        Some(seeds.draw(*probability))
+    }
+
+    /// `x` after the dropout of the next place.
+    pub(super) fn apply(&mut self, x: Tensor<2>) -> Tensor<2> {
+        match self.draw() {
+            Some(drop) => dropout(x, drop),
+            None => x,
+        }
     }
 }

@@ -15,17 +15,15 @@ use crate::sampling::{DeviceSteps, SamplingConfig};
 const HALVINGS: usize = 30;
 
 /// Draws the codes of every row of a pass; `drawn` is told how many of each row are.
-pub(super) fn sample(
-    steps: &mut dyn DeviceSteps,
-    pass: &Pass,
+pub(super) fn sample<C>(
+    steps: &mut dyn DeviceSteps<C>,
+    pass: &Pass<C>,
     config: &SamplingConfig,
     drawn: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<u16>>> {
     let &Pass { rows, given, n_codes, .. } = pass;
     let device = steps.device();
-    let tokens: Vec<i32> = pass.tokens.iter().map(|&token| token as i32).collect();
-    let shape = [tokens.len() / (1 + given), 1 + given];
-    let mut logits = steps.start(Tensor::from_data(TensorData::new(tokens, shape), &device));
+    let mut logits = steps.start(&pass.conditions, &pass.given_codes);
     let uniforms = TensorData::new(pass.uniforms.clone(), [rows, n_codes]);
     let uniforms = Tensor::<2>::from_data(uniforms, &device);
     let mut codes = Vec::with_capacity(n_codes - given);

@@ -6,11 +6,11 @@ use crate::sampling::{NextCode, SamplingConfig, Steps, device, host};
 
 /// One image to sample.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Request {
+pub struct Request<C> {
     /// Its number: with the seed, the key of its randomness.
     pub index: u64,
-    /// Its class; `None` for none in particular.
-    pub class: Option<usize>,
+    /// What it is asked to show.
+    pub condition: C,
     /// Codes that are given, from the first on; as many in every request of one call.
     pub prompt: Vec<u16>,
 }
@@ -20,9 +20,9 @@ pub struct Request {
 ///
 /// An error names what does not fit the model: a setting, a class, the prompts; or says that the model's
 /// logits are not finite.
-pub fn generate(
-    model: &mut impl NextCode,
-    requests: &[Request],
+pub fn generate<M: NextCode>(
+    model: &mut M,
+    requests: &[Request<M::Condition>],
     config: &SamplingConfig,
     seed: u64,
     progress: &mut dyn FnMut(usize, usize),
@@ -42,7 +42,7 @@ pub fn generate(
     for wanted in requests.chunks(config.lanes) {
         // Rows beyond the wanted ones repeat the last request and are thrown away.
         let n = if model.has_independent_rows() { wanted.len() } else { config.lanes };
-        let rows: Vec<&Request> =
+        let rows: Vec<_> =
             wanted.iter().chain(std::iter::repeat(&wanted[wanted.len() - 1])).take(n).collect();
         let done = images.len() * (n_codes - given);
         let mut told = |drawn: usize| progress(done + wanted.len() * drawn, total);
@@ -53,18 +53,15 @@ pub fn generate(
     Ok(images)
 }
 
-fn check(model: &impl NextCode, requests: &[Request], config: &SamplingConfig) -> Result<()> {
+fn check<M: NextCode>(
+    model: &M,
+    requests: &[Request<M::Condition>],
+    config: &SamplingConfig,
+) -> Result<()> {
     let fail = |message: String| Err(Error::invalid(message));
-    let (n_classes, n_codes, codebook_size) =
-        (model.n_classes(), model.n_codes(), model.codebook_size());
+    let (n_codes, codebook_size) = (model.n_codes(), model.codebook_size());
     for request in requests {
-        if let Some(class) = request.class
-            && class >= n_classes
-        {
-            return fail(format!(
-                "cannot sample class {class}: the prior knows {n_classes} classes"
-            ));
-        }
+        model.check(&request.condition)?;
         let (given, expected) = (request.prompt.len(), requests[0].prompt.len());
         if given > n_codes || given != expected {
             return fail(format!(
@@ -82,7 +79,8 @@ fn check(model: &impl NextCode, requests: &[Request], config: &SamplingConfig) -
             ));
         }
     }
-    if config.is_guided() && !requests.is_empty() && requests.iter().all(|r| r.class.is_none()) {
+    let asks = |request: &Request<_>| model.without(&request.condition).is_some();
+    if config.is_guided() && !requests.is_empty() && !requests.iter().any(asks) {
         return fail(format!(
             "guidance is {} but no class is asked for (choose a class, or leave guidance at 1)",
             config.guidance
@@ -92,15 +90,26 @@ fn check(model: &impl NextCode, requests: &[Request], config: &SamplingConfig) -
 }
 
 /// Samples one pass of rows.
-fn sample_rows(
-    model: &mut impl NextCode,
-    rows: &[&Request],
+fn sample_rows<M: NextCode>(
+    model: &mut M,
+    rows: &[&Request<M::Condition>],
     config: &SamplingConfig,
     seed: u64,
     drawn: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<u16>>> {
+    let mut conditions: Vec<_> = rows.iter().map(|row| row.condition.clone()).collect();
+    let mut given: Vec<usize> =
+        rows.iter().flat_map(|row| row.prompt.iter().map(|&code| usize::from(code))).collect();
+    if config.is_guided() {
+        let without = |row: &&Request<_>| {
+            model.without(&row.condition).unwrap_or_else(|| row.condition.clone())
+        };
+        conditions.extend(rows.iter().map(without));
+        given.extend_from_within(..);
+    }
     let pass = Pass {
-        tokens: start_tokens(model, rows, config),
+        conditions,
+        given_codes: given,
         uniforms: uniforms(rows, model.n_codes(), seed),
         rows: rows.len(),
         given: rows[0].prompt.len(),
@@ -115,10 +124,11 @@ fn sample_rows(
 }
 
 /// What the rows of a pass begin with, and the uniform numbers that decide about their codes.
-pub(super) struct Pass {
-    /// Class token and given codes of every row; under guidance, followed by the rows without their class:
-    /// `[rows or 2 * rows, 1 + given]`.
-    pub(super) tokens: Vec<usize>,
+pub(super) struct Pass<C> {
+    /// One a row; under guidance, followed by those of the same rows that ask for nothing: `[rows or 2 * rows]`.
+    pub(super) conditions: Vec<C>,
+    /// Codes that are known: `[rows or 2 * rows, given]`.
+    pub(super) given_codes: Vec<usize>,
     /// One a code, the given ones included, so that a code's number does not depend on how many are: `[rows, n_codes]`.
     pub(super) uniforms: Vec<f32>,
     pub(super) rows: usize,
@@ -126,21 +136,8 @@ pub(super) struct Pass {
     pub(super) n_codes: usize,
 }
 
-fn start_tokens(model: &impl NextCode, rows: &[&Request], config: &SamplingConfig) -> Vec<usize> {
-    let tokens_of = |class: Option<usize>, prompt: &[u16]| {
-        let codes = prompt.iter().map(|&code| usize::from(code));
-        [model.class_token(class)].into_iter().chain(codes).collect::<Vec<_>>()
-    };
-    let mut tokens: Vec<usize> =
-        rows.iter().flat_map(|row| tokens_of(row.class, &row.prompt)).collect();
-    if config.is_guided() {
-        tokens.extend(rows.iter().flat_map(|row| tokens_of(None, &row.prompt)));
-    }
-    tokens
-}
-
-fn uniforms(rows: &[&Request], n_codes: usize, seed: u64) -> Vec<f32> {
-    let of_row = |row: &&Request| {
+fn uniforms<C>(rows: &[&Request<C>], n_codes: usize, seed: u64) -> Vec<f32> {
+    let of_row = |row: &&Request<C>| {
         let mut rng = stream(seed, Purpose::Sample, 0, row.index);
         (0..n_codes).map(move |_| rng.uniform())
     };

@@ -8,15 +8,15 @@ use crate::ops::max;
 use crate::sampling::{HostSteps, SamplingConfig};
 
 /// Draws the codes of every row of a pass; `drawn` is told how many of each row are.
-pub(super) fn sample(
-    steps: &mut dyn HostSteps,
-    pass: &Pass,
+pub(super) fn sample<C>(
+    steps: &mut dyn HostSteps<C>,
+    pass: &Pass<C>,
     config: &SamplingConfig,
     drawn: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<u16>>> {
     let &Pass { rows, given, n_codes, .. } = pass;
-    let batch = if config.is_guided() { 2 * rows } else { rows };
-    let mut logits = steps.start(&pass.tokens, batch);
+    let batch = pass.conditions.len();
+    let mut logits = steps.start(&pass.conditions, &pass.given_codes);
     let mut codes = vec![Vec::with_capacity(n_codes - given); rows];
     for position in given..n_codes {
         let codebook_size = logits.len() / batch;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use vqgen::checkpoint::{Codes, Kind, ModelFile, ResumeState, Stage};
-use vqgen::prior::{Gpt, PriorConfig};
+use vqgen::prior::{Prior, PriorConfig};
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig};
 
 use super::forge::{Forged, Tensor};
@@ -96,7 +96,7 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
 fn prior_error(change: impl FnOnce(&mut Forged)) -> String {
     let lie = parts(&samples::prior_bytes()).with(change).bytes();
     let built = ModelFile::from_bytes("prior.safetensors", lie, Kind::Prior).and_then(|file| {
-        file.build(|config: &PriorConfig| Gpt::new(config, 0, &samples::device()))
+        file.build(|config: &PriorConfig| Prior::new(config, 0, &samples::device()))
     });
     let error = built.unwrap_err().to_string();
     assert!(error.starts_with("prior.safetensors: "), "{error}");

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 use vqgen::checkpoint::{Codes, DATA, Kind, ModelFile, NamedTensor, ResumeState, Stage};
 use vqgen::data::{Provenance, Split, View};
-use vqgen::prior::{Gpt, Positions, PriorConfig};
+use vqgen::prior::{Positions, Prior, PriorConfig};
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig, TokenizerPreset};
 
 use super::forge::{Forged, Tensor};
@@ -84,7 +84,7 @@ pub(crate) fn codes() -> Codes {
 }
 
 pub(crate) fn prior() -> ModelFile {
-    let model = Gpt::new(&prior_config(), 1, &device());
+    let model = Prior::new(&prior_config(), 1, &device());
     let file = ModelFile::of_module(Kind::Prior, model.config(), &model).unwrap();
     let file = file.with("tokenizer", tokenizer().fingerprint());
     let file = file.with("codes", codes().fingerprint()).with_json("classes", &CLASSES).unwrap();

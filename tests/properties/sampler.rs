@@ -10,6 +10,8 @@ const N_CODES: usize = 32;
 struct Fixed(Vec<f32>);
 
 impl NextCode for Fixed {
+    type Condition = ();
+
     fn codebook_size(&self) -> usize {
         self.0.len()
     }
@@ -18,22 +20,22 @@ impl NextCode for Fixed {
         N_CODES
     }
 
-    fn n_classes(&self) -> usize {
-        0
+    fn check(&self, (): &()) -> vqgen::error::Result<()> {
+        Ok(())
     }
 
-    fn class_token(&self, _class: Option<usize>) -> usize {
-        0
+    fn without(&self, (): &()) -> Option<()> {
+        None
     }
 
-    fn steps(&mut self) -> Steps<'_> {
+    fn steps(&mut self) -> Steps<'_, ()> {
         Steps::Host(self)
     }
 }
 
-impl HostSteps for Fixed {
-    fn start(&mut self, _tokens: &[usize], batch: usize) -> Vec<f32> {
-        self.0.repeat(batch)
+impl HostSteps<()> for Fixed {
+    fn start(&mut self, conditions: &[()], _given: &[usize]) -> Vec<f32> {
+        self.0.repeat(conditions.len())
     }
 
     fn next(&mut self, codes: &[usize]) -> Vec<f32> {

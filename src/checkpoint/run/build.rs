@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::{Kind, NamedTensor};
-    use crate::prior::{Gpt, Positions};
+    use crate::prior::{Positions, Prior};
 
     fn config() -> PriorConfig {
         PriorConfig {
@@ -98,14 +98,14 @@ mod tests {
     }
 
     fn tensors() -> Vec<NamedTensor> {
-        let gpt = Gpt::new(&config(), 0, &Device::flex());
+        let gpt = Prior::new(&config(), 0, &Device::flex());
         crate::checkpoint::parameters::named(&gpt).unwrap()
     }
 
     #[test]
     fn the_model_of_the_file_is_built() {
         let file = ModelFile::new(Kind::Prior, &config(), tensors()).unwrap();
-        let gpt = file.build(|config| Gpt::new(config, 1, &Device::flex())).unwrap();
+        let gpt = file.build(|config| Prior::new(config, 1, &Device::flex())).unwrap();
         assert_eq!(crate::checkpoint::parameters::named(&gpt).unwrap(), tensors());
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let broken = PriorConfig { layers: 0, ..config() };
         for (config, expected) in [(huge, "the tensors hold 304"), (broken, "prior.layers is 0")] {
             let file = ModelFile::new(Kind::Prior, &config, tensors()).unwrap();
-            let built = file.build(|_: &PriorConfig| -> Gpt { panic!("built") });
+            let built = file.build(|_: &PriorConfig| -> Prior { panic!("built") });
             let message = built.unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }

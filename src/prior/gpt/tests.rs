@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor};
 use burn::tensor::{TensorData, Tolerance};
 
 use super::*;
-use crate::prior::{Decoder, decays};
+use crate::prior::{Condition, DeviceDecoder, HostDecoder, Prior, decays};
 use crate::rng::{Purpose, stream};
 
 fn config(layers: usize, positions: Positions, tie_weights: bool) -> PriorConfig {
@@ -34,16 +34,27 @@ fn gpt(config: &PriorConfig, device: &Device) -> Gpt {
     Gpt::new(config, 3, device).map(&mut Grow)
 }
 
-fn sequences(batch: usize, config: &PriorConfig, device: &Device) -> Tensor<2, Int> {
+/// Conditions of every kind in turn, and random codes.
+fn sequences(batch: usize, config: &PriorConfig) -> (Vec<Condition>, Vec<usize>) {
     let mut rng = stream(5, Purpose::Shuffle, 0, 0);
-    let tokens: Vec<i32> = (0..batch)
-        .flat_map(|i| {
-            let class = config.class_token((i % 3 < 2).then_some(i % 3)) as i32;
-            let codes = (1..config.n_codes()).map(|_| rng.below(config.codebook_size) as i32);
-            std::iter::once(class).chain(codes).collect::<Vec<_>>()
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(tokens, [batch, config.n_codes()]), device)
+    let condition = |i| Condition::of_class((i % 3 < 2).then_some(i % 3));
+    let codes = (0..batch * config.n_codes()).map(|_| rng.below(config.codebook_size));
+    ((0..batch).map(condition).collect(), codes.collect())
+}
+
+/// The same on a device.
+fn batch(batch: usize, config: &PriorConfig, device: &Device) -> (Conditions, Tensor<2, Int>) {
+    let (conditions, codes) = sequences(batch, config);
+    let codes: Vec<i32> = codes.into_iter().map(|code| code as i32).collect();
+    let codes = Tensor::from_data(TensorData::new(codes, [batch, config.n_codes()]), device);
+    (Conditions::new(&conditions, config, device), codes)
+}
+
+/// The logits of every code of `rows` sequences, `[rows * n_codes, codebook_size]`.
+fn logits_of(model: &Gpt, rows: usize, dropout: Option<DropoutSeeds>) -> Tensor<2> {
+    let (conditions, codes) = batch(rows, model.config(), &model.device());
+    let known = codes.slice([0..rows, 0..model.config().n_codes() - 1]);
+    model.forward(&conditions, Some(known), dropout)
 }
 
 /// Calls a function with the path and the value of every parameter.
@@ -79,8 +90,10 @@ fn logits_cover_every_code_of_every_position() {
     let device = Device::flex();
     for (positions, tie) in SHAPES {
         let config = config(2, positions, tie);
-        let tokens = sequences(4, &config, &device);
-        assert_eq!(gpt(&config, &device).forward(tokens, None).dims(), [4 * 6, 11]);
+        let model = gpt(&config, &device);
+        assert_eq!(logits_of(&model, 4, None).dims(), [4 * 6, 11]);
+        let (conditions, _) = batch(4, &config, &device);
+        assert_eq!(model.forward(&conditions, None, None).dims(), [4, 11]);
     }
 }
 
@@ -160,10 +173,8 @@ fn a_fresh_network_knows_nothing() {
     let device = Device::flex();
     let config = config(2, Positions::Learned, false);
     let model = Gpt::new(&config, 0, &device);
-    let tokens = sequences(8, &config, &device);
-    let classes = tokens.clone().slice([0..8, 0..1]).reshape([8]);
-    let codes = Tensor::cat(vec![tokens.slice([0..8, 1..6]), Tensor::zeros([8, 1], &device)], 1);
-    let loss: f32 = model.loss(classes, codes, None).into_scalar();
+    let (conditions, codes) = batch(8, &config, &device);
+    let loss: f32 = model.code_losses(&conditions, codes, None).mean().into_scalar();
     assert!((loss - 11f32.ln()).abs() < 0.02, "loss {loss}, a guess costs {}", 11f32.ln());
 }
 
@@ -172,26 +183,29 @@ fn the_loss_is_the_mean_of_the_losses_of_the_right_codes() {
     let device = Device::flex();
     let config = config(1, Positions::Learned, false);
     let model = gpt(&config, &device);
-    let tokens = sequences(2, &config, &device);
-    let classes = tokens.clone().slice([0..2, 0..1]).reshape([2]);
-    let codes = Tensor::cat(
-        vec![tokens.clone().slice([0..2, 1..6]), Tensor::from_ints([[7], [3]], &device)],
-        1,
-    );
-    let losses = model.code_losses(classes.clone(), codes.clone(), None);
-    let logits: Vec<f32> = model.forward(tokens, None).into_data().try_into_vec().unwrap();
-    let targets: Vec<i32> = codes.clone().into_data().try_into_vec().unwrap();
+    let logits: Vec<f32> = logits_of(&model, 2, None).into_data().try_into_vec().unwrap();
+    let (conditions, codes) = batch(2, &config, &device);
     let expected: Vec<f32> = logits
         .chunks(11)
-        .zip(targets)
-        .map(|(row, target)| row.iter().map(|x| x.exp()).sum::<f32>().ln() - row[target as usize])
+        .zip(sequences(2, &config).1)
+        .map(|(row, code)| row.iter().map(|x| x.exp()).sum::<f32>().ln() - row[code])
         .collect();
-    losses.into_data().assert_approx_eq::<f32>(
+    let prior = Prior::Autoregressive(model);
+    let score = prior.score(&conditions, codes.clone());
+    score.into_data().assert_approx_eq::<f32>(
         &TensorData::new(expected.clone(), [2, 6]),
         Tolerance::absolute(1e-4),
     );
-    let mean: f32 = model.loss(classes, codes, None).into_scalar();
+    let mean: f32 = prior.loss(&conditions, codes, None).into_scalar();
     assert!((mean - expected.iter().sum::<f32>() / 12.0).abs() < 1e-4);
+}
+
+#[test]
+fn a_longer_prefix_predicts_the_first_code_from_its_last_position() {
+    // Two sequences of a prefix of 3 and one known code.
+    let x = Tensor::<1, Int>::arange(0..8, &Device::flex()).float().reshape([8, 1]);
+    let kept: Vec<f32> = predicting(x, 2, 3).into_data().try_into_vec().unwrap();
+    assert_eq!(kept, [2.0, 3.0, 6.0, 7.0]);
 }
 
 #[test]
@@ -200,12 +214,9 @@ fn a_gradient_reaches_every_parameter() {
     for (positions, tie) in SHAPES {
         let config = config(2, positions, tie);
         let model = Gpt::new(&config, 3, &device);
-        let tokens = sequences(12, &config, &device);
-        let classes = tokens.clone().slice([0..12, 0..1]).reshape([12]);
-        let known = tokens.slice([0..12, 1..6]);
-        let codes = Tensor::cat(vec![known, Tensor::ones([12, 1], &device)], 1);
+        let (conditions, codes) = batch(12, &config, &device);
         let seeds = DropoutSeeds::new(stream(0, Purpose::Dropout, 0, 0));
-        let grads = model.loss(classes, codes, Some(seeds)).backward();
+        let grads = model.code_losses(&conditions, codes, Some(seeds)).mean().backward();
         struct Reach<'a>(&'a burn::tensor::Gradients, usize);
         impl ModuleVisitor for Reach<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -222,14 +233,17 @@ fn a_gradient_reaches_every_parameter() {
 }
 
 #[test]
-fn a_later_token_changes_no_earlier_logits() {
+fn a_later_code_changes_no_earlier_logits() {
     let device = Device::flex();
     for (positions, tie) in SHAPES {
         let config = config(2, positions, tie);
         let model = gpt(&config, &device);
-        let tokens = sequences(1, &config, &device);
-        let changed = tokens.clone().slice_fill([0..1, 4..5], 10);
-        let [before, after] = [tokens, changed].map(|tokens| model.forward(tokens, None));
+        let (conditions, codes) = batch(1, &config, &device);
+        let changed = codes.clone().slice_fill([0..1, 3..4], 10);
+        let [before, after] = [codes, changed].map(|codes| {
+            let known = codes.slice([0..1, 0..5]);
+            model.forward(&conditions, Some(known), None)
+        });
         let earlier = [0..4, 0..11];
         before
             .clone()
@@ -248,7 +262,7 @@ fn dropout_repeats_with_its_stream_and_is_off_without_one() {
     let model = gpt(&config, &device);
     let run = |step: Option<u64>| {
         let seeds = step.map(|step| DropoutSeeds::new(stream(0, Purpose::Dropout, step, 0)));
-        model.forward(sequences(2, &config, &device), seeds).into_data()
+        logits_of(&model, 2, seeds).into_data()
     };
     run(Some(1)).assert_eq(&run(Some(1)), true);
     run(None).assert_eq(&run(None), true);
@@ -263,20 +277,20 @@ fn cached_logits_are_those_of_the_full_forward_pass() {
         for (positions, tie) in SHAPES {
             let config = config(layers, positions, tie);
             let model = gpt(&config, &device);
-            let batch = 3;
-            let tokens = sequences(batch, &config, &device);
-            let full = model.forward(tokens.clone(), None).reshape([batch, 6, 11]);
-            for given in [1, 4, 6] {
-                let mut cache = model.cache(batch);
-                let first = tokens.clone().slice([0..batch, 0..given]);
-                let mut logits = vec![model.prefill(first, &mut cache)];
-                for position in given..6 {
-                    let token = tokens.clone().slice([0..batch, position..position + 1]);
-                    logits.push(model.step(token.reshape([batch]), &mut cache));
+            let (conditions, codes) = sequences(3, &config);
+            let full = logits_of(&model, 3, None).reshape([3, 6, 11]);
+            let mut decoder = DeviceDecoder::new(&model);
+            for given in [0, 3, 5] {
+                let first: Vec<usize> =
+                    codes.chunks(6).flat_map(|codes| &codes[..given]).copied().collect();
+                let mut logits = vec![decoder.start(&conditions, &first)];
+                for position in given..5 {
+                    let column: Vec<i32> =
+                        codes.chunks(6).map(|codes| codes[position] as i32).collect();
+                    logits.push(decoder.next(Tensor::from_ints(column.as_slice(), &device)));
                 }
-                assert_eq!(cache.position(), 6);
                 let cached = Tensor::stack::<3>(logits, 1);
-                let expected = full.clone().slice([0..batch, given - 1..6]);
+                let expected = full.clone().slice([0..3, given..6]);
                 cached
                     .into_data()
                     .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-4));
@@ -292,29 +306,30 @@ fn the_decoder_of_the_cpu_gives_the_logits_of_the_full_forward_pass() {
         for (positions, tie) in SHAPES {
             let config = config(layers, positions, tie);
             let model = gpt(&config, &device);
-            let tokens = sequences(3, &config, &device);
-            let full = model.forward(tokens.clone(), None).into_data();
+            let (conditions, codes) = sequences(3, &config);
+            let full = logits_of(&model, 3, None).into_data();
             let full: Vec<f32> = full.try_into_vec().unwrap(); // [3, 6, 11]
-            let tokens: Vec<usize> =
-                tokens.into_data().iter::<i64>().map(|token| token as usize).collect();
-            let mut decoder = Decoder::new(&model);
-            for _ in 0..2 {
-                decoder.start(3);
-                for position in 0..6 {
-                    let column: Vec<usize> = (0..3).map(|row| tokens[row * 6 + position]).collect();
-                    let logits = decoder.step(&column);
-                    for (row, logits) in logits.chunks(11).enumerate() {
-                        let wanted = &full[(row * 6 + position) * 11..][..11];
-                        for (logit, wanted) in logits.iter().zip(wanted) {
-                            assert!((logit - wanted).abs() < 1e-4, "{logit}, not {wanted}");
-                        }
+            let check = |logits: &[f32], position: usize| {
+                for (row, logits) in logits.chunks(11).enumerate() {
+                    let wanted = &full[(row * 6 + position) * 11..][..11];
+                    for (logit, wanted) in logits.iter().zip(wanted) {
+                        assert!((logit - wanted).abs() < 1e-4, "{logit}, not {wanted}");
                     }
-                    // A sequence alone gets the same logits, to the last bit.
-                    if position == 0 {
-                        let mut alone = Decoder::new(&model);
-                        alone.start(1);
-                        assert_eq!(alone.step(&column[1..2]), logits[11..22]);
-                    }
+                }
+            };
+            let mut decoder = HostDecoder::new(&model);
+            for given in [0, 3, 5] {
+                let first: Vec<usize> =
+                    codes.chunks(6).flat_map(|codes| &codes[..given]).copied().collect();
+                let logits = decoder.start(&conditions, &first);
+                check(&logits, given);
+                // A sequence alone gets the same logits, to the last bit.
+                let alone = &first[given..2 * given];
+                let alone = HostDecoder::new(&model).start(&conditions[1..2], alone);
+                assert_eq!(alone, logits[11..22]);
+                for position in given..5 {
+                    let column: Vec<usize> = codes.chunks(6).map(|codes| codes[position]).collect();
+                    check(&decoder.next(&column), position + 1);
                 }
             }
         }
@@ -325,13 +340,15 @@ fn the_decoder_of_the_cpu_gives_the_logits_of_the_full_forward_pass() {
 fn sequences_split_among_threads_get_the_same_logits() {
     let config = config(1, Positions::Learned, false);
     let model = gpt(&config, &Device::flex());
-    let tokens: Vec<usize> = (0..25).map(|row| row % 11).collect();
+    let (conditions, _) = sequences(25, &config);
+    let codes: Vec<usize> = (0..25).map(|row| row % 11).collect();
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let mut decoder = Decoder::new(&model);
-            decoder.start(25);
-            (0..3).flat_map(|_| decoder.step(&tokens)).collect::<Vec<f32>>()
+            let mut decoder = HostDecoder::new(&model);
+            let mut logits = decoder.start(&conditions, &[]);
+            logits.extend((0..2).flat_map(|_| decoder.next(&codes)));
+            logits
         })
     };
     let together = on(1);
@@ -346,11 +363,19 @@ fn a_model_taken_out_of_training_decodes_too() {
     for positions in [Positions::Learned, Positions::Rotary] {
         let config = config(1, positions, false);
         let model = gpt(&config, &Device::flex().autodiff()).valid();
-        let device = model.device();
-        let mut cache = model.cache(2);
-        let first = sequences(2, &config, &device).slice([0..2, 0..2]);
-        model.prefill(first, &mut cache);
-        let logits = model.step(Tensor::from_ints([1, 2], &device), &mut cache);
+        let (conditions, _) = sequences(2, &config);
+        let mut decoder = DeviceDecoder::new(&model);
+        decoder.start(&conditions, &[3, 4]);
+        let logits = decoder.next(Tensor::from_ints([1, 2], &model.device()));
         assert!(!logits.is_require_grad() && logits.dims() == [2, 11]);
     }
+}
+
+#[test]
+fn a_class_that_was_not_learned_is_refused() {
+    let config = config(1, Positions::Learned, false);
+    let check = |class| Condition::of_class(class).check(&config);
+    assert!(check(None).is_ok() && check(Some(1)).is_ok());
+    let message = check(Some(2)).unwrap_err().to_string();
+    assert_eq!(message, "cannot sample class 2: the prior knows 2 classes");
 }

@@ -35,32 +35,36 @@ impl Table {
     }
 }
 
+type Class = Option<usize>;
+
 impl NextCode for Table {
+    type Condition = Class;
     fn codebook_size(&self) -> usize {
         CODES
     }
     fn n_codes(&self) -> usize {
         4
     }
-    fn n_classes(&self) -> usize {
-        2
+    fn check(&self, class: &Class) -> Result<()> {
+        match class {
+            Some(class) if *class >= 2 => Err(Error::invalid(format!("there is no class {class}"))),
+            _ => Ok(()),
+        }
     }
-    fn class_token(&self, class: Option<usize>) -> usize {
-        CODES + class.unwrap_or(2)
+    fn without(&self, class: &Class) -> Option<Class> {
+        class.map(|_| None)
     }
-    fn steps(&mut self) -> Steps<'_> {
+    fn steps(&mut self) -> Steps<'_, Class> {
         if self.on_device { Steps::Device(self) } else { Steps::Host(self) }
     }
 }
 
-impl DeviceSteps for Table {
+impl DeviceSteps<Class> for Table {
     fn device(&self) -> Device {
         Device::flex()
     }
-    fn start(&mut self, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let [batch, _] = tokens.dims();
-        let tokens: Vec<usize> = tokens.into_data().iter::<i64>().map(|t| t as usize).collect();
-        on_device(HostSteps::start(self, &tokens, batch))
+    fn start(&mut self, classes: &[Class], given: &[usize]) -> Tensor<2> {
+        on_device(HostSteps::start(self, classes, given))
     }
     fn next(&mut self, codes: Tensor<1, Int>) -> Tensor<2> {
         let codes: Vec<usize> = codes.into_data().iter::<i64>().map(|code| code as usize).collect();
@@ -73,11 +77,14 @@ fn on_device(logits: Vec<f32>) -> Tensor<2> {
     Tensor::from_data(TensorData::new(logits, [rows, CODES]), &Device::flex())
 }
 
-impl HostSteps for Table {
-    fn start(&mut self, tokens: &[usize], batch: usize) -> Vec<f32> {
-        let length = tokens.len() / batch;
-        self.first = tokens.iter().step_by(length).map(|&token| token as i32).collect();
-        let last = tokens.chunks(length).map(|row| row[length - 1] as i32).collect();
+impl HostSteps<Class> for Table {
+    fn start(&mut self, classes: &[Class], given: &[usize]) -> Vec<f32> {
+        self.first = classes.iter().map(|class| (CODES + class.unwrap_or(2)) as i32).collect();
+        let n = given.len() / classes.len();
+        let last = match n {
+            0 => self.first.clone(),
+            _ => given.chunks(n).map(|codes| codes[n - 1] as i32).collect(),
+        };
         self.logits(last)
     }
     fn next(&mut self, codes: &[usize]) -> Vec<f32> {
@@ -85,15 +92,19 @@ impl HostSteps for Table {
     }
 }
 
-fn request(index: u64, class: Option<usize>, prompt: &[u16]) -> Request {
-    Request { index, class, prompt: prompt.to_vec() }
+fn request(index: u64, condition: Class, prompt: &[u16]) -> Request<Class> {
+    Request { index, condition, prompt: prompt.to_vec() }
 }
 
-fn sample(requests: &[Request], config: &SamplingConfig, seed: u64) -> Result<Vec<Vec<u16>>> {
+fn sample(
+    requests: &[Request<Class>],
+    config: &SamplingConfig,
+    seed: u64,
+) -> Result<Vec<Vec<u16>>> {
     generate(&mut Table::new(), requests, config, seed, &mut |_, _| ())
 }
 
-fn images(count: u64) -> Vec<Request> {
+fn images(count: u64) -> Vec<Request<Class>> {
     (0..count).map(|index| request(index, Some(index as usize % 2), &[])).collect()
 }
 
@@ -191,11 +202,7 @@ fn requests_that_do_not_fit_the_model_are_refused() {
     let plain = SamplingConfig::default();
     let guided = SamplingConfig { guidance: 2.0, ..SamplingConfig::default() };
     let cases = [
-        (
-            vec![request(0, Some(2), &[])],
-            &plain,
-            "cannot sample class 2: the prior knows 2 classes",
-        ),
+        (vec![request(0, Some(2), &[])], &plain, "there is no class 2"),
         (vec![request(4, None, &[5])], &plain, "cannot complete image 4: code 5 is given"),
         (vec![request(1, None, &[0; 5])], &plain, "cannot complete image 1: 5 codes are given"),
         (

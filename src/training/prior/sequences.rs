@@ -5,32 +5,30 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::checkpoint::Codes;
 use crate::data::{Draw, Split};
 use crate::error::{Error, Result};
-use crate::prior::PriorConfig;
+use crate::prior::{Condition, Conditions, PriorConfig};
 use crate::rng::Stream;
 
-/// Class tokens and codes of a batch.
+/// Conditions and codes of a batch.
 #[derive(Debug, Clone)]
 pub struct SequenceBatch {
     /// `[batch]`.
-    pub classes: Tensor<1, Int>,
+    pub conditions: Conditions,
     /// `[batch, n_codes]`.
     pub codes: Tensor<2, Int>,
 }
 
 impl SequenceBatch {
-    /// The sequences `codes`, one after the other, with their classes.
+    /// The sequences `codes`, one after the other, with their conditions.
     pub fn new(
-        classes: &[Option<usize>],
+        conditions: &[Condition],
         codes: impl Iterator<Item = u16>,
         config: &PriorConfig,
         device: &Device,
     ) -> Self {
-        let shape = [classes.len(), config.n_codes()];
-        let classes: Vec<i32> =
-            classes.iter().map(|class| config.class_token(*class) as i32).collect();
+        let shape = [conditions.len(), config.n_codes()];
         let codes: Vec<i32> = codes.map(i32::from).collect();
         Self {
-            classes: Tensor::from_data(classes.as_slice(), device),
+            conditions: Conditions::new(conditions, config, device),
             codes: Tensor::from_data(TensorData::new(codes, shape), device),
         }
     }
@@ -80,12 +78,12 @@ impl<'a> Sequences<'a> {
     ) -> SequenceBatch {
         let images: Vec<usize> = draws.iter().map(|draw| self.images[draw.index]).collect();
         let (probability, rng) = class_dropout;
-        let class_of = |image: usize| {
+        let condition_of = |image: usize| {
             let dropped = f64::from(rng.uniform()) < probability;
-            self.class_of(image).filter(|_| !dropped)
+            if dropped { Condition::default() } else { self.condition_of(image) }
         };
-        let classes: Vec<Option<usize>> = images.iter().copied().map(class_of).collect();
-        self.batch(&images, &classes, config, device)
+        let conditions: Vec<_> = images.iter().copied().map(condition_of).collect();
+        self.batch(&images, &conditions, config, device)
     }
 
     /// The sequences `range` of the split in file order, with their classes.
@@ -96,22 +94,23 @@ impl<'a> Sequences<'a> {
         device: &Device,
     ) -> SequenceBatch {
         let images = &self.images[range];
-        let classes: Vec<_> = images.iter().map(|image| self.class_of(*image)).collect();
-        self.batch(images, &classes, config, device)
+        let conditions: Vec<_> = images.iter().map(|image| self.condition_of(*image)).collect();
+        self.batch(images, &conditions, config, device)
     }
 
-    fn class_of(&self, image: usize) -> Option<usize> {
-        (!self.codes.classes.is_empty()).then(|| usize::from(self.codes.labels[image]))
+    fn condition_of(&self, image: usize) -> Condition {
+        let has_classes = !self.codes.classes.is_empty();
+        Condition { class: has_classes.then(|| usize::from(self.codes.labels[image])) }
     }
 
     fn batch(
         &self,
         images: &[usize],
-        classes: &[Option<usize>],
+        conditions: &[Condition],
         config: &PriorConfig,
         device: &Device,
     ) -> SequenceBatch {
         let codes = images.iter().flat_map(|image| self.codes.grid(*image).iter().copied());
-        SequenceBatch::new(classes, codes, config, device)
+        SequenceBatch::new(conditions, codes, config, device)
     }
 }

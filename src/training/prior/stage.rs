@@ -128,11 +128,11 @@ impl StageRun for PriorStage<'_> {
     }
 
     fn trainees(&self) -> Vec<&dyn Trained> {
-        vec![&self.trainer.gpt]
+        vec![&self.trainer.prior]
     }
 
     fn trainees_mut(&mut self) -> Vec<&mut dyn Trained> {
-        vec![&mut self.trainer.gpt]
+        vec![&mut self.trainer.prior]
     }
 
     fn recipe(&self) -> &Recipe {
@@ -140,7 +140,7 @@ impl StageRun for PriorStage<'_> {
     }
 
     fn n_parameters(&self) -> usize {
-        self.trainer.gpt.module.num_params()
+        self.trainer.prior.module.num_params()
     }
 
     fn activations(&self) -> usize {
@@ -214,15 +214,15 @@ impl StageRun for PriorStage<'_> {
         if self.validation.is_empty() {
             return Ok(None);
         }
-        let gpt = self.trainer.gpt.module.valid();
+        let prior = self.trainer.prior.module.valid();
         let n = self.validation.len();
         let batch_size = self.recipe.prior.batch_size;
         let batches = (0..n).step_by(batch_size).map(|from| {
             let range = from..(from + batch_size).min(n);
             let batch = self.validation.plain_batch(range, &self.config, self.device);
-            (batch.classes, batch.codes)
+            (batch.conditions, batch.codes)
         });
-        let nats = nats_per_code(&gpt, batches);
+        let nats = nats_per_code(&prior, batches);
         let size = self.codes.image_size;
         let values = vec![
             ("nats_per_code", nats),
@@ -232,11 +232,11 @@ impl StageRun for PriorStage<'_> {
     }
 
     fn weights(&self) -> Result<Vec<NamedTensor>> {
-        parameters::named(&self.trainer.gpt.module)
+        parameters::named(&self.trainer.prior.module)
     }
 
     fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>> {
-        parameters::named(&state.take_module(prefix, self.trainer.gpt.module.clone())?)
+        parameters::named(&state.take_module(prefix, self.trainer.prior.module.clone())?)
     }
 
     fn model_file(

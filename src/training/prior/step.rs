@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use super::sequences::SequenceBatch;
-use crate::prior::{DropoutSeeds, Gpt, PriorConfig, decays};
+use crate::prior::{DropoutSeeds, Prior, PriorConfig, decays};
 use crate::recipe::PriorSection;
 use crate::rng::{Purpose, stream};
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
@@ -16,7 +16,7 @@ const EPSILON: f64 = 1e-8;
 #[derive(Debug)]
 pub struct PriorTrainer {
     /// The model and its optimizer.
-    pub gpt: Trainee<Gpt>,
+    pub prior: Trainee<Prior>,
     objective: Objective,
     section: PriorSection,
     seed: u64,
@@ -41,7 +41,11 @@ impl PriorTrainer {
             weight_decay: section.weight_decay,
         };
         Self {
-            gpt: Trainee::new(Gpt::new(config, seed, device), AdamW::new(constants, decays), ""),
+            prior: Trainee::new(
+                Prior::new(config, seed, device),
+                AdamW::new(constants, decays),
+                "",
+            ),
             objective: Objective::new([("nats_per_code", 1.0)]),
             section: section.clone(),
             seed,
@@ -78,11 +82,11 @@ impl PriorTrainer {
         let share = 1.0 / self.section.accumulate as f64;
         let mut gradients = NamedGradients::default();
         let mut losses = Vec::with_capacity(self.section.accumulate);
-        for (micro, SequenceBatch { classes, codes }) in (0..).zip(batches) {
+        for (micro, SequenceBatch { conditions, codes }) in (0..).zip(batches) {
             let seeds = DropoutSeeds::new(stream(self.seed, Purpose::Dropout, step, micro));
-            let loss = self.gpt.module.loss(classes, codes, Some(seeds)).mul_scalar(share);
+            let loss = self.prior.module.loss(&conditions, codes, Some(seeds)).mul_scalar(share);
             losses.push(loss.clone().inner());
-            gradients.add(self.gpt.gradients_of(loss.backward()));
+            gradients.add(self.prior.gradients_of(loss.backward()));
         }
         PriorGradients { gradients, loss: Tensor::cat(losses, 0).sum() }
     }
@@ -107,7 +111,7 @@ impl PriorTrainer {
         if self.section.gradient_clip > 0.0 {
             gradients.clip(norm, self.section.gradient_clip);
         }
-        self.gpt.apply(gradients, rate);
+        self.prior.apply(gradients, rate);
         Ok(terms)
     }
 }
