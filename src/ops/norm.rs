@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor, module};
 use vqgen_kernels::{self as kernels, RowNorm};
 
 use super::activation::silu;
+use super::init::filled;
 
 /// What PyTorch adds to the variance in both norms by default.
 pub const EPSILON: f64 = 1e-5;
@@ -109,10 +110,7 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// Gain 1 and bias 0.
     pub fn new(width: usize, device: &Device) -> Self {
-        Self {
-            weight: Param::from_tensor(Tensor::ones([width], device)),
-            bias: Param::from_tensor(Tensor::zeros([width], device)),
-        }
+        Self { weight: filled([width], 1.0, device), bias: filled([width], 0.0, device) }
     }
 
     /// # Shapes
@@ -143,8 +141,8 @@ impl GroupNorm {
     /// Gain 1 and bias 0; `groups` must divide `channels`.
     pub fn new(groups: usize, channels: usize, device: &Device) -> Self {
         Self {
-            weight: Param::from_tensor(Tensor::ones([channels], device)),
-            bias: Param::from_tensor(Tensor::zeros([channels], device)),
+            weight: filled([channels], 1.0, device),
+            bias: filled([channels], 0.0, device),
             groups,
         }
     }

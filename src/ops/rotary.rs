@@ -10,29 +10,53 @@
 //! row away and the one to its left always one column, also at the edges; with one cell for both they
 //! would jump by a row there. The class token holds no cell and stands at row -1, column -1.
 
+use std::sync::{Arc, OnceLock};
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use vqgen_kernels::RotaryRows;
 
 const BASE: f64 = 100.0;
 
-/// Cosines and sines of every position's angles, and the matrix that swaps the dimensions of a pair.
+/// Turns queries and keys by their positions in one grid.
 #[derive(Module, Debug)]
 pub struct RotaryTables {
-    query_cos: Tensor<2>,
-    query_sin: Tensor<2>,
-    key_cos: Tensor<2>,
-    key_sin: Tensor<2>,
+    #[module(skip)]
+    grid: Grid,
+    /// Made at the first turn: they are large, and a model can be asked for its shapes before it is used.
+    #[module(skip)]
+    tables: Arc<OnceLock<Tables>>,
+}
+
+/// What the tables are made of.
+#[derive(Debug, Clone)]
+struct Grid {
+    n_codes: usize,
+    width: usize,
+    head_dim: usize,
+    /// Tracks no gradients.
+    device: Device,
+}
+
+/// Cosines and sines of every position's angles, and the matrix that swaps the dimensions of a pair.
+#[derive(Debug)]
+struct Tables {
+    query: Turn,
+    key: Turn,
     /// `[head_dim, head_dim]`: x · swap holds -x[i + m/2] at i and x[i] at i + m/2.
     swap: Tensor<2>,
 }
 
-impl RotaryTables {
-    /// Tables for a grid of codes; `head_dim` must be a multiple of 4.
-    pub fn new(grid_height: usize, grid_width: usize, head_dim: usize, device: &Device) -> Self {
-        assert!(head_dim.is_multiple_of(4), "a head of {head_dim} dimensions cannot turn in two");
-        let n_codes = grid_height * grid_width;
-        let cell = |code: usize| [(code / grid_width) as f64, (code % grid_width) as f64];
+/// `[n_codes, head_dim]` each.
+#[derive(Debug, Clone)]
+struct Turn {
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+}
+
+impl Tables {
+    fn new(&Grid { n_codes, width, head_dim, ref device }: &Grid) -> Self {
+        let cell = |code: usize| [(code / width) as f64, (code % width) as f64];
         let predicted = || (0..n_codes).map(cell);
         let held = || std::iter::once([-1.0, -1.0]).chain(predicted()).take(n_codes);
         let table = |cells: &mut dyn Iterator<Item = [f64; 2]>, function: fn(f64) -> f64| {
@@ -44,12 +68,27 @@ impl RotaryTables {
             Tensor::from_data(TensorData::new(values, [n_codes, head_dim]), device)
         };
         Self {
-            query_cos: table(&mut predicted(), f64::cos),
-            query_sin: table(&mut predicted(), f64::sin),
-            key_cos: table(&mut held(), f64::cos),
-            key_sin: table(&mut held(), f64::sin),
+            query: Turn {
+                cos: table(&mut predicted(), f64::cos),
+                sin: table(&mut predicted(), f64::sin),
+            },
+            key: Turn { cos: table(&mut held(), f64::cos), sin: table(&mut held(), f64::sin) },
             swap: Tensor::from_data(TensorData::new(swap(head_dim), [head_dim, head_dim]), device),
         }
+    }
+}
+
+impl RotaryTables {
+    /// Tables for a grid of codes; `head_dim` must be a multiple of 4.
+    pub fn new(grid_height: usize, grid_width: usize, head_dim: usize, device: &Device) -> Self {
+        assert!(head_dim.is_multiple_of(4), "a head of {head_dim} dimensions cannot turn in two");
+        let device = device.clone().without_autodiff();
+        let grid = Grid { n_codes: grid_height * grid_width, width: grid_width, head_dim, device };
+        Self { grid, tables: Arc::default() }
+    }
+
+    fn tables(&self) -> &Tables {
+        self.tables.get_or_init(|| Tables::new(&self.grid))
     }
 
     /// Turns queries that stand at `position` and the following ones.
@@ -57,7 +96,7 @@ impl RotaryTables {
     /// # Shapes
     /// - x, output: `[batch, sequence, heads, head_dim]`
     pub fn turn_queries(&self, x: Tensor<4>, position: usize) -> Tensor<4> {
-        self.turn(x, &self.query_cos, &self.query_sin, position)
+        self.turn(x, &self.tables().query, position)
     }
 
     /// Turns keys that stand at `position` and the following ones.
@@ -65,20 +104,24 @@ impl RotaryTables {
     /// # Shapes
     /// - x, output: `[batch, sequence, heads, head_dim]`
     pub fn turn_keys(&self, x: Tensor<4>, position: usize) -> Tensor<4> {
-        self.turn(x, &self.key_cos, &self.key_sin, position)
+        self.turn(x, &self.tables().key, position)
     }
 
     /// As decoding on the CPU device takes them: copies on the host.
     pub fn to_rows(&self) -> RotaryRows {
-        let query = [self.query_cos.clone(), self.query_sin.clone()];
-        RotaryRows::new(query, [self.key_cos.clone(), self.key_sin.clone()])
+        let Tables { query, key, .. } = self.tables();
+        let [query, key] = [query, key].map(|turn| [turn.cos.clone(), turn.sin.clone()]);
+        RotaryRows::new(query, key)
     }
 
-    fn turn(&self, x: Tensor<4>, cos: &Tensor<2>, sin: &Tensor<2>, position: usize) -> Tensor<4> {
+    fn turn(&self, x: Tensor<4>, turn: &Turn, position: usize) -> Tensor<4> {
         let [batch, sequence, heads, head_dim] = x.dims();
+        let tracks = x.is_autodiff();
+        let constant = |table: &Tensor<2>| {
+            if tracks { Tensor::from_inner(table.clone()) } else { table.clone() }
+        };
         let rows = |table: &Tensor<2>| {
-            table
-                .clone()
+            constant(table)
                 .slice([position..position + sequence, 0..head_dim])
                 .reshape([1, sequence, 1, head_dim])
         };
@@ -86,9 +129,9 @@ impl RotaryTables {
         let swapped = x
             .clone()
             .reshape([batch * sequence * heads, head_dim])
-            .matmul(self.swap.clone())
+            .matmul(constant(&self.tables().swap))
             .reshape([batch, sequence, heads, head_dim]);
-        x * rows(cos) + swapped * rows(sin)
+        x * rows(&turn.cos) + swapped * rows(&turn.sin)
     }
 }
 
@@ -130,6 +173,25 @@ mod tests {
         // As a key, position 3 holds code 2: row 1, column 0.
         let expected = TensorData::new(vec![0.540302f32, 0.841471, 0.0, 2.0], [1, 1, 1, 4]);
         tables.turn_keys(x, 3).into_data().assert_approx_eq::<f32>(&expected, tolerance);
+    }
+
+    #[test]
+    fn tables_are_made_at_the_first_turn_and_shared_by_copies() {
+        let device = Device::flex().autodiff();
+        // Tables of 2^42 numbers.
+        assert!(RotaryTables::new(1 << 11, 1 << 11, 1 << 20, &device).tables.get().is_none());
+        let tables = RotaryTables::new(2, 2, 4, &device);
+        let x = Tensor::<4>::ones([1, 4, 1, 4], &device).require_grad();
+        let tracked = tables.turn_queries(x.clone(), 0);
+        // d/dx of the sum of a turned pair (x, y): cos + sin, cos - sin.
+        let gradient = x.grad(&tracked.clone().sum().backward()).unwrap().into_data();
+        let last = &gradient.try_to_vec::<f32>().unwrap()[12..];
+        assert!((last[0] - 1.381773).abs() < 1e-5 && (last[1] + 0.301169).abs() < 1e-5, "{last:?}");
+        // A copy that tracks no gradients turns by the same tables.
+        let plain = tables.valid();
+        assert!(plain.tables.get().is_some());
+        let turned = plain.turn_queries(x.inner(), 0);
+        turned.into_data().assert_eq(&tracked.inner().into_data(), true);
     }
 
     #[test]

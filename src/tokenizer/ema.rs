@@ -26,9 +26,8 @@ pub struct EmaCodebook {
 impl EmaCodebook {
     /// Empty statistics for a codebook of this shape.
     pub fn new(codebook: &Codebook, decay: f64) -> Self {
-        let weight = codebook.weight.val().detach().without_autodiff();
-        let [codes, dim] = weight.dims();
-        let device = weight.device();
+        let [codes, dim] = codebook.weight.lazy_shape().dims();
+        let device = codebook.weight.lazy_device().without_autodiff();
         Self {
             counts: Tensor::zeros([codes], &device),
             sums: Tensor::zeros([codes, dim], &device),
@@ -116,8 +115,9 @@ pub struct IdleCodes {
 impl IdleCodes {
     /// All codes count as just used.
     pub fn new(codebook: &Codebook) -> Self {
-        let weight = codebook.weight.val().detach().without_autodiff();
-        Self { steps: Tensor::zeros([weight.dims()[0]], &weight.device()) }
+        let [codes, _] = codebook.weight.lazy_shape().dims();
+        let device = codebook.weight.lazy_device().without_autodiff();
+        Self { steps: Tensor::zeros([codes], &device) }
     }
 
     /// Takes in the counts of one batch, `[codes]`.
