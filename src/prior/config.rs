@@ -88,23 +88,6 @@ impl PriorConfig {
         self.layers * block + length * (2 * width + 2 * self.codebook_size)
     }
 
-    /// Numbers in all parameters, without building a model: whoever reads a configuration from a file can compare it
-    /// with the file first. The configuration must be [valid](Self::validate).
-    pub fn n_parameters(&self) -> u64 {
-        let [width, layers] = [self.width, self.layers].map(|n| n as u64);
-        let linear = |c_in: u64, c_out: u64| c_in * c_out + c_out;
-        let norm = 2 * width;
-        let attention = linear(width, 3 * width) + linear(width, width);
-        let mlp = linear(width, 4 * width) + linear(4 * width, width);
-        let positions = match self.positions {
-            Positions::Learned => self.n_codes() as u64 * width,
-            Positions::Rotary => 0,
-        };
-        let head = if self.tie_weights { 0 } else { width * self.codebook_size as u64 };
-        let token = self.vocabulary_size() as u64 * width;
-        token + positions + layers * (2 * norm + attention + mlp) + norm + head
-    }
-
     /// Refuses shapes that cannot be built; the message names the key, the value seen and what is allowed.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::invalid(message));
@@ -161,43 +144,7 @@ impl PriorConfig {
 
 #[cfg(test)]
 mod tests {
-    use burn::module::Module;
-    use burn::tensor::Device;
-
     use super::*;
-    use crate::prior::Gpt;
-
-    #[test]
-    fn the_count_of_parameters_is_that_of_the_model() {
-        for positions in [Positions::Learned, Positions::Rotary] {
-            for tie_weights in [false, true] {
-                let config = PriorConfig {
-                    codebook_size: 13,
-                    n_classes: 3,
-                    grid_height: 3,
-                    grid_width: 5,
-                    depth: 1,
-                    layers: 3,
-                    heads: 2,
-                    width: 8,
-                    dropout: 0.0,
-                    positions,
-                    tie_weights,
-                };
-                let model = Gpt::new(&config, 0, &Device::flex());
-                assert_eq!(config.n_parameters(), model.num_params() as u64, "{config:?}");
-                let deep = PriorConfig { depth: 2, ..config };
-                assert_eq!(deep.n_codes(), 30);
-                match positions {
-                    Positions::Rotary => assert!(deep.validate().is_err()),
-                    Positions::Learned => {
-                        let model = Gpt::new(&deep, 0, &Device::flex());
-                        assert_eq!(deep.n_parameters(), model.num_params() as u64, "{deep:?}");
-                    }
-                }
-            }
-        }
-    }
 
     #[test]
     #[allow(clippy::unwrap_used)]

@@ -1,10 +1,11 @@
 //! From a model file to the model, when the file may lie: its configuration is compared with its tensors before
-//! anything of the size it announces is built.
+//! anything of the size it announces is in memory.
 
 use burn::module::Module;
 use serde::de::DeserializeOwned;
 
 use super::model_file::ModelFile;
+use crate::checkpoint::tensors::parameters;
 use crate::error::{Error, Result};
 use crate::prior::PriorConfig;
 use crate::tokenizer::TokenizerConfig;
@@ -13,28 +14,17 @@ use crate::tokenizer::TokenizerConfig;
 pub trait ModelConfig: DeserializeOwned {
     /// Refuses shapes that cannot be built.
     fn check(&self) -> Result<()>;
-
-    /// Numbers in all parameters of the model; asked for only after [`ModelConfig::check`].
-    fn n_parameters(&self) -> u64;
 }
 
 impl ModelConfig for TokenizerConfig {
     fn check(&self) -> Result<()> {
         self.validate()
     }
-
-    fn n_parameters(&self) -> u64 {
-        self.n_parameters()
-    }
 }
 
 impl ModelConfig for PriorConfig {
     fn check(&self) -> Result<()> {
         self.validate()
-    }
-
-    fn n_parameters(&self) -> u64 {
-        self.n_parameters()
     }
 }
 
@@ -52,13 +42,15 @@ impl ModelFile {
     }
 
     /// The model that `new` makes of the configuration, with the weights of the file. `new` is only called for a
-    /// configuration of as many numbers as the file holds.
+    /// valid configuration and must leave its parameters uninitialised, as it may be one of any size: they are counted
+    /// first, and then take the weights of the file.
     ///
     /// # Errors
     /// A configuration that is not valid or not that of the tensors, or what [`ModelFile::load_into`] refuses.
     pub fn build<C: ModelConfig, M: Module>(&self, new: impl FnOnce(&C) -> M) -> Result<M> {
         let config: C = self.checked_config()?;
-        let described = config.n_parameters();
+        let model = new(&config);
+        let described = parameters::count(&model);
         let held: u64 = self.tensors().iter().map(|tensor| tensor.data.len() as u64).sum();
         if described != held {
             return Err(Error::file(
@@ -68,18 +60,22 @@ impl ModelFile {
                 ),
             ));
         }
-        self.clone().load_into(new(&config))
+        self.clone().load_into(model)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use burn::tensor::Device;
+    use std::fmt::Debug;
+
+    use burn::module::{ModuleVisitor, Param};
+    use burn::tensor::{Device, Tensor};
 
     use super::*;
     use crate::checkpoint::{Kind, NamedTensor};
     use crate::prior::{Positions, Prior};
+    use crate::tokenizer::{Tokenizer, TokenizerPreset};
 
     fn config() -> PriorConfig {
         PriorConfig {
@@ -99,25 +95,132 @@ mod tests {
 
     fn tensors() -> Vec<NamedTensor> {
         let gpt = Prior::new(&config(), 0, &Device::flex());
-        crate::checkpoint::parameters::named(&gpt).unwrap()
+        parameters::named(&gpt).unwrap()
+    }
+
+    /// How many parameters are in memory.
+    fn initialised<M: Module>(module: &M) -> usize {
+        struct Count(usize);
+        impl ModuleVisitor for Count {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0 += usize::from(param.is_initialized());
+            }
+        }
+        let mut count = Count(0);
+        module.visit(&mut count);
+        count.0
     }
 
     #[test]
-    fn the_model_of_the_file_is_built() {
+    fn the_model_of_the_file_is_built_and_initial_weights_are_not_drawn_for_it() {
         let file = ModelFile::new(Kind::Prior, &config(), tensors()).unwrap();
-        let gpt = file.build(|config| Prior::new(config, 1, &Device::flex())).unwrap();
-        assert_eq!(crate::checkpoint::parameters::named(&gpt).unwrap(), tensors());
+        let mut fresh = None;
+        let new = |config: &PriorConfig| {
+            fresh.insert(Prior::new(config, 1, &Device::flex().autodiff())).clone()
+        };
+        let gpt = file.build(new).unwrap();
+        assert_eq!(parameters::named(&gpt).unwrap(), tensors());
+        // A copy shares what is drawn.
+        assert_eq!(initialised(&fresh.unwrap()), 0);
+        let Prior::Autoregressive(gpt) = gpt;
+        assert!(gpt.norm.weight.val().is_require_grad());
     }
 
     #[test]
-    fn a_configuration_that_is_not_that_of_the_tensors_is_never_built() {
+    fn a_configuration_that_is_not_that_of_the_tensors_is_never_initialised() {
         let huge = PriorConfig { width: 65_536, layers: 256, ..config() };
+        let file = ModelFile::new(Kind::Prior, &huge, tensors()).unwrap();
+        let mut fresh = None;
+        let new =
+            |config: &PriorConfig| fresh.insert(Prior::new(config, 0, &Device::flex())).clone();
+        let message = file.build(new).unwrap_err().to_string();
+        assert!(message.contains("the tensors hold 304"), "{message}");
+        assert_eq!(initialised(&fresh.unwrap()), 0);
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_built_is_never_built() {
         let broken = PriorConfig { layers: 0, ..config() };
-        for (config, expected) in [(huge, "the tensors hold 304"), (broken, "prior.layers is 0")] {
-            let file = ModelFile::new(Kind::Prior, &config, tensors()).unwrap();
-            let built = file.build(|_: &PriorConfig| -> Prior { panic!("built") });
-            let message = built.unwrap_err().to_string();
-            assert!(message.contains(expected), "{message}");
+        let file = ModelFile::new(Kind::Prior, &broken, tensors()).unwrap();
+        let built = file.build(|_: &PriorConfig| -> Prior { panic!("built") });
+        let message = built.unwrap_err().to_string();
+        assert!(message.contains("prior.layers is 0"), "{message}");
+    }
+
+    /// That `module` is not in memory, and that as many numbers are counted as its tensors then hold.
+    fn counted_before_it_is_there<M: Module>(module: &M, what: &dyn Debug) {
+        let counted = parameters::count(module);
+        assert_eq!(initialised(module), 0, "{what:?}");
+        let tensors = parameters::named(module).unwrap();
+        let held: usize = tensors.iter().map(|tensor| tensor.data.len()).sum();
+        assert_eq!(counted, held as u64, "{what:?}");
+    }
+
+    #[test]
+    fn the_numbers_of_a_tokenizer_of_any_shape_are_counted_before_it_is_in_memory() {
+        let base = TokenizerConfig {
+            image_size: 32,
+            channels: 3,
+            preset: TokenizerPreset::Plain,
+            width: 16,
+            channel_multipliers: Vec::new(),
+            residual_blocks: 2,
+            residual_width: 6,
+            halvings: 3,
+            attention: false,
+            codebook_size: 11,
+            code_dim: 5,
+            normalize_codes: false,
+        };
+        let resnet34 = TokenizerConfig { preset: TokenizerPreset::Resnet34, ..base.clone() };
+        let mut configs =
+            vec![resnet34.clone(), TokenizerConfig { residual_blocks: 0, ..resnet34 }];
+        for halvings in 1..=5 {
+            for residual_blocks in [0, 1, 3] {
+                for channels in [1, 3] {
+                    let plain =
+                        TokenizerConfig { halvings, residual_blocks, channels, ..base.clone() };
+                    let resnet = TokenizerConfig {
+                        preset: TokenizerPreset::Resnet,
+                        channel_multipliers: [1, 2, 2, 1, 3, 1][..=halvings].to_vec(),
+                        attention: channels == 3,
+                        ..plain.clone()
+                    };
+                    configs.extend([plain, resnet]);
+                }
+            }
+        }
+        for config in configs {
+            assert!(config.validate().is_ok(), "{config:?}");
+            counted_before_it_is_there(&Tokenizer::new(&config, 0, &Device::flex()), &config);
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_a_prior_of_any_shape_are_counted_before_it_is_in_memory() {
+        for positions in [Positions::Learned, Positions::Rotary] {
+            for tie_weights in [false, true] {
+                for depth in [1, 2] {
+                    let config = PriorConfig {
+                        n_classes: 3,
+                        grid_width: 5,
+                        layers: 3,
+                        heads: 2,
+                        width: 8,
+                        depth,
+                        positions,
+                        tie_weights,
+                        ..config()
+                    };
+                    assert_eq!(config.n_codes(), 10 * depth);
+                    if depth > 1 && positions == Positions::Rotary {
+                        assert!(config.validate().is_err());
+                        continue;
+                    }
+                    assert!(config.validate().is_ok(), "{config:?}");
+                    counted_before_it_is_there(&Prior::new(&config, 0, &Device::flex()), &config);
+                }
+            }
         }
     }
 }

@@ -49,6 +49,22 @@ pub fn names<M: Module>(module: &M) -> Vec<(ParamId, String)> {
     visitor.1
 }
 
+/// Numbers in all float parameters of `module`, trained or not, by their shapes: none of them is initialised. At most
+/// `u64::MAX`, for a shape that lies.
+pub fn count<M: Module>(module: &M) -> u64 {
+    struct Count(u64);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let shape = param.lazy_shape();
+            let numbers = shape.iter().fold(1, |n: u64, extent| n.saturating_mul(*extent as u64));
+            self.0 = self.0.saturating_add(numbers);
+        }
+    }
+    let mut visitor = Count(0);
+    module.visit(&mut visitor);
+    visitor.0
+}
+
 /// Replaces every float parameter of `module` by the tensor of its name. Parameters keep their id, their device and
 /// whether they are trained. `source` is the file the tensors came from, for messages.
 ///
