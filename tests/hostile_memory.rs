@@ -1,7 +1,8 @@
 //! What a lie may cost: reading a hostile file takes a few times its size and a few MiB, whatever it announces. The
 //! allocator of this program counts; its tests run one at a time, because all threads share the count.
 //!
-//! Bounded by constants of their own instead: a compressed image that really holds its pixels (512 MiB), and WebP
+//! Bounded by constants of their own instead: a model of the most layers that a configuration may have, before it has
+//! any weights (6 MiB); a compressed image that really holds its pixels (512 MiB), and WebP
 //! headers and those of some compressions of TIFF, which allow any number of pixels in a few bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic_in_result_fn)]
 #![allow(missing_docs, unsafe_code)]
@@ -69,6 +70,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 const SLACK: usize = 4 << 20;
 /// A file is read whole, its values are converted, and a vector that grows is there twice.
 const TIMES: usize = 8;
+/// What a model of the most layers that a configuration may have takes beyond [`SLACK`] before it is initialised.
+const MOST_LAYERS: usize = 2 << 20;
 
 /// Runs `read` on a file of `size` bytes and holds it to its allowance.
 fn cheaply<T>(what: &str, size: usize, read: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -164,6 +167,16 @@ fn a_configuration_costs_nothing_before_it_is_that_of_the_tensors() {
             file.build(|config: &PriorConfig| Prior::new(config, 0, &device))
         });
     }
+    // Six levels of 64 blocks, the most there are.
+    let mut most_layers = tokenizer("resnet", 2_688, 64);
+    most_layers["halvings"] = 5.into();
+    most_layers["channel_multipliers"] = serde_json::json!([1, 2, 3, 4, 5, 6]);
+    let file = ModelFile::new(Kind::Tokenizer, &most_layers, weights()).unwrap();
+    let built = cheaply("a tokenizer of the most layers", 4_096 + MOST_LAYERS / TIMES, || {
+        file.build(|config: &TokenizerConfig| Tokenizer::new(config, 0, &device))
+    });
+    let message = built.unwrap_err().to_string();
+    assert!(message.contains("the tensors hold 64"), "{message}");
     for config in [
         tokenizer("plain", 1_000_000_000, 64),
         tokenizer("plain", 16_384, 64),
