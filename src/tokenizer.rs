@@ -2,7 +2,6 @@
 //! Learning"). Tensors in, tensors out; it knows no files, no images and no training loop.
 
 mod config;
-mod size;
 
 mod plain;
 

@@ -180,6 +180,18 @@ impl Conv2d {
         }
     }
 
+    /// Channels in and out.
+    pub fn channels(&self) -> [usize; 2] {
+        let [_, _, c_in, c_out] = self.weight.lazy_shape().dims();
+        [c_in, c_out]
+    }
+
+    /// Height or width of the output for one of the input.
+    pub fn output_size(&self, size: usize) -> usize {
+        let [kernel, _, _, _] = self.weight.lazy_shape().dims();
+        (size + 2 * self.padding - kernel) / self.stride + 1
+    }
+
     /// See [`conv2d`].
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward_around(x, Around::default())
@@ -237,6 +249,18 @@ impl ConvTranspose2d {
             stride,
             padding,
         }
+    }
+
+    /// Channels in and out.
+    pub fn channels(&self) -> [usize; 2] {
+        let [c_in, _, _, c_out] = self.weight.lazy_shape().dims();
+        [c_in, c_out]
+    }
+
+    /// Height or width of the output for one of the input.
+    pub fn output_size(&self, size: usize) -> usize {
+        let [_, kernel, _, _] = self.weight.lazy_shape().dims();
+        (size - 1) * self.stride + kernel - 2 * self.padding
     }
 
     /// See [`conv_transpose2d`].

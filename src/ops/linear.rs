@@ -84,6 +84,11 @@ impl Linear {
         Self { weight: Param::from_tensor(weight), bias: bias.map(Param::from_tensor) }
     }
 
+    /// Width in and out.
+    pub fn widths(&self) -> [usize; 2] {
+        self.weight.lazy_shape().dims()
+    }
+
     /// # Shapes
     /// - x: `[rows, width_in]`
     /// - output: `[rows, width_out]`

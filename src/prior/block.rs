@@ -84,4 +84,13 @@ impl Block {
         let hidden = self.mlp.up.forward_gelu(self.norm2.forward(x.clone()));
         self.mlp.down.forward_onto(hidden, x, dropouts.draw())
     }
+
+    /// Numbers that [`Block::forward`] keeps of one position for the backward pass. The CPU device keeps no attention weights.
+    pub(super) fn activations(&self) -> usize {
+        let [width, qkv] = self.attention.qkv.widths();
+        let [_, hidden] = self.mlp.up.widths();
+        let attention = width + qkv + width + width; // norm, queries to values, heads, sum
+        let mlp = width + 2 * hidden + width; // norm, both sides of the activation, sum
+        attention + mlp
+    }
 }

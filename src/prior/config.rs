@@ -78,16 +78,6 @@ impl PriorConfig {
         self.codebook_size + class.unwrap_or(self.n_classes)
     }
 
-    /// Values that the layers put out for one sequence, in a forward pass of a training step: what a backward
-    /// pass has to keep. An estimate for the memory it takes.
-    pub fn activations(&self) -> usize {
-        let (length, width) = (self.n_codes(), self.width);
-        // Two norms, queries, keys and values, the heads, two sums, and both sides of the activation at four
-        // times the width. The CPU device keeps no attention weights.
-        let block = length * width * (2 + 3 + 1 + 2 + 8);
-        self.layers * block + length * (2 * width + 2 * self.codebook_size)
-    }
-
     /// Refuses shapes that cannot be built; the message names the key, the value seen and what is allowed.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::invalid(message));

@@ -91,6 +91,15 @@ impl Gpt {
         self.logits(predicting(x, batch, self.config.prefix()))
     }
 
+    /// Numbers that a training pass keeps of one sequence for its backward pass, for an estimate of the memory that it
+    /// takes.
+    pub fn activations(&self) -> usize {
+        let blocks: usize = self.blocks.iter().map(Block::activations).sum();
+        // The embedding and the last norm, the logits and their softmax.
+        let ends = 2 * self.config.width + 2 * self.config.codebook_size;
+        self.config.n_codes() * (blocks + ends)
+    }
+
     /// Negative log-likelihood of each code given the condition and the codes before it, in nats.
     ///
     /// # Shapes

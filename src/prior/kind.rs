@@ -56,6 +56,14 @@ impl Prior {
         }
     }
 
+    /// Numbers that a training pass keeps of one sequence for its backward pass, for an estimate of the memory that it
+    /// takes.
+    pub fn activations(&self) -> usize {
+        match self {
+            Self::Autoregressive(gpt) => gpt.activations(),
+        }
+    }
+
     /// What draws sequences from it where its weights are. It must not be tracking gradients (`.valid()`), or every step
     /// would be kept in memory.
     pub fn decoder(&self) -> Decoder<'_> {

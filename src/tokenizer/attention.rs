@@ -40,4 +40,10 @@ impl SpatialAttention {
         let out = self.out.forward(mixed.reshape([batch * positions, channels]));
         x + out.reshape([batch, height, width, channels])
     }
+
+    pub(super) fn activations(&self, positions: usize) -> usize {
+        let [channels, qkv] = self.qkv.widths();
+        // Norm, queries to values, the weights of all positions, what they mix, and the sum.
+        positions * (channels + qkv + positions + channels + channels)
+    }
 }

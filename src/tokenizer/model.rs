@@ -99,6 +99,24 @@ impl Tokenizer {
         }
     }
 
+    /// Numbers that a training pass keeps of one image for its backward pass, for an estimate of the memory that it takes:
+    /// what its operations put out and the derivatives of others need.
+    pub fn activations(&self) -> usize {
+        let (size, grid) = (self.config.image_size, self.config.grid_size());
+        let encoder = match &self.encoder {
+            Encoder::Plain(encoder) => encoder.activations(size),
+            Encoder::Resnet(encoder) => encoder.activations(size),
+            Encoder::Resnet34(encoder) => encoder.activations(size),
+        };
+        let decoder = match &self.decoder {
+            Decoder::Plain(decoder) => decoder.activations(grid),
+            Decoder::Resnet(decoder) => decoder.activations(grid),
+        };
+        // The image, its difference from the reconstruction, and the square of that.
+        let loss = 3 * size * size * self.config.channels;
+        encoder + self.codebook.activations(grid * grid) + decoder + loss
+    }
+
     /// Images to codes.
     ///
     /// # Shapes
@@ -235,6 +253,50 @@ mod tests {
             let mut unreached = Unreached(&gradients, Vec::new(), Vec::new());
             tokenizer.visit(&mut unreached);
             assert!(unreached.2.is_empty(), "{preset:?}: {:?}", unreached.2);
+        }
+    }
+
+    /// What is kept, written down layer by layer: pixels times channels.
+    #[test]
+    fn what_a_training_pass_keeps_is_known_before_there_are_weights() {
+        let plain_block = 8 + 4 + 4 + 8;
+        let plain = [
+            64 * 4 + 64 * 4 + 16 * 8,               // down, ReLU, down
+            16 * (8 + 8 + plain_block + 8 + 5),     // ReLU, mix, block, ReLU, latents
+            3 * 16 * 5,                             // the quantizer
+            16 * (8 + plain_block),                 // from the codes, block
+            16 * 8 + 64 * 4 + 64 * 4 + 16 * 16 * 3, // ReLU, up, ReLU, up
+            3 * 16 * 16 * 3,                        // the loss
+        ];
+        // Norm, SiLU and convolution, twice, the second with the sum: 6 where the channels stay.
+        let (widening, narrowing) = (2 * 8 + 4 * 16, 2 * 16 + 4 * 8);
+        let attention = 16 + 3 * 16 + 16 + 16 + 16; // 16 positions and 16 channels
+        let resnet = [
+            256 * (8 + 6 * 8),                           // stem, block
+            64 * (8 + widening),                         // down, block
+            16 * (16 + 6 * 16),                          // down, block
+            16 * (2 * 6 * 16 + attention + 2 * 16 + 5),  // middle, norm, SiLU, latents
+            3 * 16 * 5,                                  // the quantizer
+            16 * (16 + 2 * 6 * 16 + attention + 6 * 16), // from the codes, middle, block
+            64 * (2 * 16 + 6 * 16),                      // upsampled, convolved, block
+            256 * (2 * 16 + narrowing),                  // upsampled, convolved, block
+            256 * (2 * 8 + 3) + 3 * 16 * 16 * 3,         // norm, SiLU, image; the loss
+        ];
+        let resnet34 = [
+            256 * 3 + 64 * 64 * 2 + 16 * 64, // colours, stem and its ReLU, maxima
+            3 * 16 * 64 * 4,                 // two convolutions, two ReLUs
+            4 * 128 * (5 + 3 * 4) + 4 * 5,   // the first with a convolution as shortcut; latents
+            3 * 4 * 5,                       // the quantizer
+            4 * (16 + 3 * 6 * 16),           // from the codes, middle, block
+            16 * (2 * 16 + 2 * 16 + 4 * 8),  // upsampled, convolved, block
+            64 * (2 * 8 + 2 * 8 + 4 * 4),    // the same
+            256 * (2 * 4 + 2 * 4 + 4 * 2),   // the same
+            256 * (2 * 2 + 3) + 3 * 16 * 16 * 3, // norm, SiLU, image; the loss
+        ];
+        let device = Device::flex();
+        for (preset, expected) in PRESETS.into_iter().zip([&plain[..], &resnet, &resnet34]) {
+            let tokenizer = Tokenizer::new(&config(preset), 0, &device);
+            assert_eq!(tokenizer.activations(), expected.iter().sum::<usize>(), "{preset:?}");
         }
     }
 

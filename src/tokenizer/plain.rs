@@ -27,6 +27,10 @@ impl PlainBlock {
         let h = self.conv3.forward_relu(x.clone());
         self.conv1.forward_relu_onto(h, x)
     }
+
+    fn activations(&self, pixels: usize) -> usize {
+        pixels * (with_relu(self.conv3.channels()) + with_relu(self.conv1.channels()))
+    }
 }
 
 /// Images to latents.
@@ -68,6 +72,21 @@ impl PlainEncoder {
         let h = self.blocks.iter().fold(h, |h, block| block.forward(h));
         self.to_codes.forward_relu(h)
     }
+
+    /// As [`Tokenizer::activations`](super::Tokenizer::activations), of images of `size` by `size` pixels.
+    pub(super) fn activations(&self, mut size: usize) -> usize {
+        let mut n = 0;
+        for (i, conv) in self.down.iter().enumerate() {
+            let [c_in, c_out] = conv.channels();
+            let relu = if i == 0 { 0 } else { size * size * c_in };
+            size = conv.output_size(size);
+            n += relu + size * size * c_out;
+        }
+        let pixels = size * size;
+        let blocks: usize = self.blocks.iter().map(|block| block.activations(pixels)).sum();
+        let ends = with_relu(self.mix.channels()) + with_relu(self.to_codes.channels());
+        n + blocks + pixels * ends
+    }
 }
 
 /// Quantized latents to images.
@@ -101,6 +120,26 @@ impl PlainDecoder {
         let h = self.blocks.iter().fold(h, |h, block| block.forward(h));
         self.up.iter().fold(h, |h, conv| conv.forward_relu(h))
     }
+
+    /// As [`Tokenizer::activations`](super::Tokenizer::activations), of latents of `size` by `size` positions.
+    pub(super) fn activations(&self, mut size: usize) -> usize {
+        let [_, width] = self.from_codes.channels();
+        let pixels = size * size;
+        let blocks: usize = self.blocks.iter().map(|block| block.activations(pixels)).sum();
+        let mut n = pixels * width + blocks;
+        for conv in &self.up {
+            let [c_in, c_out] = conv.channels();
+            n += size * size * c_in;
+            size = conv.output_size(size);
+            n += size * size * c_out;
+        }
+        n
+    }
+}
+
+/// What is kept a pixel of ReLU and a convolution that keeps the size.
+fn with_relu([c_in, c_out]: [usize; 2]) -> usize {
+    c_in + c_out
 }
 
 fn blocks(config: &TokenizerConfig, init: &mut WeightInit) -> Vec<PlainBlock> {

@@ -84,6 +84,13 @@ impl Quantizer {
         }
     }
 
+    /// As [`Tokenizer::activations`](super::Tokenizer::activations), of `n` latents.
+    pub(super) fn activations(&self, n: usize) -> usize {
+        match self {
+            Self::Vq(codebook) => codebook.activations(n),
+        }
+    }
+
     /// Assigns, looks up and computes the quantizer's terms of the loss.
     ///
     /// # Shapes

@@ -41,6 +41,12 @@ impl ResnetBlock {
         };
         self.conv2.forward_onto(self.norm2.forward_silu(h), shortcut)
     }
+
+    fn activations(&self, pixels: usize) -> usize {
+        let [c_in, c_out] = self.conv1.channels();
+        // Norm, SiLU and convolution, twice, the second with the sum: its two sides are not kept.
+        pixels * (2 * c_in + c_out + 2 * c_out + c_out)
+    }
 }
 
 /// The residual blocks of one resolution and the way to the next.
@@ -101,6 +107,20 @@ impl ResnetEncoder {
         h = middle(&self.middle, &self.attention, h);
         self.to_codes.forward(self.norm.forward_silu(h))
     }
+
+    /// As [`Tokenizer::activations`](super::Tokenizer::activations), of images of `size` by `size` pixels.
+    pub(super) fn activations(&self, mut size: usize) -> usize {
+        let mut n = size * size * self.stem.channels()[1];
+        for level in &self.levels {
+            n += row_activations(&level.blocks, size * size);
+            if let Some(down) = &level.down {
+                size = down.output_size(size);
+                n += size * size * down.channels()[1];
+            }
+        }
+        n + middle_activations(&self.middle, &self.attention, size * size)
+            + size * size * after_norm(&self.to_codes)
+    }
 }
 
 /// The residual blocks of one resolution and the convolution after doubling it.
@@ -160,6 +180,20 @@ impl ResnetDecoder {
         }
         self.to_image.forward(self.norm.forward_silu(h))
     }
+
+    /// As [`Tokenizer::activations`](super::Tokenizer::activations), of latents of `size` by `size` positions.
+    pub(super) fn activations(&self, mut size: usize) -> usize {
+        let mut n = size * size * self.from_codes.channels()[1]
+            + middle_activations(&self.middle, &self.attention, size * size);
+        for level in &self.levels {
+            n += row_activations(&level.blocks, size * size);
+            if let Some(up) = &level.up {
+                size *= 2;
+                n += size * size * up.channels().iter().sum::<usize>(); // upsampled, convolved
+            }
+        }
+        n + size * size * after_norm(&self.to_image)
+    }
 }
 
 fn middle(blocks: &[ResnetBlock], attention: &Option<SpatialAttention>, h: Tensor<4>) -> Tensor<4> {
@@ -167,6 +201,25 @@ fn middle(blocks: &[ResnetBlock], attention: &Option<SpatialAttention>, h: Tenso
         Some(attention) if i + 1 == blocks.len() => block.forward(attention.forward(h)),
         _ => block.forward(h),
     })
+}
+
+fn middle_activations(
+    blocks: &[ResnetBlock],
+    attention: &Option<SpatialAttention>,
+    pixels: usize,
+) -> usize {
+    let attention = attention.as_ref().map_or(0, |attention| attention.activations(pixels));
+    row_activations(blocks, pixels) + attention
+}
+
+fn row_activations(blocks: &[ResnetBlock], pixels: usize) -> usize {
+    blocks.iter().map(|block| block.activations(pixels)).sum()
+}
+
+/// What is kept a pixel of norm, SiLU and this last convolution.
+fn after_norm(conv: &Conv2d) -> usize {
+    let [c_in, c_out] = conv.channels();
+    2 * c_in + c_out
 }
 
 fn block_row(

@@ -96,6 +96,15 @@ impl BasicBlock {
         };
         relu(h + shortcut)
     }
+
+    /// Of an input of `size` by `size` pixels, and the size of its output.
+    fn activations(&self, size: usize) -> (usize, usize) {
+        let [_, c_out] = self.conv1.channels();
+        let size = self.conv1.output_size(size);
+        let shortcut = usize::from(self.downsample.is_some());
+        // Each convolution, for the gain of its norm, and both ReLUs.
+        (size * size * c_out * (4 + shortcut), size)
+    }
 }
 
 /// Images in [-0.5, 0.5] as torchvision's models want them: ImageNet's mean 0 and deviation 1 by channel.
@@ -142,5 +151,21 @@ impl Resnet34Encoder {
         let h = max_pool(h, 3, 2, 1);
         let h = self.layer1.iter().chain(&self.layer2).fold(h, |h, block| block.forward(h));
         self.to_codes.forward(h)
+    }
+
+    /// As [`Tokenizer::activations`](super::Tokenizer::activations), of images of `size` by `size` pixels.
+    pub(super) fn activations(&self, mut size: usize) -> usize {
+        let [c_in, c_out] = self.conv1.channels();
+        let mut n = size * size * c_in; // as torchvision wants them
+        size = self.conv1.output_size(size);
+        n += size * size * c_out * 2; // and ReLU
+        size = size.div_ceil(2);
+        n += size * size * c_out; // the maxima
+        for block in self.layer1.iter().chain(&self.layer2) {
+            let (of_block, after) = block.activations(size);
+            n += of_block;
+            size = after;
+        }
+        n + size * size * self.to_codes.channels()[1]
     }
 }

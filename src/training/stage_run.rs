@@ -55,7 +55,7 @@ pub(super) trait StageRun {
     fn trainees_mut(&mut self) -> Vec<&mut dyn Trained>;
     fn recipe(&self) -> &Recipe;
     fn n_parameters(&self) -> usize;
-    /// Values that the layers put out for one batch, in a forward pass.
+    /// Numbers that a training pass keeps of one batch for its backward pass.
     fn activations(&self) -> usize;
     /// Bytes of images or codes that stay in memory.
     fn input_bytes(&self) -> u64;

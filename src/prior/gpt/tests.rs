@@ -130,6 +130,14 @@ fn parameter_names_and_shapes_are_stable() {
 }
 
 #[test]
+fn what_a_training_pass_keeps_is_16_widths_a_block_and_the_ends() {
+    let model = Gpt::new(&config(3, Positions::Learned, false), 0, &Device::flex());
+    // 6 positions: norm, queries to values, heads, sum, norm, both sides of GELU, sum; embedding and norm; logits twice.
+    let block = 16 * (1 + 3 + 1 + 1 + 1 + 2 * 4 + 1);
+    assert_eq!(model.activations(), 6 * (3 * block + 2 * 16 + 2 * 11));
+}
+
+#[test]
 fn only_matrices_of_linears_decay() {
     let model = gpt(&config(1, Positions::Learned, false), &Device::flex());
     let decayed: Vec<String> = parameters(&model)

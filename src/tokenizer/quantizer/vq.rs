@@ -83,6 +83,12 @@ impl Codebook {
         Quantized { codes, latents: fixed_latents, straight_through, terms }
     }
 
+    /// As [`Tokenizer::activations`](crate::tokenizer::Tokenizer::activations), of `n` latents.
+    pub(super) fn activations(&self, n: usize) -> usize {
+        let [_, dim] = self.weight.lazy_shape().dims();
+        3 * n * dim // the chosen codes, their difference from the latents, what the decoder gets
+    }
+
     /// Latents as they are compared: normalised where the codebook asks for it.
     ///
     /// # Shapes

@@ -144,7 +144,7 @@ impl StageRun for PriorStage<'_> {
     }
 
     fn activations(&self) -> usize {
-        self.config.activations() * self.recipe.prior.batch_size
+        self.trainer.prior.module.activations() * self.recipe.prior.batch_size
     }
 
     fn input_bytes(&self) -> u64 {

@@ -184,7 +184,7 @@ impl StageRun for VqvaeStage<'_> {
     }
 
     fn activations(&self) -> usize {
-        self.trainer.tokenizer.module.config().activations() * self.recipe.vqvae.batch_size
+        self.trainer.tokenizer.module.activations() * self.recipe.vqvae.batch_size
     }
 
     fn input_bytes(&self) -> u64 {
