@@ -11,7 +11,6 @@
 mod block;
 mod condition;
 mod config;
-mod decay;
 mod decoder;
 mod gpt;
 mod kind;
@@ -20,7 +19,6 @@ mod seeds;
 pub use block::{Attention, Block, Mlp};
 pub use condition::{Condition, Conditions};
 pub use config::{Positions, PriorConfig};
-pub use decay::decays;
 pub use decoder::{Decoder, DeviceDecoder, HostDecoder};
 pub use gpt::Gpt;
 pub use kind::Prior;

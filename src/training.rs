@@ -2,6 +2,7 @@
 //! are shown.
 
 mod adamw;
+mod decay;
 mod gradients;
 mod schedule;
 

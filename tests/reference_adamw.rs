@@ -67,7 +67,7 @@ impl Reference {
 fn five_steps_are_those_of_pytorch() {
     let reference = Reference::read("adamw.safetensors");
     let config = AdamWConfig { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
-    let mut optimizer = AdamW::new(config, |_, rank| rank == 2);
+    let mut optimizer = AdamW::new(config, |place| place.name() == "matrix");
     let mut two = reference.two("input");
     for step in 0..5 {
         let gradients = reference.gradients(&two, &format!("input.{step}.gradient"));

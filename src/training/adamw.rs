@@ -36,14 +36,14 @@ pub struct Moments {
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
-    decays: fn(path: &str, rank: usize) -> bool,
+    decays: fn(&Place) -> bool,
     moments: BTreeMap<String, Moments>,
     steps: u64,
 }
 
 impl AdamW {
     /// A fresh optimizer; `decays` tells which parameters get weight decay.
-    pub fn new(config: AdamWConfig, decays: fn(&str, usize) -> bool) -> Self {
+    pub fn new(config: AdamWConfig, decays: fn(&Place) -> bool) -> Self {
         Self { config, decays, moments: BTreeMap::new(), steps: 0 }
     }
 
@@ -137,7 +137,7 @@ impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.place.name();
         let Some(gradient) = self.gradients.take(&path) else { return param };
-        let decays = (self.optimizer.decays)(&path, D);
+        let decays = (self.optimizer.decays)(&self.place);
         param.map(|value| {
             let shape = value.dims();
             let size = shape.iter().product::<usize>();
@@ -169,7 +169,7 @@ mod tests {
             bias: Param::from_tensor(Tensor::from_floats([3.0], &device)),
         };
         let config = AdamWConfig { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
-        let mut optimizer = AdamW::new(config, |_, rank| rank == 2);
+        let mut optimizer = AdamW::new(config, |place| place.name() == "weight");
         // d/dw of 2 w0 - w1 + 5 b
         let factors = Tensor::<2>::from_floats([[2.0, -1.0]], &device);
         let loss = (two.weight.val() * factors).sum() + two.bias.val().mul_scalar(5.0).sum();

@@ -157,7 +157,7 @@ mod tests {
 
     fn trainee(prefix: &'static str) -> Trainee<Two> {
         let config = AdamWConfig { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
-        Trainee::new(two(), AdamW::new(config, |_, _| false), prefix)
+        Trainee::new(two(), AdamW::new(config, |_| false), prefix)
     }
 
     #[test]

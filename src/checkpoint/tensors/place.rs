@@ -25,6 +25,12 @@ impl Place {
         parts.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
     }
 
+    /// The type of the layer that owns the parameter here, and the field that holds it: `Linear` and `weight`.
+    pub fn layer(&self) -> Option<(&str, &str)> {
+        let (field, container) = self.0.last()?;
+        Some((container.strip_prefix("Struct:")?, field))
+    }
+
     /// How the parameter here is laid out; a message when it has another number of axes than its layer can have.
     pub(in crate::checkpoint) fn layout(&self, rank: usize) -> Result<Layout, String> {
         let Some((field, container)) = self.0.last() else { return Ok(Layout::Same) };

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor};
 use burn::tensor::{TensorData, Tolerance};
 
 use super::*;
-use crate::prior::{Condition, DeviceDecoder, HostDecoder, Prior, decays};
+use crate::prior::{Condition, DeviceDecoder, HostDecoder, Prior};
 use crate::rng::{Purpose, stream};
 
 fn config(layers: usize, positions: Positions, tie_weights: bool) -> PriorConfig {
@@ -135,20 +135,6 @@ fn what_a_training_pass_keeps_is_16_widths_a_block_and_the_ends() {
     // 6 positions: norm, queries to values, heads, sum, norm, both sides of GELU, sum; embedding and norm; logits twice.
     let block = 16 * (1 + 3 + 1 + 1 + 1 + 2 * 4 + 1);
     assert_eq!(model.activations(), 6 * (3 * block + 2 * 16 + 2 * 11));
-}
-
-#[test]
-fn only_matrices_of_linears_decay() {
-    let model = gpt(&config(1, Positions::Learned, false), &Device::flex());
-    let decayed: Vec<String> = parameters(&model)
-        .into_iter()
-        .filter(|(path, dims, _)| decays(path, dims.len()))
-        .map(|(path, ..)| path)
-        .collect();
-    let block = |name: &str| format!("blocks.0.{name}.weight");
-    let mut expected = ["attention.qkv", "attention.out", "mlp.up", "mlp.down"].map(block).to_vec();
-    expected.push("head.weight".to_string());
-    assert_eq!(decayed, expected);
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use burn::tensor::{Device, Tensor};
 
 use super::sequences::SequenceBatch;
-use crate::prior::{DropoutSeeds, Prior, PriorConfig, decays};
+use crate::prior::{DropoutSeeds, Prior, PriorConfig};
 use crate::recipe::PriorSection;
 use crate::rng::{Purpose, stream};
+use crate::training::decay::decays;
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
 
 /// AdamW's decay of the first moment and its epsilon, as GPT-2's successors have them.

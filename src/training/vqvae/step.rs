@@ -10,6 +10,7 @@ use crate::recipe::{ReconstructionLoss, VqvaeSection};
 use crate::tokenizer::{
     Codebook, LossTerm, Quantizer, Tokenizer, TokenizerConfig, TokenizerOutput,
 };
+use crate::training::decay::decays;
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
 
 /// Adam's constants as in the paper's released code.
@@ -182,9 +183,4 @@ impl VqvaeTrainer {
     fn codebook(&mut self) -> Option<(&mut CodebookLearner, &mut Codebook)> {
         self.learner.as_mut().zip(self.tokenizer.module.codebook.codebook_mut())
     }
-}
-
-/// Weight decay is for the kernels of the convolutions and linear layers.
-fn decays(path: &str, rank: usize) -> bool {
-    rank >= 2 && !path.starts_with("codebook.")
 }
