@@ -125,14 +125,12 @@ mod tests {
             channels: 1,
             preset: TokenizerPreset::Plain,
             width: 8,
-            channel_multipliers: Vec::new(),
             residual_blocks: 1,
             residual_width: 4,
             halvings: 2,
-            attention: false,
             codebook_size: 16,
             code_dim: 4,
-            normalize_codes: false,
+            ..TokenizerConfig::default()
         };
         let device = Device::flex();
         let tokenizer = Tokenizer::new(&config, 3, &device);

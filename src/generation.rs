@@ -80,24 +80,26 @@ impl DeviceSteps<Condition> for DeviceDecoder<'_> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::prior::{Conditions, Positions, PriorConfig};
+    use crate::prior::{Conditions, Gpt, Positions, PriorConfig};
     use crate::sampling::{Request, SamplingConfig, generate};
 
-    fn prior(positions: Positions) -> Prior {
+    fn gpt(positions: Positions) -> Gpt {
         let config = PriorConfig {
             codebook_size: 64,
             n_classes: 3,
             grid_height: 4,
             grid_width: 4,
-            depth: 1,
             layers: 2,
             heads: 4,
             width: 64,
-            dropout: 0.0,
             positions,
-            tie_weights: false,
+            ..PriorConfig::default()
         };
-        Prior::new(&config, 1, &Device::flex())
+        Gpt::new(&config, 1, &Device::flex())
+    }
+
+    fn prior(positions: Positions) -> Prior {
+        Prior::Autoregressive(gpt(positions))
     }
 
     fn requests(indices: impl IntoIterator<Item = u64>, prompt: &[u16]) -> Vec<Request<Condition>> {
@@ -149,7 +151,8 @@ mod tests {
 
     #[test]
     fn cached_sampling_takes_the_codes_the_full_forward_pass_finds_most_probable() {
-        let prior = prior(Positions::Rotary);
+        let gpt = gpt(Positions::Rotary);
+        let prior = Prior::Autoregressive(gpt.clone());
         let config = SamplingConfig { temperature: 0.0, ..Default::default() };
         let condition = Condition { class: Some(1) };
         let request = Request { index: 0, condition: condition.clone(), prompt: Vec::new() };
@@ -158,7 +161,6 @@ mod tests {
         let device = Device::flex();
         let known = Tensor::<1, Int>::from_ints(known.as_slice(), &device).unsqueeze();
         let conditions = Conditions::new(&[condition], prior.config(), &device);
-        let Prior::Autoregressive(gpt) = &prior;
         let best = gpt.forward(&conditions, Some(known), None).argmax(1);
         let best: Vec<i32> = best.into_data().try_into_vec().unwrap();
         assert_eq!(best, codes.iter().map(|&code| i32::from(code)).collect::<Vec<_>>());

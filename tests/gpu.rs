@@ -12,7 +12,7 @@ use vqgen::checkpoint::{Codes, Kind, ModelFile, RunDir, Stage};
 use vqgen::data::{Split, View};
 use vqgen::device;
 use vqgen::generation::PriorCodes;
-use vqgen::prior::{Condition, Positions, Prior, PriorConfig};
+use vqgen::prior::{Condition, Prior, PriorConfig};
 use vqgen::recipe::Recipe;
 use vqgen::rng::{Purpose, stream};
 use vqgen::sampling::{Request, SamplingConfig, generate};
@@ -72,13 +72,10 @@ fn prior_config() -> PriorConfig {
         n_classes: 2,
         grid_height: 2,
         grid_width: 2,
-        depth: 1,
         layers: 1,
         heads: 2,
         width: 8,
-        dropout: 0.0,
-        positions: Positions::Learned,
-        tie_weights: false,
+        ..PriorConfig::default()
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::generation::PriorCodes;
-use crate::prior::{Condition, Positions, Prior, PriorConfig};
+use crate::prior::{Condition, Prior, PriorConfig};
 use crate::recipe::{Recipe, VqvaeSection};
 use crate::rng::{Purpose, Stream, stream};
 use crate::sampling::{Request, SamplingConfig, generate};
@@ -120,16 +120,12 @@ impl Sequences {
     fn config(&self) -> PriorConfig {
         PriorConfig {
             codebook_size: CODES,
-            n_classes: 0,
             grid_height: self.grid[0],
             grid_width: self.grid[1],
-            depth: 1,
             layers: self.layers,
             heads: self.heads,
             width: self.width,
-            dropout: 0.0,
-            positions: Positions::Learned,
-            tie_weights: false,
+            ..PriorConfig::default()
         }
     }
 

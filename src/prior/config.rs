@@ -52,6 +52,25 @@ pub struct PriorConfig {
     pub tie_weights: bool,
 }
 
+/// A shape of a few thousand parameters, for tests and examples that care for a part of it.
+impl Default for PriorConfig {
+    fn default() -> Self {
+        Self {
+            codebook_size: 16,
+            n_classes: 0,
+            grid_height: 4,
+            grid_width: 4,
+            depth: 1,
+            layers: 1,
+            heads: 2,
+            width: 16,
+            dropout: 0.0,
+            positions: Positions::Learned,
+            tie_weights: false,
+        }
+    }
+}
+
 impl PriorConfig {
     /// Codes a sequence.
     pub fn n_codes(&self) -> usize {

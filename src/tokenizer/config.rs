@@ -52,6 +52,26 @@ pub struct TokenizerConfig {
     pub normalize_codes: bool,
 }
 
+/// A shape of a few thousand parameters, for tests and examples that care for a part of it.
+impl Default for TokenizerConfig {
+    fn default() -> Self {
+        Self {
+            image_size: 16,
+            channels: 3,
+            preset: TokenizerPreset::Plain,
+            width: 16,
+            channel_multipliers: Vec::new(),
+            residual_blocks: 1,
+            residual_width: 4,
+            halvings: 2,
+            attention: false,
+            codebook_size: 16,
+            code_dim: 4,
+            normalize_codes: false,
+        }
+    }
+}
+
 impl TokenizerConfig {
     /// Height and width of the grid of codes.
     pub fn grid_size(&self) -> usize {
@@ -213,10 +233,9 @@ mod tests {
             residual_blocks: 1,
             residual_width: 0,
             halvings: 1,
-            attention: false,
             codebook_size: 16,
             code_dim: 4,
-            normalize_codes: false,
+            ..TokenizerConfig::default()
         };
         assert!(base.validate().is_ok());
         let wide = TokenizerConfig { channel_multipliers: vec![1, usize::MAX], ..base.clone() };

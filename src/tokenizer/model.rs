@@ -166,14 +166,12 @@ mod tests {
             channels: 3,
             preset,
             width: 8,
-            channel_multipliers: Vec::new(),
             residual_blocks: 1,
             residual_width: 4,
             halvings: 2,
-            attention: false,
             codebook_size: 7,
             code_dim: 5,
-            normalize_codes: false,
+            ..TokenizerConfig::default()
         };
         match preset {
             TokenizerPreset::Plain => plain,

@@ -49,13 +49,12 @@ mod tests {
             n_classes: 2,
             grid_height: 2,
             grid_width: 3,
-            depth: 1,
             layers: 1,
             heads: 2,
             width: 16,
-            dropout: 0.0,
             positions,
             tie_weights,
+            ..PriorConfig::default()
         };
         Prior::new(&config, 0, &Device::flex())
     }
@@ -100,7 +99,7 @@ mod tests {
                 attention: is_resnet,
                 codebook_size: 7,
                 code_dim: 5,
-                normalize_codes: false,
+                ..TokenizerConfig::default()
             };
             assert!(config.validate().is_ok(), "{config:?}");
             let parameters = parameters(&Tokenizer::new(&config, 0, &Device::flex()));

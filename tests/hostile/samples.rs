@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 use vqgen::checkpoint::{Codes, DATA, Kind, ModelFile, NamedTensor, ResumeState, Stage};
 use vqgen::data::{Provenance, Split, View};
-use vqgen::prior::{Positions, Prior, PriorConfig};
+use vqgen::prior::{Prior, PriorConfig};
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig, TokenizerPreset};
 
 use super::forge::{Forged, Tensor};
@@ -20,14 +20,12 @@ pub(crate) fn tokenizer_config() -> TokenizerConfig {
         channels: 1,
         preset: TokenizerPreset::Plain,
         width: 2,
-        channel_multipliers: Vec::new(),
         residual_blocks: 0,
         residual_width: 1,
         halvings: 1,
-        attention: false,
         codebook_size: 4,
         code_dim: 1,
-        normalize_codes: false,
+        ..TokenizerConfig::default()
     }
 }
 
@@ -38,13 +36,10 @@ pub(crate) fn prior_config() -> PriorConfig {
         n_classes: CLASSES.len(),
         grid_height: 2,
         grid_width: 2,
-        depth: 1,
         layers: 1,
         heads: 1,
         width: 4,
-        dropout: 0.0,
-        positions: Positions::Learned,
-        tie_weights: false,
+        ..PriorConfig::default()
     }
 }
 

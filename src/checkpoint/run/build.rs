@@ -74,22 +74,18 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::{Kind, NamedTensor};
-    use crate::prior::{Positions, Prior};
+    use crate::prior::{Gpt, Positions, Prior};
     use crate::tokenizer::{Tokenizer, TokenizerPreset};
 
     fn config() -> PriorConfig {
         PriorConfig {
             codebook_size: 4,
-            n_classes: 0,
             grid_height: 2,
             grid_width: 2,
-            depth: 1,
             layers: 1,
             heads: 1,
             width: 4,
-            dropout: 0.0,
-            positions: Positions::Learned,
-            tie_weights: false,
+            ..PriorConfig::default()
         }
     }
 
@@ -116,13 +112,12 @@ mod tests {
         let file = ModelFile::new(Kind::Prior, &config(), tensors()).unwrap();
         let mut fresh = None;
         let new = |config: &PriorConfig| {
-            fresh.insert(Prior::new(config, 1, &Device::flex().autodiff())).clone()
+            fresh.insert(Gpt::new(config, 1, &Device::flex().autodiff())).clone()
         };
         let gpt = file.build(new).unwrap();
         assert_eq!(parameters::named(&gpt).unwrap(), tensors());
         // A copy shares what is drawn.
         assert_eq!(initialised(&fresh.unwrap()), 0);
-        let Prior::Autoregressive(gpt) = gpt;
         assert!(gpt.norm.weight.val().is_require_grad());
     }
 
@@ -163,14 +158,12 @@ mod tests {
             channels: 3,
             preset: TokenizerPreset::Plain,
             width: 16,
-            channel_multipliers: Vec::new(),
             residual_blocks: 2,
             residual_width: 6,
             halvings: 3,
-            attention: false,
             codebook_size: 11,
             code_dim: 5,
-            normalize_codes: false,
+            ..TokenizerConfig::default()
         };
         let resnet34 = TokenizerConfig { preset: TokenizerPreset::Resnet34, ..base.clone() };
         let mut configs =

@@ -13,13 +13,13 @@ fn config(layers: usize, positions: Positions, tie_weights: bool) -> PriorConfig
         n_classes: 2,
         grid_height: 2,
         grid_width: 3,
-        depth: 1,
         layers,
         heads: 2,
         width: 16,
         dropout: 0.1,
         positions,
         tie_weights,
+        ..PriorConfig::default()
     }
 }
 

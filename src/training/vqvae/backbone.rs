@@ -68,14 +68,12 @@ mod tests {
             channels: 3,
             preset: TokenizerPreset::Resnet34,
             width: 16,
-            channel_multipliers: Vec::new(),
             residual_blocks: 1,
             residual_width: 0,
             halvings: 3,
-            attention: false,
             codebook_size: 4,
             code_dim: 4,
-            normalize_codes: false,
+            ..TokenizerConfig::default()
         };
         let device = Device::flex();
         // A file with torchvision's names, made from another model of this shape.
