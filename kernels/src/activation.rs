@@ -1,5 +1,5 @@
-//! Activations in one pass each way. The backward pass computes from the input again what the forward pass had:
-//! a second tensor to keep would cost more than the arithmetic.
+//! Activations in one pass each way. The backward pass recomputes the intermediate values from the input: storing a
+//! second tensor would cost more than the arithmetic.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -64,7 +64,7 @@ fn forward(x: Values, kind: Activation) -> FlexTensor {
     match kind {
         Activation::Gelu => map(x, gelu),
         Activation::Silu => map(x, |x| x * sigmoid(x)),
-        // Written so that not a number stays so.
+        // Written so that NaN propagates.
         Activation::Relu => map(x, |x| if x <= 0.0 { 0.0 } else { x }),
     }
 }
@@ -91,14 +91,14 @@ fn gelu_slope(x: f32) -> f32 {
     gelu_and_slope(x).1
 }
 
-/// [`gelu`] and [`gelu_slope`].
+/// [`gelu`] and its slope.
 #[inline(always)]
 pub(super) fn gelu_and_slope(x: f32) -> (f32, f32) {
     let (share, bell) = normal(x);
     (x * share, share + x * (bell * DENSITY))
 }
 
-/// The slope of `x · sigmoid(x)`.
+/// The derivative of `x · sigmoid(x)`.
 #[inline(always)]
 pub(super) fn silu_slope(x: f32) -> f32 {
     let sigmoid = sigmoid(x);

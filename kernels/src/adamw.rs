@@ -1,4 +1,4 @@
-//! The optimizer's arithmetic in one pass over each parameter, in place.
+//! The AdamW update, in place and in one pass over each parameter.
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
@@ -11,18 +11,19 @@ use super::fresh::copied;
 use super::slices::{Values, tensor};
 use super::wide::wide;
 
-/// The numbers of one update.
+/// Hyperparameters and bias corrections of one update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWStep {
-    /// Decay of the mean of the gradient.
+    /// Decay of the first moment.
     pub beta1: f64,
-    /// Decay of the mean of its square.
+    /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the mean square.
+    /// Added to the square root of the second moment.
     pub epsilon: f64,
     /// The learning rate.
     pub learning_rate: f64,
-    /// What a value is multiplied by before the update: 1 - learning rate * weight decay, or 1.
+    /// Decoupled weight decay: the factor applied to a parameter before the update, 1 - learning rate * weight decay,
+    /// or 1.
     pub kept: f64,
     /// 1 - beta1^steps.
     pub correction1: f64,
@@ -30,18 +31,18 @@ pub struct AdamWStep {
     pub correction2: f64,
 }
 
-/// What an update changes of a parameter. Tensors that nobody else holds are changed in place.
+/// A parameter and its moments, which an update changes: in place where no other tensor shares the buffer.
 #[derive(Debug, Clone)]
 pub struct Moving {
     /// The parameter, flat, without autodiff.
     pub value: Tensor<1>,
-    /// Running mean of the gradient.
+    /// First moment: the running mean of the gradient.
     pub mean: Tensor<1>,
-    /// Running mean of its square.
+    /// Second moment: the running mean of the squared gradient.
     pub square: Tensor<1>,
 }
 
-/// One update of a parameter by its gradient (Loshchilov and Hutter 2019); all tensors are of one size.
+/// One AdamW update of a parameter (Loshchilov and Hutter 2019); all tensors have the same size.
 pub fn adamw(moving: Moving, gradient: Tensor<1>, step: AdamWStep) -> Moving {
     let Moving { value, mean, square } = moving;
     let (value, mean, square) = Dispatch::vqgen_adamw(
@@ -58,12 +59,12 @@ pub fn adamw(moving: Moving, gradient: Tensor<1>, step: AdamWStep) -> Moving {
     }
 }
 
-/// The sum of the squares, `[1]`.
+/// The sum of squares, `[1]`.
 pub fn square_sum(x: Tensor<1>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::vqgen_square_sum(x.into_dispatch()))
 }
 
-/// `x` times the one value of `factor`.
+/// `x` times the single element of `factor`.
 ///
 /// # Shapes
 /// - factor: `[1]`
@@ -121,7 +122,7 @@ impl AdamWOps for Flex {
     }
 }
 
-/// A tensor that nobody else holds: `tensor` itself or a copy.
+/// A tensor whose buffer is not shared: `tensor` itself or a copy.
 fn owned(tensor: FlexTensor) -> Values {
     let mut values = Values::of(tensor);
     if values.slice_mut().is_some() {
@@ -160,7 +161,7 @@ fn update(
     });
 }
 
-/// In a fixed number of interleaved sums, which a vector holds.
+/// Summed in a fixed number of interleaved lanes, which fill a vector.
 #[inline(always)]
 fn block_square_sum(block: &[f32]) -> f32 {
     const LANES: usize = 32;

@@ -1,5 +1,5 @@
-//! Causal attention over the images of a batch in parallel, head by head. The backward pass keeps only the
-//! queries, keys and values and computes the weights again.
+//! Causal attention, parallel over images and heads. Only queries, keys and values are kept for the backward pass,
+//! which recomputes the attention weights.
 
 use std::ops::Range;
 
@@ -80,7 +80,7 @@ impl Backward<Flex, 1> for AttentionBackward {
     }
 }
 
-/// What there is to know besides the values.
+/// Shape, mask and precision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attention {
     sequence: usize,
@@ -95,7 +95,7 @@ impl Attention {
         let Self { sequence, heads, .. } = *self;
         let out = set_in_blocks(rows * width, sequence * width, |image, values| {
             let qkv = fetched(qkv, image, sequence);
-            // SAFETY: each head sets every row of its columns by products that add to nothing, and the heads have all
+            // SAFETY: each head sets every row of its columns, by GEMMs that do not accumulate, and the heads cover all
             // columns.
             #[allow(unsafe_code)]
             unsafe {
@@ -113,15 +113,15 @@ impl Attention {
         tensor(out, [rows, width])
     }
 
-    /// The gradient by `qkv` for `gradient` by the output.
+    /// The gradient w.r.t. `qkv`, given that w.r.t. the output.
     fn backward(&self, qkv: &Values, gradient: &Values) -> FlexTensor {
         let [rows, width] = self.dims(qkv);
         let Self { sequence, heads, .. } = *self;
         let out = set_in_blocks(rows * 3 * width, sequence * 3 * width, |image, values| {
             let qkv = fetched(qkv, image, sequence);
             let gradient = fetched(gradient, image, sequence);
-            // SAFETY: each head sets every row of its columns in the three parts, beginning with the block that sees all
-            // keys and adds to nothing, and the heads have all columns.
+            // SAFETY: each head sets every row of its columns in the three parts, beginning with the block that sees
+            // all keys and does not accumulate, and the heads cover all columns.
             #[allow(unsafe_code)]
             unsafe {
                 let mut out = MatrixMut::unset(values, sequence, 3 * width);
@@ -146,7 +146,7 @@ impl Attention {
         [rows, three_widths / 3]
     }
 
-    /// Where the queries, keys and values of a head are in a row. Outputs are where queries are.
+    /// Columns of the queries, keys and values of a head. Its output has the columns of its queries.
     fn columns(&self, index: usize, width: usize) -> [Range<usize>; 3] {
         let head_dim = width / self.heads;
         [0, width, 2 * width].map(|part| {
@@ -166,7 +166,7 @@ impl Attention {
     }
 }
 
-/// The rows of an image, in the cache: the heads read a few values of each.
+/// The rows of an image, prefetched: the heads read a few values of each.
 fn fetched(values: &Values, image: usize, sequence: usize) -> Matrix<'_> {
     let [_, columns] = values.dims();
     let values = &values.slice()[image * sequence * columns..][..sequence * columns];

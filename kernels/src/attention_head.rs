@@ -1,5 +1,5 @@
-//! One head of causal attention over one sequence: a block of queries against the keys up to its end, so
-//! that the weights at hand stay in the cache and no table of all of them exists.
+//! One head of causal attention over one sequence, a block of queries at a time against the keys up to the block's end:
+//! the weights of a block stay in the cache, and the full attention matrix is never stored.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::scratch::with_scratch;
 use super::weight_mask::{RowMask, WeightMask};
 use super::wide::vectorised;
 
-/// Queries to take at once: their weights over a few hundred keys stay in the second-level cache.
+/// Queries of a block: their weights over a few hundred keys stay in the L2 cache.
 const QUERIES: usize = 64;
 
 /// A head of one sequence.
@@ -19,9 +19,9 @@ pub(super) struct Head {
     pub(super) sequence: usize,
     pub(super) head_dim: usize,
     pub(super) mask: Option<WeightMask>,
-    /// That of its products.
+    /// Of the GEMMs.
     pub(super) precision: Precision,
-    /// Number of its first query among all heads of all images: the key of its mask.
+    /// Row of its first query among all heads of all images: keys the dropout mask.
     pub(super) first_row: usize,
 }
 
@@ -48,8 +48,8 @@ impl Head {
         });
     }
 
-    /// Sets three ranges of columns of `by`, `[sequence, _]`, to the gradients by queries, keys and values for the one by
-    /// the output. The others are `[sequence, head_dim]`.
+    /// Writes the gradients w.r.t. queries, keys and values to three ranges of columns of `by`, `[sequence, _]`, given
+    /// the gradient w.r.t. the output. The others are `[sequence, head_dim]`.
     pub(super) fn backward(
         &self,
         [q, k, v, by_out]: [Matrix; 4],
@@ -58,7 +58,8 @@ impl Head {
     ) {
         with_scratch(2 * self.weights_len(), |buffer| {
             let (weights, by_scores) = buffer.split_at_mut(self.weights_len());
-            // From the last block on, which sees all keys and so sets every sum that the others add to.
+            // Starts with the last block, which sees all keys and so initialises every sum that the others accumulate
+            // onto.
             let mut accumulate = false;
             for block in self.blocks().rev() {
                 let weights = &mut weights[..block.n * block.keys];
@@ -114,10 +115,10 @@ impl Head {
 struct Block {
     /// The first query.
     first: usize,
-    /// How many queries.
+    /// Number of queries.
     n: usize,
     keys: usize,
-    /// Number of the first query among all.
+    /// Row of the first query among all.
     row: usize,
 }
 
@@ -142,8 +143,8 @@ impl Block {
     }
 }
 
-/// How many keys a query sees, up to its own, and how many are computed: as many more as fill the last vector. Stopping
-/// at the last key seen would leave up to a vector of keys to scalar code in each row.
+/// How many keys a query sees, up to its own, and how many are computed: rounded up to whole vectors. Stopping at the
+/// last visible key would leave up to a vector of keys to scalar code in each row.
 #[inline(always)]
 fn extents(block: Block, query: usize) -> [usize; 2] {
     let seen = block.first + query + 1;
@@ -151,7 +152,7 @@ fn extents(block: Block, query: usize) -> [usize; 2] {
 }
 
 vectorised! {
-    /// Scores to weights: over the keys up to the query's own, and 0 after it.
+    /// Scores to weights: softmax over the keys up to the query's own, 0 after it.
     fn softmax(scores: &mut [f32], block: Block, scale: f32) {
         for (query, row) in scores.chunks_exact_mut(block.keys).enumerate() {
             let [seen, computed] = extents(block, query);
@@ -174,8 +175,8 @@ vectorised! {
     }
 }
 
-/// Sets the scores of a vector after the first `kept` to negative infinity. By a mask: where to begin is a branch that
-/// nobody foresees.
+/// Sets the scores of a vector after the first `kept` to negative infinity. A mask, since a branch on `kept` would be
+/// unpredictable.
 #[inline(always)]
 fn keep_first(scores: &mut [f32; LANES], kept: usize) {
     const KEPT: [u32; 2 * LANES] = {
@@ -194,7 +195,7 @@ fn keep_first(scores: &mut [f32; LANES], kept: usize) {
     }
 }
 
-/// Sets values to 0 vector by vector: few of them, for which a call would take longer.
+/// Sets values to 0 vector by vector: too few of them to be worth a call to memset.
 #[inline(always)]
 fn clear(values: &mut [f32]) {
     let (vectors, rest) = values.as_chunks_mut::<LANES>();
@@ -214,8 +215,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// Turns the gradient by the weights after dropout into the one by the scores before scaling, and the
-    /// weights into those after dropout.
+    /// Turns the gradient w.r.t. the weights after dropout into that w.r.t. the scores before scaling, and the weights
+    /// into those after dropout.
     fn softmax_gradient(
         weights: &mut [f32],
         gradient: &mut [f32],

@@ -1,9 +1,9 @@
-//! Convolution and transposed convolution over channels-last images as patches times weights, a few rows of
+//! Convolution and transposed convolution over channels-last images as GEMMs over patches (im2col), a few rows of
 //! patches at a time.
 //!
-//! Both are one pair of maps. A convolution multiplies the patches of the large image by the weights; a
-//! transposed one multiplies the small image by the weights and adds the patches up. Each is the other's
-//! gradient by its input. Where [`super::winograd`] has a faster way, it is taken instead; what both share is here.
+//! The two are a pair. A convolution multiplies the patches of the large image by the weights; a transposed one
+//! multiplies the small image by the weights and scatters the patches back (col2im). Each is the other's input
+//! gradient. Where [`super::winograd`] is faster, it is used instead; what both share is here.
 
 use std::ops::Range;
 
@@ -18,25 +18,25 @@ use super::sums::{add, sum_of};
 use super::wide::wide;
 use super::window::Geometry;
 
-/// Into how many parts the images of a batch are split for sums over the batch. A constant, so that the
-/// order of the sums is; large enough for the cores of a workstation.
+/// Parts that a batch is split into for sums over its images. Constant, so that the order of summation is too; enough
+/// for the cores of a workstation.
 pub(super) const PARTS: usize = 16;
 
-/// The images that a convolution gets.
+/// The input images of a convolution.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Input<'a> {
     pub(super) values: &'a [f32],
-    /// Whether it is of `max(values, 0)`.
+    /// Whether ReLU is applied to them first.
     pub(super) relu: bool,
 }
 
 impl<'a> Input<'a> {
-    /// Some of the images.
+    /// A range of the images.
     pub(super) fn of_images(self, images: Range<usize>, len: usize) -> Self {
         Self { values: &self.values[images.start * len..images.end * len], ..self }
     }
 
-    /// `work` on the image of this number.
+    /// Calls `work` with image `index`.
     fn with_image<R>(&self, index: usize, len: usize, work: impl FnOnce(&[f32]) -> R) -> R {
         let values = self.of_images(index..index + 1, len).values;
         if !self.relu {
@@ -45,7 +45,7 @@ impl<'a> Input<'a> {
         with_scratch(len, |image| {
             wide!({
                 for (to, &value) in image.iter_mut().zip(values) {
-                    // Written so that not a number stays so.
+                    // Written so that NaN propagates.
                     *to = if value <= 0.0 { 0.0 } else { value };
                 }
             });
@@ -53,13 +53,13 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// As the gradients read it: what is convolved is there for the one by the weights alone, and without that one need
-    /// not be computed.
+    /// The input for the backward pass: only the weight gradient reads the values after ReLU, so without it they are
+    /// not computed.
     fn for_weights(self, wanted: Wanted) -> Self {
         Self { relu: self.relu && wanted.weight, ..self }
     }
 
-    /// From the gradient by what is convolved to the one by these images.
+    /// Turns the gradient after ReLU into that w.r.t. these images.
     pub(super) fn to_image_gradient(self, gradient: &mut [f32]) {
         if self.relu {
             wide!({
@@ -116,7 +116,7 @@ pub(super) fn gather_product(
     })
 }
 
-/// Gradients of [`gather_product`] for `gradient` of the shape of its output; the one by the residual is `gradient`.
+/// Gradients of [`gather_product`], given `gradient` w.r.t. its output, which is also that w.r.t. the residual.
 pub(super) fn gather_product_gradients(
     large: Input,
     weight: &[f32],
@@ -166,7 +166,7 @@ pub(super) fn gather_product_gradients(
             large.of_images(index..index + 1, image_len).to_image_gradient(by_image);
         }
     });
-    // Summed transposed, since the larger operand is packed the faster way as the right one.
+    // Summed transposed: the larger operand packs faster as the right one.
     let weight = gradients.weight.map(|weight| transposed_rows(&weight, c_out, patch_len));
     MapGradients { weight, ..gradients }
 }
@@ -183,7 +183,7 @@ fn transposed_rows(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     })
 }
 
-/// `small` times `weight`, added up as patches, plus `bias`, plus `residual`.
+/// `small` times `weight`, scattered as overlapping patches, plus `bias`, plus `residual`.
 ///
 /// # Shapes
 /// - `small`: `[batch, rows, columns, c_in]`
@@ -223,7 +223,7 @@ pub(super) fn scatter_product(
     })
 }
 
-/// Gradients of [`scatter_product`] for `gradient` of the shape of its output; the one by the residual is `gradient`.
+/// Gradients of [`scatter_product`], given `gradient` w.r.t. its output, which is also that w.r.t. the residual.
 pub(super) fn scatter_product_gradients(
     small: Input,
     weight: &[f32],
@@ -272,15 +272,15 @@ pub(super) fn scatter_product_gradients(
     })
 }
 
-/// Sums over the images of a part of a batch; empty before the first, and where they are not wanted.
+/// Gradients summed over the images of a part of a batch; empty before the first image, and where not wanted.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub(super) weight: Vec<f32>,
     pub(super) bias: Vec<f32>,
 }
 
-/// Lets `work` add each of `batch` images to the sums of its part, and set the gradient by it, `input_len` zeros, if
-/// that is wanted.
+/// Calls `work` for each of `batch` images, to add to the sums of its part and, if wanted, to write the input gradient
+/// into `input_len` zeros.
 fn over_images(
     batch: usize,
     input_len: usize,
@@ -296,8 +296,8 @@ fn over_images(
     })
 }
 
-/// Lets `work` add up the images of each of [`PARTS`] of a batch, and set the gradients by them, `input_len` zeros each,
-/// if they are wanted; adds the parts up in order.
+/// Calls `work` for each of the [`PARTS`] of a batch, to sum over its images and, if wanted, to write their input
+/// gradients into `input_len` zeros each; then adds up the parts in order.
 pub(super) fn in_parts(
     batch: usize,
     input_len: usize,
@@ -333,7 +333,7 @@ pub(super) fn in_parts(
     }
 }
 
-/// The matrix of patches of `rows`: the image itself where that is the same.
+/// The patch matrix of `rows`: the image itself where the two are identical.
 fn with_patches(geometry: &Geometry, image: &[f32], rows: Range<usize>, work: impl FnOnce(&[f32])) {
     if geometry.is_image() {
         let row_len = geometry.columns * geometry.channels;
@@ -345,7 +345,7 @@ fn with_patches(geometry: &Geometry, image: &[f32], rows: Range<usize>, work: im
     });
 }
 
-/// Adds `bias` onto each row.
+/// Adds `bias` to each row.
 pub(super) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
     wide!({
         for row in rows.chunks_exact_mut(bias.len()) {
@@ -354,7 +354,7 @@ pub(super) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
     });
 }
 
-/// Adds every row of `width` onto `sums`, which is empty before the first.
+/// Adds every row of `width` to `sums`, which is empty before the first.
 pub(super) fn sum_rows(rows: &[f32], sums: &mut Vec<f32>, width: usize) {
     sums.resize(width, 0.0);
     Matrix::new(rows, rows.len() / width, width).sum_rows(sums);

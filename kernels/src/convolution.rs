@@ -1,5 +1,5 @@
-//! Convolution and transposed convolution as operations of the CPU device, with what comes before and after them in
-//! the same pass.
+//! Convolution and transposed convolution as operations of the CPU device, fused with a preceding ReLU, the bias and
+//! the residual.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -20,16 +20,16 @@ use super::slices::{Values, tensor};
 use super::window::{Geometry, Window};
 use super::winograd::Winograd;
 
-/// Which convolution.
+/// Parameters of a convolution.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvKind {
-    /// The kernel.
+    /// Kernel size, stride and padding.
     pub window: Window,
-    /// Whether it is the transposed one.
+    /// Whether it is transposed.
     pub transposed: bool,
-    /// Whether it is of `max(x, 0)` instead of `x`.
+    /// Whether ReLU is applied to the input first.
     pub relu: bool,
-    /// That of its products.
+    /// Of the GEMMs.
     pub precision: Precision,
 }
 
@@ -102,7 +102,7 @@ impl<C: CheckpointStrategy> ConvolutionOps for Autodiff<Flex, C> {
     }
 }
 
-/// A convolution in either direction with its operands.
+/// A convolution, plain or transposed, with its operands.
 #[derive(Debug, Clone)]
 struct Convolution {
     x: Values,
@@ -115,7 +115,7 @@ impl Convolution {
         Self { x: Values::of(x), weight: Values::of(weight), kind }
     }
 
-    /// The patches over the larger image, and the channels of the smaller one.
+    /// Geometry of the patches over the larger image, and the channels of the smaller one.
     fn geometry(&self) -> (Geometry, usize) {
         let window = self.kind.window;
         let [_, rows, columns, channels] = self.x.dims();
@@ -155,7 +155,7 @@ impl Convolution {
         tensor(out, shape)
     }
 
-    /// For `gradient` by the output; the one by the residual is `gradient`.
+    /// Given `gradient` w.r.t. the output, which is also that w.r.t. the residual.
     fn gradients(&self, gradient: &Values, wanted: Wanted) -> MapGradients {
         if wanted.is_nothing() {
             return MapGradients::default();
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn only_the_gradients_that_are_wanted_are_computed() {
         let random = |item, shape: [usize; 4]| tensor(normals(item, shape.iter().product()), shape);
-        // By patches, of one pixel and of more, and by Winograd's filtering.
+        // 1x1, by patches, and Winograd.
         for (kernel, stride, padding, c_in, c_out) in
             [(1, 1, 0, 5, 7), (3, 1, 1, 5, 7), (3, 1, 1, 16, 17), (4, 2, 1, 16, 17)]
         {

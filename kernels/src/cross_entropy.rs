@@ -1,6 +1,6 @@
-//! Cross entropy in two passes over the logits forward and one backward, where the composition makes a
-//! dozen and stores as many tables. A row keeps its maximum and the sum of its exponentials; its
-//! probabilities are computed again in the backward pass.
+//! Cross entropy in two passes over the logits forward and one backward, where the composition takes a dozen and stores
+//! an intermediate for each. A row keeps its maximum and the sum of its exponentials, from which the backward pass
+//! recomputes the probabilities.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -17,7 +17,7 @@ use super::math::{exp, max, sum};
 use super::slices::{Values, indices, tensor};
 use super::wide::vectorised;
 
-/// Rows a task takes at once.
+/// Rows of a task.
 const ROWS: usize = 32;
 
 /// `-log p(target)` of each row, in nats. Every target must be below `classes`.
@@ -59,7 +59,7 @@ impl<C: CheckpointStrategy> CrossEntropyOps for Autodiff<Flex, C> {
     }
 }
 
-/// What the backward pass needs.
+/// Saved for the backward pass.
 #[derive(Debug, Clone)]
 struct Saved {
     logits: Values,
@@ -67,11 +67,11 @@ struct Saved {
     rows: Vec<Row>,
 }
 
-/// What makes probabilities of a row of logits.
+/// Normalisation of a row of logits.
 #[derive(Debug, Clone, Copy, Default)]
 struct Row {
     max: f32,
-    /// Of e^(logit - max).
+    /// Sum of e^(logit - max).
     sum: f32,
 }
 

@@ -1,7 +1,7 @@
-//! Decoding one position at a time: slices instead of tensors, whose making would cost more than the work, and weights
-//! packed once.
+//! Autoregressive decoding, one position at a time: on slices, since allocating tensors would cost more than the
+//! arithmetic, and with weights packed once.
 //!
-//! A row of a result depends on that row alone, to the last bit, whatever the number of rows and threads.
+//! A row of a result depends bitwise on that row alone, whatever the number of rows and threads.
 
 mod head_cache;
 
@@ -16,7 +16,7 @@ use super::wide::wide;
 
 pub use head_cache::HeadCache;
 
-/// Rows that a thread takes at once where rows are split.
+/// Rows of a task where rows are split.
 const ROWS: usize = 8;
 
 /// A linear map with its weights packed.
@@ -29,17 +29,17 @@ pub struct PackedLinear {
     precision: Precision,
 }
 
-/// Who does the work of an operation.
+/// Which threads compute an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// The thread that asks.
+    /// The calling thread.
     Alone,
-    /// All threads.
+    /// All threads of the pool.
     All,
 }
 
 impl Share {
-    /// Into how many tasks to split what can be split anyhow.
+    /// How many tasks to split into where any number would do.
     fn tasks(self) -> usize {
         match self {
             Self::Alone => 1,
@@ -48,14 +48,14 @@ impl Share {
     }
 }
 
-/// What follows a [`PackedLinear`].
+/// What follows a [`PackedLinear`] (its epilogue).
 #[derive(Debug, Clone, Copy)]
 pub enum Then<'a> {
     /// Nothing.
     Nothing,
     /// GELU.
     Gelu,
-    /// The sum with a residual, `[rows, width_out]`.
+    /// Adds a residual, `[rows, width_out]`.
     Add(&'a [f32]),
 }
 
@@ -72,7 +72,7 @@ impl PackedLinear {
         Self { weight, bias: bias.map(values), width_in, width_out, precision }
     }
 
-    /// Sets `out` to the map of `x`, then `then`.
+    /// Sets `out` to the linear map of `x`, followed by `then`.
     ///
     /// # Shapes
     /// - x: `[rows, width_in]`
@@ -113,7 +113,7 @@ pub struct RowNorm {
 }
 
 impl RowNorm {
-    /// Copies them; `epsilon` is added to the variance.
+    /// Copies the parameters; `epsilon` is added to the variance.
     ///
     /// # Shapes
     /// - gain, bias: `[width]`
@@ -139,8 +139,8 @@ impl RowNorm {
     }
 }
 
-/// Cosines and sines by which heads turn at each position, `[positions, head_dim]` each. Within a half of a head of `m`
-/// dimensions, `i` and `i + m/2` form a pair.
+/// Cosines and sines of the rotary embedding at each position, `[positions, head_dim]` each. In either half of a head,
+/// of `m` dimensions, `i` and `i + m/2` form a pair.
 #[derive(Debug)]
 pub struct RotaryRows {
     query: [Vec<f32>; 2],
@@ -154,7 +154,7 @@ impl RotaryRows {
     }
 }
 
-/// Turns one head at a position.
+/// Rotates one head at a position.
 fn turn(head: &mut [f32], [cos, sin]: &[Vec<f32>; 2], position: usize) {
     let head_dim = head.len();
     let at = position * head_dim..(position + 1) * head_dim;
@@ -168,7 +168,7 @@ fn turn(head: &mut [f32], [cos, sin]: &[Vec<f32>; 2], position: usize) {
     }
 }
 
-/// The values of a tensor on the CPU device.
+/// The values of a tensor on the CPU device, row-major.
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap_or_else(|_| unreachable!("an f32 tensor"))
 }

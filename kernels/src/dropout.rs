@@ -1,5 +1,5 @@
-//! Dropout whose mask is never stored: a hash of the seed and the place of an activation tells whether it stays,
-//! and the backward pass asks again.
+//! Dropout whose mask is never stored: a hash of the seed and the index of an activation decides whether it is kept,
+//! and the backward pass recomputes it.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -13,18 +13,18 @@ use burn::tensor::Tensor;
 use super::elementwise::map_places;
 use super::slices::Values;
 
-/// Which activations stay.
+/// Which activations are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mask {
     key: [u32; 2],
     /// A hash below it drops.
     threshold: u32,
-    /// What a kept activation is multiplied by.
+    /// Scale of a kept activation, 1 / (1 - p).
     kept: f32,
 }
 
 impl Mask {
-    /// Drops with `probability`; equal seeds drop equal places.
+    /// Drops with `probability`; equal seeds drop equal indices.
     pub fn new(probability: f64, seed: u64) -> Self {
         let steps = (1u64 << 32) as f64;
         // At least one in 2^32 is kept, whatever the probability: the cast saturates.
@@ -33,7 +33,7 @@ impl Mask {
         Self { key: [seed as u32, (seed >> 32) as u32], threshold, kept }
     }
 
-    /// What to multiply the activation at `place` by. The pattern repeats after 2^32 places.
+    /// The factor of the activation at index `place`. The pattern repeats after 2^32.
     #[inline(always)]
     pub(super) fn factor(&self, place: usize) -> f32 {
         let hash = mix(mix(place as u32 ^ self.key[0]) ^ self.key[1]);
@@ -80,7 +80,7 @@ impl<C: CheckpointStrategy> DropoutOps for Autodiff<Flex, C> {
     }
 }
 
-/// Both passes: the map is linear and its own transpose.
+/// Both passes: the map is linear and diagonal, so the backward pass is the same.
 fn masked(x: Values, mask: Mask) -> FlexTensor {
     map_places(x, |place, value| value * mask.factor(place))
 }

@@ -1,4 +1,4 @@
-//! One pass over tensors of one shape, in place where nobody else holds the first of them.
+//! Elementwise maps over tensors of one shape, in place where the first one's buffer is not shared.
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
@@ -7,7 +7,7 @@ use super::fresh::in_blocks;
 use super::slices::{Values, tensor};
 use super::wide::wide;
 
-/// Values a thread takes at once: 64 kB, which stay in a core's cache.
+/// Values of a task: 64 kB, which stay in a core's cache.
 pub(super) const BLOCK: usize = 1 << 14;
 
 /// `function` of each value.
@@ -26,7 +26,7 @@ pub(super) fn map(mut x: Values, function: impl Fn(f32) -> f32 + Sync) -> FlexTe
     tensor(out, x.shape())
 }
 
-/// `function` of each value of `x` and the value of `y` at its place.
+/// `function` of each value of `x` and the corresponding value of `y`.
 pub(super) fn map_with(
     mut x: Values,
     y: &Values,
@@ -52,7 +52,7 @@ pub(super) fn map_with(
     tensor(out, x.shape())
 }
 
-/// `function` of the place and the value of each value.
+/// `function` of the index and the value of each element.
 pub(super) fn map_places(mut x: Values, function: impl Fn(usize, f32) -> f32 + Sync) -> FlexTensor {
     if let Some(values) = x.slice_mut() {
         values.par_chunks_mut(BLOCK).enumerate().for_each(|(index, block)| {

@@ -1,4 +1,4 @@
-//! The seam: where these kernels run, and the operands of theirs that may be absent.
+//! Which tensors these kernels run on, and optional operands.
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::NodeGuard;
@@ -8,8 +8,8 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::slices::{Values, tensor};
 
-/// Whether tensors of `device` live in this process's memory and are computed by its threads: reading one
-/// then costs nothing, and a plain loop over a slice beats a chain of tensor operations.
+/// Whether tensors of `device` live in host memory and are computed by threads of this process: reading one then costs
+/// nothing, and a plain loop over a slice beats a chain of tensor operations.
 pub fn runs_on_host(device: &Device) -> bool {
     *device == Device::flex()
 }
@@ -22,9 +22,9 @@ pub fn runs_here<const D: usize>(x: &Tensor<D>) -> bool {
 /// An operand that may be absent.
 #[derive(ExtensionType)]
 pub(super) enum Optional<B: Backend> {
-    /// It is there.
+    /// Present.
     Some(FloatTensor<B>),
-    /// It is not.
+    /// Absent.
     None,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn optional<const D: usize>(tensor: Option<Tensor<D>>) -> Optional<Di
 }
 
 impl Optional<Flex> {
-    /// Its values, if it is there.
+    /// Its values, if present.
     pub(super) fn values(self) -> Option<Values> {
         match self {
             Self::Some(tensor) => Some(Values::of(tensor)),
@@ -42,7 +42,7 @@ impl Optional<Flex> {
     }
 }
 
-/// The values and the node of an operand that may be absent.
+/// The values and the autodiff node of an optional operand.
 pub(super) fn optional_parts<C: CheckpointStrategy>(
     tensor: Optional<Autodiff<Flex, C>>,
 ) -> (Option<Values>, NodeGuard) {
@@ -55,7 +55,7 @@ pub(super) fn optional_parts<C: CheckpointStrategy>(
     }
 }
 
-/// The node of an operand that is not there.
+/// The autodiff node of an absent operand.
 fn untracked<C: CheckpointStrategy>() -> NodeGuard {
     <Autodiff<Flex, C> as AutodiffBackend>::from_inner(tensor(vec![0.0], [1])).node()
 }

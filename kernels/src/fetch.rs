@@ -1,10 +1,11 @@
-//! Values brought to the cache ahead of a work that reads a few of many rows in turn: the processor foresees one run of
-//! memory, and reads it from beyond its caches at two to four times the rate (see `docs/performance.md` of vqgen).
+//! Prefetch for kernels that read a few values of each of many rows in turn: the hardware prefetcher follows a
+//! sequential stream, at two to four times the rate of that pattern where the values are not in a cache (see
+//! `docs/performance.md` of vqgen).
 
-/// Values of f32 in a line of the cache.
+/// f32 values of a cache line.
 const LINE: usize = 16;
 
-/// Reads one of every 16 values, first to last.
+/// Touches every cache line, first to last.
 #[inline]
 pub(super) fn fetch(values: &[f32]) {
     let bits = values.chunks(LINE).fold(0, |bits, line| bits ^ line[0].to_bits());

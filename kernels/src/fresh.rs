@@ -1,4 +1,4 @@
-//! New buffers that are written block by block, by all threads.
+//! New buffers that are initialised block by block, in parallel.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -8,11 +8,11 @@ use rayon::prelude::*;
 
 use super::elementwise::BLOCK;
 
-/// A buffer of `len` values, each block of `block_len` of them set by `work`, which gets the number of the block
-/// and its values, all 0.
+/// A buffer of `len` values in blocks of `block_len`, each written by `work`, which gets the block's index and its
+/// values, initially 0.
 ///
-/// `vec![0.0; len]` would write the zeros in a pass of its own, on one thread; here a block is still in the cache
-/// when `work` gets it.
+/// `vec![0.0; len]` would zero it in a separate pass on one thread; here a block is still in the cache when `work` gets
+/// it.
 pub(super) fn in_blocks(
     len: usize,
     block_len: usize,
@@ -25,7 +25,7 @@ pub(super) fn in_blocks(
     })
 }
 
-/// The same with what `work` returns for each block, in order.
+/// As [`in_blocks`], also collecting what `work` returns for each block, in order.
 pub(super) fn in_blocks_with<R: Send>(
     len: usize,
     block_len: usize,
@@ -38,8 +38,8 @@ pub(super) fn in_blocks_with<R: Send>(
     })
 }
 
-/// A buffer of `len` values, each block of `block_len` of them set by `work` without being zeroed first. `work`
-/// proves that it has set its block by handing it back as values.
+/// A buffer of `len` values in blocks of `block_len`, each written by `work` without being zeroed first. `work` proves
+/// that it has initialised its block by returning it as `f32`.
 pub(super) fn set_in_blocks(
     len: usize,
     block_len: usize,
@@ -48,7 +48,7 @@ pub(super) fn set_in_blocks(
     let mut buffer = Vec::with_capacity(len);
     let blocks = buffer.spare_capacity_mut()[..len].par_chunks_mut(block_len.max(1));
     blocks.enumerate().for_each(|(index, block)| set(block, |block| work(index, block)));
-    // SAFETY: the blocks cover the first `len` values, and each came back as values.
+    // SAFETY: the blocks cover the first `len` values, and each was returned initialised.
     #[allow(unsafe_code)]
     unsafe {
         buffer.set_len(len);
@@ -56,7 +56,7 @@ pub(super) fn set_in_blocks(
     buffer
 }
 
-/// The same with what else `work` returns for each block, in order.
+/// As [`set_in_blocks`], also collecting what else `work` returns for each block, in order.
 pub(super) fn set_in_blocks_with<R: Send>(
     len: usize,
     block_len: usize,
@@ -73,7 +73,7 @@ pub(super) fn set_in_blocks_with<R: Send>(
     (buffer, results.into_iter().filter_map(taken).collect())
 }
 
-/// Two buffers of the same length at once, as [`set_in_blocks`] has one.
+/// As [`set_in_blocks`], for two buffers of the same length at once.
 pub(super) fn set_pair_in_blocks(
     len: usize,
     block_len: usize,
@@ -86,7 +86,7 @@ pub(super) fn set_pair_in_blocks(
 ) -> (Vec<f32>, Vec<f32>) {
     let mut second = Vec::with_capacity(len);
     let places = second.spare_capacity_mut()[..len].par_chunks_mut(block_len.max(1));
-    // Blocks of the second buffer wait for the thread that takes the same block of the first.
+    // A block of the second buffer is taken by the thread that takes the same block of the first.
     let places: Vec<Mutex<&mut [MaybeUninit<f32>]>> = places.map(Mutex::new).collect();
     let first = set_in_blocks(len, block_len, |index, first| {
         let mut second = places[index].lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +96,7 @@ pub(super) fn set_pair_in_blocks(
         first
     });
     drop(places);
-    // SAFETY: every block of the first buffer was set, and with it the same one of the second.
+    // SAFETY: every block of the first buffer was initialised, and with it the same one of the second.
     #[allow(unsafe_code)]
     unsafe {
         second.set_len(len);
@@ -104,7 +104,7 @@ pub(super) fn set_pair_in_blocks(
     (first, second)
 }
 
-/// Lets `work` set a block, and checks that it is this block that comes back.
+/// Calls `work` to initialise a block, and checks that it returns this very block.
 fn set(
     block: &mut [MaybeUninit<f32>],
     work: impl for<'a> FnOnce(&'a mut [MaybeUninit<f32>]) -> &'a mut [f32],
@@ -118,10 +118,10 @@ fn assert_is(place: Range<*const MaybeUninit<f32>>, values: &[f32]) {
     assert_eq!((place.start.cast(), place.end.cast()), (values.start, values.end), "the block");
 }
 
-/// A block that is set piece by piece.
+/// A block that is initialised piece by piece, from its start.
 pub(super) struct Pieces<'a> {
     block: &'a mut [MaybeUninit<f32>],
-    /// How many values from the first on are set.
+    /// How many leading values are initialised.
     done: usize,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Pieces<'a> {
         Self { block, done: 0 }
     }
 
-    /// Sets the next `len` values.
+    /// Initialises the next `len` values.
     pub(super) fn set_next(
         &mut self,
         len: usize,
@@ -140,8 +140,8 @@ impl<'a> Pieces<'a> {
         self.done += len;
     }
 
-    /// Sets the next `len` values by `work`, which gets `at_once` of them at a time, and which they are. They are 0, and
-    /// still in the first-level cache when `work` writes over them.
+    /// Initialises the next `len` values by `work`, `at_once` at a time: it gets their range and the values themselves,
+    /// zeroed and still in the L1 cache.
     pub(super) fn set_few(
         &mut self,
         len: usize,
@@ -158,10 +158,10 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// The block as values.
+    /// The block, initialised.
     pub(super) fn finish(self) -> &'a mut [f32] {
         assert_eq!(self.done, self.block.len(), "values set");
-        // SAFETY: `set_next` has seen every value set.
+        // SAFETY: `set_next` has initialised every value.
         #[allow(unsafe_code)]
         unsafe {
             self.block.assume_init_mut()
@@ -169,7 +169,7 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// A copy of `values`, by all threads.
+/// A copy of `values`, made in parallel.
 pub(super) fn copied(values: &[f32]) -> Vec<f32> {
     set_in_blocks(values.len(), BLOCK, |index, block| {
         let from = &values[index * BLOCK..][..block.len()];
@@ -177,8 +177,8 @@ pub(super) fn copied(values: &[f32]) -> Vec<f32> {
     })
 }
 
-/// Sets each value of `block` and of `values` to what `of` gives for the latter: the new value and what belongs into
-/// `block`.
+/// Maps `values` in place and initialises `block`, both with what `of` returns for each value: its new value and the
+/// one for `block`.
 #[inline(always)]
 pub(super) fn set_from<'a>(
     block: &'a mut [MaybeUninit<f32>],
@@ -191,7 +191,7 @@ pub(super) fn set_from<'a>(
         *value = new;
         place.write(other);
     }
-    // SAFETY: the loop has set every value, by the assert.
+    // SAFETY: the loop has initialised every value, by the assert.
     #[allow(unsafe_code)]
     unsafe {
         block.assume_init_mut()
@@ -200,7 +200,7 @@ pub(super) fn set_from<'a>(
 
 fn zeroed(block: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     block.fill(MaybeUninit::new(0.0));
-    // SAFETY: the line before has set every value.
+    // SAFETY: the line before has initialised every value.
     #[allow(unsafe_code)]
     unsafe {
         block.assume_init_mut()

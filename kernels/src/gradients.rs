@@ -1,5 +1,5 @@
-//! Which gradients of a map with weights are wanted, and those that were computed: a frozen module costs none by its
-//! weights, the first module of a model none by its input.
+//! Which gradients of an operation with weights are wanted, and those that were computed: a frozen module skips its
+//! weight gradients, the first module of a model its input gradient.
 
 use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
@@ -7,7 +7,7 @@ use burn::backend::autodiff::grads::Gradients;
 
 use crate::slices::tensor;
 
-/// Which gradients are wanted: those by the operands that are tracked.
+/// Which gradients are wanted: those of the tracked operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) input: bool,
@@ -16,19 +16,19 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// By the parents of an operation: the input, the weights and the bias.
+    /// From the parents of an operation: input, weight and bias.
     pub(super) fn by<Node>(parents: [&Option<Node>; 3]) -> Self {
         let [input, weight, bias] = parents.map(Option::is_some);
         Self { input, weight, bias }
     }
 
-    /// Whether none is.
+    /// Whether none is wanted.
     pub(super) fn is_nothing(self) -> bool {
         !(self.input || self.weight || self.bias)
     }
 }
 
-/// Gradients by the operands of a map; `None` where they are not wanted.
+/// Gradients of the operands; `None` where not wanted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct MapGradients {
     pub(super) input: Option<Vec<f32>>,
@@ -37,7 +37,7 @@ pub(super) struct MapGradients {
 }
 
 impl MapGradients {
-    /// Hands each to its parent, in the shape of that operand; a bias has one axis.
+    /// Registers each with its parent, in the shape of that operand; a bias has one axis.
     pub(super) fn register<const I: usize, const W: usize>(
         self,
         grads: &mut Gradients,
@@ -63,7 +63,7 @@ impl MapGradients {
 pub(super) mod tests {
     use super::*;
 
-    /// Checks that `gradients` gives what is wanted and nothing else, the same bits whatever else is wanted.
+    /// Checks that `gradients` returns what is wanted and nothing else, and the same bits whatever else is wanted.
     pub(crate) fn check_what_is_wanted(gradients: impl Fn(Wanted) -> MapGradients) {
         let all = gradients(Wanted { input: true, weight: true, bias: true });
         assert!([&all.input, &all.weight, &all.bias].into_iter().all(Option::is_some));

@@ -1,6 +1,6 @@
-//! Group norm of channels-last images, with SiLU after it if that is asked for: two passes over an image for its
-//! statistics and one for the output forward, three backward, with an image in the cache throughout. Sums are kept
-//! per channel, since that is how the values lie, and only they are gathered by group.
+//! Group norm of channels-last images, optionally fused with a following SiLU: two passes over an image for its
+//! statistics and one for the output forward, three backward, with the image in the cache throughout. Sums are
+//! accumulated per channel, as the values are laid out, and only then combined by group.
 
 use std::ops::Range;
 
@@ -24,8 +24,9 @@ use super::wide::vectorised;
 /// Pixels that are written at once.
 const PIXELS: usize = 16;
 
-/// Each group of channels of each image to mean 0 and variance 1, times `gain`, plus `bias`, and with `silu` the
-/// activation of that. The variance is the biased one, to which `epsilon` is added. `groups` must divide the channels.
+/// Normalises each group of channels of each image to mean 0 and variance 1, multiplies by `gain` and adds `bias`; with
+/// `silu`, applies SiLU to the result. The variance is the biased one, to which `epsilon` is added. `groups` must
+/// divide the channels.
 ///
 /// # Shapes
 /// - x, output: `[batch, height, width, channels]`
@@ -43,12 +44,12 @@ pub fn group_norm(
     Tensor::from_dispatch(Dispatch::vqgen_group_norm(x, gain, bias, norm))
 }
 
-/// What there is to know besides the values.
+/// Everything but the tensors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Norm {
     groups: usize,
     epsilon: f32,
-    /// Whether the activation follows.
+    /// Whether SiLU follows.
     silu: bool,
 }
 
@@ -96,14 +97,14 @@ impl<C: CheckpointStrategy> GroupNormOps for Autodiff<Flex, C> {
     }
 }
 
-/// What the backward pass needs.
+/// Saved for the backward pass.
 #[derive(Debug, Clone)]
 struct Saved {
     x: Values,
     gain: Values,
     bias: Values,
     norm: Norm,
-    /// Of each image, the mean of each channel's group and behind these 1 / deviation.
+    /// Of each image, the mean of each channel's group, followed by 1 / standard deviation.
     statistics: Vec<f32>,
 }
 
@@ -160,7 +161,7 @@ impl Backward<Flex, 3> for GroupNormBackward {
 }
 
 impl Saved {
-    /// Of an image, where its values are, and the mean of each channel's group and 1 / deviation.
+    /// The range of an image in `x`, and for each channel the mean and 1 / standard deviation of its group.
     fn image(&self, index: usize) -> (Range<usize>, [&[f32]; 2]) {
         let [_, height, width, channels] = self.x.dims();
         let image_len = height * width * channels;
@@ -169,15 +170,15 @@ impl Saved {
         (index * image_len..(index + 1) * image_len, [mean, scale])
     }
 
-    /// Those by `x`, the gain (as the weight) and the bias, for `gradient` by the output.
+    /// Gradients w.r.t. `x`, the gain (as `weight`) and the bias, given `gradient` w.r.t. the output.
     fn gradients(&self, gradient: &[f32], wanted: Wanted) -> MapGradients {
         let [batch, height, width, channels] = self.x.dims();
         let image_len = height * width * channels;
-        // Of each image, the gradient by the gain and behind it the one by the bias.
+        // Of each image, the gain gradient followed by the bias gradient.
         let (input, sums) = if wanted.input {
             let (input, sums) = set_in_blocks_with(batch * image_len, image_len, |index, by_x| {
                 let (image, _) = self.image(index);
-                // Where the gradient by `x` will be, first the one by what the norm gives.
+                // The buffer of the input gradient first holds the gradient w.r.t. the norm's output.
                 let mut pieces = Pieces::of(by_x);
                 pieces.set_few(image_len, PIXELS * channels, |at, by_norm| {
                     let at = image.start + at.start..image.start + at.end;
@@ -213,7 +214,8 @@ impl Saved {
         }
     }
 
-    /// Sets the gradient by what the norm gives for the values `at` of an image, from the one by the output there.
+    /// Writes the gradient w.r.t. the norm's output (before SiLU) for the values `at` of an image, from that w.r.t. the
+    /// output there.
     fn norm_gradient(&self, index: usize, at: Range<usize>, gradient: &[f32], by_norm: &mut [f32]) {
         if !self.norm.silu {
             return by_norm.copy_from_slice(gradient);
@@ -223,7 +225,7 @@ impl Saved {
         silu_gradient(&self.x.slice()[at], gradient, of_norm, by_norm);
     }
 
-    /// What an image adds to the gradient by the gain, and behind it to the one by the bias.
+    /// An image's contribution to the gain gradient, followed by that to the bias gradient.
     fn sums(&self, index: usize, by_norm: &[f32]) -> Vec<f32> {
         let (image, statistics) = self.image(index);
         let channels = self.gain.slice().len();
@@ -233,7 +235,7 @@ impl Saved {
         sums
     }
 
-    /// From the gradient by what the norm gives, whose [`Self::sums`] these are, to the one by an image.
+    /// From the gradient w.r.t. the norm's output, whose [`Self::sums`] these are, to that w.r.t. an image, in place.
     fn to_input_gradient(&self, index: usize, sums: &[f32], gradient: &mut [f32]) {
         let (image, [mean, scale]) = self.image(index);
         let gain = self.gain.slice();
@@ -241,7 +243,7 @@ impl Saved {
         let pixels = image.len() / channels;
         let (by_gain, by_bias) = sums.split_at(channels);
         with_scratch(2 * channels, |means| {
-            // Means over a group of the gradient by the normalised values, and of its product with them.
+            // Group means of the gradient w.r.t. the normalised values, and of its product with them.
             let (slope, along) = means.split_at_mut(channels);
             for channel in 0..channels {
                 slope[channel] = by_bias[channel] * gain[channel];
@@ -254,7 +256,7 @@ impl Saved {
     }
 }
 
-/// Sums of channels over `pixels` to the mean of each channel's group.
+/// Replaces sums of channels over `pixels` by the mean of each channel's group.
 fn group_means(sums: &mut [f32], groups: usize, pixels: usize) {
     let members = sums.len() / groups;
     for group in sums.chunks_exact_mut(members) {
@@ -303,7 +305,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// The gradient by what the norm gives, where the activation follows, which gets it.
+    /// The gradient w.r.t. the norm's output where SiLU follows.
     fn silu_gradient(x: &[f32], gradient: &[f32], channels: [&[f32]; 4], by_norm: &mut [f32]) {
         let [mean, scale, gain, bias] = channels;
         let n = mean.len();
@@ -341,7 +343,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// The gradient by `x`, in place of the one by what the norm gives.
+    /// The gradient w.r.t. `x`, in place of that w.r.t. the norm's output.
     fn gradients(x: &[f32], channels: [&[f32]; 5], gradient: &mut [f32]) {
         let [mean, scale, gain, slope, along] = channels;
         let n = mean.len();

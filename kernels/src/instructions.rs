@@ -1,21 +1,21 @@
-//! Which vector instructions of the processor are used, found out once when the program runs.
+//! Which vector instructions are used: detected once, at first use.
 
 use std::sync::OnceLock;
 
 use thiserror::Error;
 
-/// Sets of vector instructions, each with all before it.
+/// Sets of vector instructions; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Instructions {
-    /// What every processor of the target has.
+    /// Baseline of the target.
     Plain,
-    /// x86: 8 values in a vector, and fused multiply-add.
+    /// x86: vectors of 8 f32, and fused multiply-add.
     Avx2,
-    /// x86: 16 values in a vector.
+    /// x86: vectors of 16 f32.
     Avx512,
-    /// x86: products of bf16 pairs, 16 at a time.
+    /// x86: dot products of bf16 pairs, 16 at a time.
     Avx512Bf16,
-    /// x86: products of bf16 tiles.
+    /// x86: GEMM of bf16 tiles.
     Amx,
 }
 
@@ -28,7 +28,7 @@ pub(super) const ALL: [Instructions; 5] = [
     Instructions::Amx,
 ];
 
-/// Environment variable with the name of the widest set that may be used.
+/// Environment variable that names the widest set that may be used.
 pub(super) const LIMIT: &str = "VQGEN_INSTRUCTIONS";
 
 impl Instructions {
@@ -42,7 +42,7 @@ impl Instructions {
         }
     }
 
-    /// The set of a name.
+    /// The set with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         ALL.into_iter().find(|set| set.name() == name)
     }
@@ -80,7 +80,7 @@ impl Instructions {
     }
 }
 
-/// What `VQGEN_INSTRUCTIONS` names is no set of instructions.
+/// `VQGEN_INSTRUCTIONS` does not name a set of instructions.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{LIMIT} is {name:?}, allowed are {}", ALL.map(Instructions::name).join(", "))]
 pub struct UnknownInstructions {
@@ -88,11 +88,11 @@ pub struct UnknownInstructions {
     pub name: String,
 }
 
-/// Checks the environment variable that limits which vector instructions are used: `VQGEN_INSTRUCTIONS`, one of `plain`,
+/// Checks the environment variable that limits the vector instructions in use: `VQGEN_INSTRUCTIONS`, one of `plain`,
 /// `avx2`, `avx512`, `avx512-bf16` and `amx`.
 ///
 /// # Errors
-/// Another value.
+/// Any other value.
 pub fn check_instruction_limit() -> Result<(), UnknownInstructions> {
     match std::env::var(LIMIT) {
         Ok(name) if Instructions::named(&name).is_none() => Err(UnknownInstructions { name }),
@@ -105,7 +105,7 @@ pub fn instruction_sets() -> impl Iterator<Item = &'static str> {
     ALL.into_iter().filter(|&set| set <= Instructions::widest()).map(Instructions::name)
 }
 
-/// Whether the processor has tiles of bf16 and the system lets this process use them, which Linux wants to be asked.
+/// Whether the processor has bf16 tiles and the system lets this process use them: Linux requires a request.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn has_amx() -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
@@ -117,13 +117,13 @@ fn has_amx() -> bool {
     if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & wanted != wanted {
         return false;
     }
-    // SAFETY: the call changes nothing but what this process may do.
+    // SAFETY: the call only changes the permissions of this process.
     #[allow(unsafe_code)]
     let granted = unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) };
     granted == 0
 }
 
-/// Other systems are not asked yet.
+/// On other systems AMX is not used yet.
 #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
 fn has_amx() -> bool {
     false
@@ -143,7 +143,7 @@ mod tests {
         assert!(Instructions::in_use() <= Instructions::widest());
     }
 
-    /// The tests of the kernels, run again with every narrower set.
+    /// Runs the kernels' tests again with every narrower set.
     #[test]
     fn the_kernels_pass_their_tests_with_every_set_of_instructions() {
         if std::env::var(LIMIT).is_ok() {

@@ -1,5 +1,4 @@
-//! Layer norm in one pass over the rows forward and one backward. A row keeps its mean and the inverse of its
-//! deviation.
+//! Layer norm in one pass over the rows forward and one backward. A row keeps its mean and 1 / standard deviation.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -17,11 +16,12 @@ use super::math::{sum, sum_pairs};
 use super::slices::{Values, tensor};
 use super::wide::vectorised;
 
-/// Rows a task takes at once, and whose gradients by gain and bias are summed before the sums are added up:
-/// part of the definition of the order.
+/// Rows of a task, whose gain and bias gradients are summed before the sums of tasks are: it fixes the order of
+/// summation.
 const ROWS: usize = 64;
 
-/// Rows to mean 0 and variance 1, times `gain`, plus `bias`. The variance is the biased one, to which `epsilon` is added.
+/// Normalises each row to mean 0 and variance 1, multiplies by `gain` and adds `bias`. The variance is the biased one,
+/// to which `epsilon` is added.
 ///
 /// # Shapes
 /// - x, output: `[rows, width]`
@@ -73,7 +73,7 @@ impl<C: CheckpointStrategy> LayerNormOps for Autodiff<Flex, C> {
     }
 }
 
-/// What the backward pass needs.
+/// Saved for the backward pass.
 #[derive(Debug, Clone)]
 struct Saved {
     x: Values,
@@ -81,11 +81,11 @@ struct Saved {
     rows: Vec<Row>,
 }
 
-/// What normalises a row.
+/// Statistics of a row.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Row {
     mean: f32,
-    /// 1 / deviation.
+    /// 1 / standard deviation.
     scale: f32,
 }
 
@@ -127,13 +127,13 @@ impl Backward<Flex, 3> for LayerNormBackward {
 }
 
 impl Saved {
-    /// Those by `x`, the gain (as the weight) and the bias, for `gradient` by the output.
+    /// Gradients w.r.t. `x`, the gain (as `weight`) and the bias, given `gradient` w.r.t. the output.
     fn gradients(&self, gradient: &[f32], wanted: Wanted) -> MapGradients {
         let Self { x, gain, rows } = self;
         let [n_rows, width] = x.dims();
         let block_len = ROWS * width;
         let wants_sums = wanted.weight || wanted.bias;
-        // Of each task, the gradient by the gain and behind it the one by the bias.
+        // Of each task, the gain gradient followed by the bias gradient.
         let of_block = |index: usize, by_x: &mut [f32]| {
             let mut sums = vec![0.0; if wants_sums { 2 * width } else { 0 }];
             let part = index * block_len..gradient.len().min((index + 1) * block_len);
@@ -173,7 +173,7 @@ vectorised! {
         let width = gain.len();
         let pairs = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
         for ((x, out), row) in pairs.zip(rows) {
-            // Lengths spelled out once, so that no index below is checked.
+            // Equal lengths spelled out, so that the indices below need no bounds checks.
             let (x, out, bias) = (&x[..width], &mut out[..width], &bias[..width]);
             let mean = sum(x, |x| x) / width as f32;
             let variance = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
@@ -187,8 +187,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// `sums` holds the gradient by the gain and behind it the one by the bias, and starts at 0. It and `by_x` are empty
-    /// where they are not wanted.
+    /// `sums` holds the gain gradient followed by the bias gradient, and starts at 0. It and `by_x` are empty where not
+    /// wanted.
     fn gradients(
         x: &[f32],
         rows: &[Row],
@@ -202,7 +202,7 @@ vectorised! {
         let mut all_by_x = by_x.chunks_exact_mut(width);
         let inputs = x.chunks_exact(width).zip(gradient.chunks_exact(width));
         for ((x, gradient), &Row { mean, scale }) in inputs.zip(rows) {
-            // Lengths spelled out once, so that no index below is checked.
+            // Equal lengths spelled out, so that the indices below need no bounds checks.
             let (x, gradient) = (&x[..width], &gradient[..width]);
             if !by_gain.is_empty() {
                 let (by_gain, by_bias) = (&mut by_gain[..width], &mut by_bias[..width]);
@@ -213,7 +213,7 @@ vectorised! {
             }
             let Some(by_x) = all_by_x.next() else { continue };
             let by_x = &mut by_x[..width];
-            // The gradient by the normalised row, kept where the one by the row is to be.
+            // The gradient w.r.t. the normalised row, stored in the buffer of that w.r.t. the row.
             for i in 0..width {
                 by_x[i] = gradient[i] * gain[i];
             }

@@ -1,13 +1,13 @@
-//! Kernels for the CPU device of vqgen, plugged into Burn through its backend extension, each with a hand-written backward
-//! pass, and what decoding one position at a time takes on slices. All of vqgen's unsafe code is here; nothing of vqgen
-//! itself is known, and nothing is chosen for the process: what a kernel needs to know is an argument of it, its
-//! [`Precision`] among them. (Which instructions the processor has is found out once.)
+//! Kernels for the CPU device of vqgen, plugged into Burn through its backend extension, each with a hand-written
+//! backward pass, and slice kernels for decoding one position at a time. All of vqgen's unsafe code is here. The crate
+//! knows nothing of vqgen itself and keeps no global settings: whatever a kernel needs, such as its [`Precision`], is
+//! an argument. (Only the processor's instruction sets are detected once.)
 //!
-//! Whoever calls keeps a composition of Burn's own operations beside each kernel: it is the definition of what is computed,
-//! it runs on every other device, and the tests that compare the two are there.
+//! Callers keep a composition of Burn's own operations beside each kernel: it defines what is computed, runs on every
+//! other device, and is what the tests compare the kernel with.
 //!
-//! Work is split by index, never by thread, and partial sums are added in the order of their index: the
-//! result does not depend on the number of threads.
+//! Work is split by index, never by thread, and partial sums are added in index order: results do not depend on the
+//! number of threads.
 
 mod extension;
 mod gradients;

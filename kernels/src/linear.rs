@@ -1,4 +1,5 @@
-//! Linear maps in blocks of rows, with what comes right after them done while a block is in the cache.
+//! Linear layers in blocks of rows, with a fused epilogue (bias, GELU, dropout, residual) while a block is in the
+//! cache.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -25,33 +26,33 @@ use super::slices::{Values, tensor};
 use super::sums::{add, sum_of};
 use super::wide::wide;
 
-/// Fewest rows for which these kernels are meant: below, a product has too few blocks of rows for the cores.
+/// Fewest rows for which these kernels are meant: with fewer, a GEMM has too few row blocks to occupy the cores.
 pub const LINEAR_ROWS: usize = 64;
 
-/// Most rows of a block: its results stay in the second-level cache until what follows the product is done.
+/// Most rows of a block: its results stay in the L2 cache until the epilogue is done.
 const MOST_ROWS: usize = 128;
 
-/// Rows whose share of the gradient by the weight is one product.
+/// Rows whose contribution to the weight gradient is one GEMM.
 const PART_ROWS: usize = 256;
 
-/// Rows of a part whose gradients are computed at once: they stay in the second-level cache while they are used. (32 and
-/// 64 take the same time.)
+/// Rows of a part whose gradients are computed at once: they stay in the L2 cache while in use. (32 and 64 take the
+/// same time.)
 const FEW_ROWS: usize = 64;
 
 const _: () = assert!(FEW_ROWS.is_multiple_of(PART_STEP));
 
-/// What follows the map.
+/// The epilogue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum After {
     /// Nothing.
     Nothing,
-    /// The activation.
+    /// GELU.
     Gelu,
-    /// Dropout, if any, then the sum with the residual.
+    /// Dropout, if any, then adds the residual.
     Add(Option<Mask>),
 }
 
-/// `x · weight + bias`, then `after`; `residual` is for [`After::Add`].
+/// `x · weight + bias`, then the epilogue `after`; `residual` is for [`After::Add`].
 ///
 /// # Shapes
 /// - x: `[rows, width_in]`
@@ -129,14 +130,14 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
     }
 }
 
-/// The map with its operands.
+/// The layer with its operands.
 #[derive(Debug, Clone)]
 struct LinearMap {
     x: Values,
     weight: Values,
     after: After,
     precision: Precision,
-    /// The slope of the activation at what it got, for the backward pass.
+    /// Derivatives of the activation, for the backward pass.
     slopes: Option<Values>,
 }
 
@@ -145,7 +146,7 @@ impl LinearMap {
         Self { x: Values::of(x), weight: Values::of(weight), after, precision, slopes: None }
     }
 
-    /// Rows, columns in and columns out.
+    /// Rows, input width and output width.
     fn sizes(&self) -> [usize; 3] {
         let ([rows, width_in], [weight_in, width_out]) = (self.x.dims(), self.weight.dims());
         assert_eq!(width_in, weight_in, "width of a linear map's input");
@@ -168,7 +169,7 @@ impl LinearMap {
         rows.div_ceil(8).clamp(LINEAR_ROWS / 4, MOST_ROWS)
     }
 
-    /// The product plus the bias, for the rows of the block.
+    /// The product plus the bias, for the rows of a block.
     fn product<'a>(
         &self,
         block: usize,
@@ -210,7 +211,7 @@ impl LinearMap {
         tensor(out, [rows, width])
     }
 
-    /// The forward pass of the activation, which keeps its slopes.
+    /// The forward pass with GELU, keeping its derivatives.
     fn forward_keeping_slopes(&mut self, bias: Option<&Values>) -> FlexTensor {
         let [rows, _, width] = self.sizes();
         let bias = bias.map(Values::slice);
@@ -225,13 +226,13 @@ impl LinearMap {
         tensor(out, [rows, width])
     }
 
-    /// For `gradient` by the output; the one by the residual is `gradient`.
+    /// Given `gradient` w.r.t. the output, which is also that w.r.t. the residual.
     fn gradients(&self, gradient: &Values, wanted: Wanted) -> MapGradients {
         if wanted.is_nothing() {
             return MapGradients::default();
         }
         let [rows, width_in, width_out] = self.sizes();
-        // Parts are counted by the gradient by the input, where there is one.
+        // Where there is an input gradient, its blocks are the parts.
         let by_input = wanted.input && width_in > 0;
         let weight = || Right::shared(self.weight().transposed(), self.precision);
         let weight = by_input.then(weight);
@@ -264,8 +265,8 @@ impl LinearMap {
         }
     }
 
-    /// The operands whose product is what `rows` add to the gradient by the weight, and what they add to that by the
-    /// bias, which is empty where it is not wanted. `each` gets the gradients by the product, a few rows at a time.
+    /// The operands whose product is the contribution of `rows` to the weight gradient, and their contribution to the
+    /// bias gradient, empty where not wanted. `each` gets the gradients w.r.t. the product, a few rows at a time.
     fn part_gradients(
         &self,
         gradient: &Values,
@@ -298,7 +299,7 @@ impl LinearMap {
         (Some((x, by_product)), biases)
     }
 
-    /// `work` on the gradient by the product, from that by the output.
+    /// Calls `work` with the gradient w.r.t. the product, computed from that w.r.t. the output.
     fn with_product_gradient(
         &self,
         gradient: &[f32],
@@ -324,7 +325,7 @@ impl LinearMap {
     }
 }
 
-/// `out = out · mask + residual`, where `out` starts at the place `from`.
+/// `out = out · mask + residual`, where `out` starts at index `from` of the output.
 fn add_masked(out: &mut [f32], residual: &[f32], mask: Option<Mask>, from: usize) {
     match mask {
         Some(mask) => {

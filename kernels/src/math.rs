@@ -1,23 +1,22 @@
-//! Arithmetic over slices that the compiler turns into vector instructions: an exponential without a call, sums and
-//! maxima in sixteen lanes.
+//! Arithmetic over slices that the compiler vectorises: an inlined exponential, sums and maxima in sixteen lanes.
 //!
-//! Every value is computed by the same additions and multiplications in the same order whatever the
-//! instruction set; nothing here asks for a fused multiply-add, so the results do not depend on it either.
+//! The operations and their order are the same for every instruction set, and no fused multiply-add is used, so results
+//! do not depend on it.
 
-/// Partial results kept side by side by the reductions: a vector of AVX-512, and part of the definition of
-/// a sum.
+/// Lanes of partial results in a reduction: a vector of AVX-512. They are part of the definition of a sum, whatever the
+/// instruction set.
 pub(super) const LANES: usize = 16;
 
-/// e^x to within 2 units in the last place, as if x were 88 above that; 0 below -87. Not a number stays so.
+/// e^x to within 2 units in the last place; x above 88 counts as 88, and below -87 the result is 0. NaN propagates.
 ///
-/// The polynomial is that of the Cephes library's `expf` (Moshier).
+/// The polynomial is that of `expf` in the Cephes library (Moshier).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Added and subtracted, it rounds to an integer, which is then in the low bits.
+    /// Adding and subtracting it rounds to an integer, which the addition leaves in the low bits.
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
     /// ln 2 in two parts, the first short enough for an exact product with that integer.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    // Comparisons written so that not a number takes neither branch.
+    // Comparisons written so that NaN takes neither branch.
     let x = if x > 88.0 { 88.0 } else { x };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
@@ -31,7 +30,7 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { value }
 }
 
-/// The largest value; negative infinity of none.
+/// The largest value; negative infinity for an empty slice.
 #[inline(always)]
 pub fn max(values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -42,7 +41,7 @@ pub fn max(values: &[f32]) -> f32 {
             lanes[lane] = larger(lanes[lane], block[lane]);
         }
     }
-    // By halves, as `sum_lanes`: one lane after the other would wait 16 times for the one before.
+    // By halves, as `sum_lanes`: one lane after the other would be a dependency chain of 16.
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -53,13 +52,13 @@ pub fn max(values: &[f32]) -> f32 {
     rest.iter().fold(lanes[0], |most, &value| larger(most, value))
 }
 
-/// Sum of `term` over the values, in an order that depends on their number alone.
+/// Sum of `term` over the values, in an order that depends on their count alone.
 #[inline(always)]
 pub(super) fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
-        // Not `block.map`: it is not compiled into the caller, and so not for its instruction set.
+        // Not `block.map`: it is not inlined, and so not compiled for the caller's instruction set.
         let mut terms = [0.0; LANES];
         for lane in 0..LANES {
             terms[lane] = term(block[lane]);
@@ -75,7 +74,7 @@ pub(super) fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     total
 }
 
-/// [`sum`] over pairs of two slices of one length.
+/// [`sum`] over pairs from two slices of equal length.
 #[inline(always)]
 pub(super) fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];

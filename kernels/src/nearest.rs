@@ -1,4 +1,4 @@
-//! Nearest codes and the sums by code over slices, without the matrix of all distances.
+//! Nearest codes and per-code sums over slices, without materialising the full distance matrix.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
@@ -12,8 +12,8 @@ use super::wide::vectorised;
 /// Latents whose distances are held at once.
 const ROWS: usize = 128;
 
-/// The code nearest to each latent in euclidean distance; the lowest id wins a tie. The products are f32 whatever the
-/// precision of others: a code is a decision.
+/// The code nearest to each latent by Euclidean distance; the lowest id wins a tie. The GEMM is f32 whatever the
+/// precision elsewhere: rounding could change which code is nearest.
 ///
 /// # Shapes
 /// - latents: `[n, dim]`
@@ -43,7 +43,7 @@ pub fn nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(nearest, [n]), &device)
 }
 
-/// How many latents each code got, and their sum.
+/// How many latents each code is assigned, and their sum.
 #[derive(Debug, Clone)]
 pub struct CodeSums {
     /// `[codes]`.
@@ -52,7 +52,7 @@ pub struct CodeSums {
     pub sums: Tensor<2>,
 }
 
-/// Counts and sums by code.
+/// Counts and sums of latents by code.
 ///
 /// # Shapes
 /// - latents: `[n, dim]`
@@ -79,8 +79,8 @@ fn values(tensor: Tensor<2>) -> Vec<f32> {
 }
 
 vectorised! {
-    /// Where `products - halves` is largest, and so the distance least; the first place of several. `products` is
-    /// overwritten.
+    /// The index where `products - halves` is largest, and so the distance smallest; the first of several. `products`
+    /// is overwritten.
     fn first_least_distance(halves: &[f32], products: &mut [f32]) -> usize {
         for (product, half) in products.iter_mut().zip(halves) {
             *product -= half;

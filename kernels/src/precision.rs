@@ -1,23 +1,22 @@
-//! What the operands of matrix products are rounded to: an argument of every kernel that multiplies, kept for its
-//! backward pass.
+//! Precision of GEMM operands: an argument of every kernel that multiplies matrices, kept for its backward pass.
 
 use super::instructions::Instructions;
 
-/// What the operands of a matrix product are rounded to. Weights, activations and sums are f32 in either.
+/// What the operands of a GEMM are rounded to. Weights, activations and sums are f32 in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// To nothing: 24 bits of mantissa.
+    /// Not rounded: 24 bits of mantissa.
     F32,
-    /// To bf16: 8 bits of mantissa, the range of f32. [`Precision::bf16`] makes one.
+    /// bf16: 8 bits of mantissa, the range of f32. Made by [`Precision::bf16`].
     Bf16(HasBf16),
 }
 
-/// The processor multiplies bf16; only [`Precision::bf16`] says so.
+/// Proof that the processor multiplies bf16; made by [`Precision::bf16`] alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HasBf16(());
 
 impl Precision {
-    /// `None` on a processor that has no instructions for it, or where they may not be used.
+    /// `None` on a processor without bf16 instructions, or where `VQGEN_INSTRUCTIONS` rules them out.
     pub fn bf16() -> Option<Self> {
         (Instructions::in_use() >= Instructions::Avx512Bf16).then_some(Self::Bf16(HasBf16(())))
     }

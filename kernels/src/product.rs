@@ -1,9 +1,8 @@
-//! Matrix products of slices: the one place where the CPU device multiplies matrices.
+//! GEMM over slices: the one place where the CPU device multiplies matrices.
 //!
-//! A product is computed by whoever asks, on its thread; what many threads share is packed once ([`Left`],
-//! [`Right`]) and each multiplies its own rows or columns. Every element of a product is a sum in the order of the
-//! inner extent, in blocks whose size depends on nothing else, so that neither threads nor the other extents change
-//! it.
+//! A product is computed on the calling thread; operands that several threads share are packed once ([`Left`],
+//! [`Right`]), and each thread multiplies its own rows or columns. Every element is a sum along the inner dimension, in
+//! order and in blocks of fixed size, so that neither the number of threads nor the other dimensions change it.
 
 #[cfg(target_arch = "x86_64")]
 mod bf16;
@@ -23,16 +22,16 @@ use super::precision::Precision;
 
 pub(super) use matrix::{Matrix, MatrixMut};
 
-/// Columns of a right operand that are packed together and multiplied at once.
+/// Columns of a right operand that are packed and multiplied together.
 pub(super) const PANEL: usize = 32;
 
-/// Rows that a part of a right operand has a multiple of, but for the last: bf16 packs as many together.
+/// Every part of a right operand but the last has a multiple of this many rows: bf16 packs that many together.
 pub(super) const PART_STEP: usize = 32;
 
 #[cfg(target_arch = "x86_64")]
 const _: () = assert!(PART_STEP == bf16::STEP);
 
-/// Whether products take so little time that fewer of them save none: those of AMX.
+/// Whether GEMMs are so fast that saving multiplications does not pay: with AMX.
 pub(super) fn is_fast(precision: Precision) -> bool {
     precision != Precision::F32 && Instructions::in_use() == Instructions::Amx
 }
@@ -53,16 +52,16 @@ impl Way {
     }
 }
 
-/// The rows of a product's left operand, ready to be multiplied.
+/// A GEMM's left operand, packed where that is needed.
 #[derive(Debug)]
 pub(super) struct Left<'a> {
     matrix: Matrix<'a>,
-    /// Blocks of packed rows; rows of f32 are read where they lie.
+    /// Blocks of packed rows; row-major f32 is read in place.
     packed: Option<Buffer>,
     way: Way,
 }
 
-/// The columns of a product's right operand, ready to be multiplied.
+/// A GEMM's right operand, packed.
 #[derive(Debug)]
 pub(super) struct Right {
     rows: usize,
@@ -72,11 +71,11 @@ pub(super) struct Right {
     way: Way,
 }
 
-/// Neighbouring values of a row.
+/// Consecutive values of a row.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Run<'a> {
     Values(&'a [f32]),
-    /// As many zeros.
+    /// This many zeros.
     Zeros(usize),
 }
 
@@ -110,7 +109,7 @@ impl<'a> Left<'a> {
             Precision::Bf16(_) => unreachable!("{NO_BF16}"),
         };
         let mut packed = Buffer::new(rows.div_ceil(block_rows) * block_len);
-        // Many blocks at once where a block alone would read a few values of every row of memory.
+        // Many blocks at once where one alone would read a few values of every row in memory.
         let at_once = if by_rows { 1 } else { 64 };
         for_each_block(&mut packed, at_once * block_len, shared, |index, blocks| {
             let first = index * at_once * block_rows;
@@ -139,8 +138,8 @@ impl Right {
         Self::in_way(matrix, Way::of(precision), true)
     }
 
-    /// Packed as its rows come, in any order: `each` calls what it gets with a row, a column and the values from there
-    /// on, or zeros, until all are set. `None` where the precision needs neighbouring rows at once.
+    /// Packed as its values come, in any order, until all are set: `each` is given a callback that takes a row, a first
+    /// column, and the values or zeros from there on. `None` where the precision packs neighbouring rows together.
     pub(super) fn from_runs(
         [rows, columns]: [usize; 2],
         precision: Precision,
@@ -156,8 +155,8 @@ impl Right {
         Some(Self { rows, columns, panels, panel_len, way })
     }
 
-    /// Packed on this thread as its rows come: `each` calls what it gets with a matrix of the next rows, each but the
-    /// last one of a multiple of [`PART_STEP`], until all are set.
+    /// Packed on this thread as its rows come: `each` is given a callback that takes the next rows as a matrix, until
+    /// all are set. Every matrix but the last has a multiple of [`PART_STEP`] rows.
     pub(super) fn from_parts(
         [rows, columns]: [usize; 2],
         precision: Precision,
@@ -182,7 +181,7 @@ impl Right {
         right
     }
 
-    /// Whose panels are still to be set.
+    /// With uninitialised panels.
     fn unset([rows, columns]: [usize; 2], way: Way) -> Self {
         let panel_len = match way.precision {
             Precision::F32 => f32::panel_len(rows),
@@ -206,7 +205,7 @@ impl Right {
     }
 }
 
-/// Writes `matrix` as the rows from `row` on of the panels of its columns from `first` on.
+/// Packs `matrix` into the rows from `row` on of panels; the first panel holds its columns from `first` on.
 fn pack_panels(
     matrix: &Matrix,
     first: usize,
@@ -231,7 +230,7 @@ fn pack_panels(
     }
 }
 
-/// `work` on each block of a buffer, on this thread or on all.
+/// Calls `work` on each block of a buffer, on this thread or in parallel.
 fn for_each_block(
     buffer: &mut Buffer,
     block_len: usize,
@@ -252,8 +251,8 @@ pub(super) fn multiply(mut out: MatrixMut, left: &Left, right: &Right, accumulat
     multiply_panels(&mut out, left, right, 0, accumulate);
 }
 
-/// `out = left · right` in `tasks` for as many threads, each of which computes some columns and calls `then` with the
-/// number of the first and their place.
+/// `out = left · right` in up to `tasks` parallel tasks, each of which computes a range of columns and calls `then`
+/// with the index of the first and the columns themselves.
 pub(super) fn multiply_columns(
     out: MatrixMut,
     left: &Left,
@@ -270,7 +269,7 @@ pub(super) fn multiply_columns(
     });
 }
 
-/// The columns of a product from panel `first` on, as many as `out` has.
+/// As many columns of a product as `out` has, from panel `first` on.
 fn multiply_panels(
     out: &mut MatrixMut,
     left: &Left,
@@ -305,7 +304,7 @@ pub(super) fn product_in<'a>(
 ) -> &'a mut [f32] {
     let (rows, columns) = (left.matrix.rows(), right.columns);
     assert_eq!(out.len(), rows * columns, "a product's place");
-    // SAFETY: the product adds to nothing and sets every value.
+    // SAFETY: the GEMM does not accumulate and sets every value.
     #[allow(unsafe_code)]
     unsafe {
         multiply(MatrixMut::unset(out, rows, columns), left, right, false);
@@ -313,7 +312,7 @@ pub(super) fn product_in<'a>(
     }
 }
 
-/// `sum = left · right` where `sum` is empty, and `sum += left · right` where it is such a product.
+/// Sets an empty `sum` to `left · right`, and adds it to any other.
 pub(super) fn add_product(sum: &mut Vec<f32>, left: &Left, right: &Right) {
     let (rows, columns) = (left.matrix.rows(), right.columns);
     if sum.is_empty() {
@@ -329,18 +328,18 @@ pub(super) fn add_product(sum: &mut Vec<f32>, left: &Left, right: &Right) {
     multiply(MatrixMut::new(sum, rows, columns), left, right, true);
 }
 
-/// The sum of the products of pairs of operands, `[rows, columns]`, by all threads, each of which computes some columns:
-/// what was packed once is read by all, and each sum is written where it stays.
+/// The sum of the products of pairs of operands, `[rows, columns]`, in parallel over columns: the threads share the
+/// packed operands, and each sum is written in place.
 pub(super) fn sum_of_products([rows, columns]: [usize; 2], pairs: &[(Left, Right)]) -> Vec<f32> {
     if pairs.is_empty() {
         return vec![0.0; rows * columns];
     }
     let mut sum = Vec::with_capacity(rows * columns);
     let place = &mut sum.spare_capacity_mut()[..rows * columns];
-    // SAFETY: the first product of each part adds to nothing.
+    // SAFETY: the first product of each part does not accumulate.
     #[allow(unsafe_code)]
     let out = unsafe { MatrixMut::unset(place, rows, columns) };
-    // Two parts for each thread, since none is as fast as the others all the time.
+    // Two parts per thread, to balance threads of uneven speed.
     let panels = (columns.div_ceil(PANEL) / (2 * rayon::current_num_threads())).max(1);
     let parts = out.columns_of(panels * PANEL);
     parts.into_par_iter().enumerate().for_each(|(index, mut part)| {
@@ -348,7 +347,7 @@ pub(super) fn sum_of_products([rows, columns]: [usize; 2], pairs: &[(Left, Right
             multiply_panels(&mut part, left, right, index * panels, at > 0);
         }
     });
-    // SAFETY: the parts have all columns, and the first product of each sets every value.
+    // SAFETY: the parts cover all columns, and the first product of each sets every value.
     #[allow(unsafe_code)]
     unsafe {
         sum.set_len(rows * columns);

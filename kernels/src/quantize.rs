@@ -1,5 +1,5 @@
-//! The two operations that join latents and code vectors in the loss: a mean of squared differences, and the
-//! straight-through estimator, each in one pass.
+//! The two operations of the quantizer's losses, each in one pass: mean squared error and the straight-through
+//! estimator.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -17,19 +17,19 @@ use super::math::sum_pairs;
 use super::slices::{Values, tensor};
 use super::wide::{vectorised, wide};
 
-/// The mean of `(x - y)^2`, with gradients by both.
+/// The mean of `(x - y)^2`, with gradients w.r.t. both.
 ///
 /// # Shapes
-/// - `x`, `y`: any, the same
+/// - `x`, `y`: any, the same for both
 /// - output: `[1]`
 pub fn mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::vqgen_mean_squared_error(x.into_dispatch(), y.into_dispatch()))
 }
 
-/// The values of `vectors` with the gradient passed to `latents` as it comes (van den Oord et al. 2017).
+/// The values of `vectors`, with the gradient passed unchanged to `latents` (van den Oord et al. 2017).
 ///
 /// # Shapes
-/// - `latents`, `vectors`, output: any, the same
+/// - `latents`, `vectors`, output: any, the same for all
 pub fn straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) -> Tensor<D> {
     let (latents, vectors) = (latents.into_dispatch(), vectors.into_dispatch());
     Tensor::from_dispatch(Dispatch::vqgen_straight_through(latents, vectors))
@@ -86,7 +86,8 @@ fn mean_of_squares(x: &Values, y: &Values) -> FlexTensor {
     let (x, y) = (x.slice(), y.slice());
     let parts = x.par_chunks(BLOCK).zip(y.par_chunks(BLOCK));
     let parts: Vec<f32> = parts.map(|(x, y)| squares(x, y)).collect();
-    // In order, so that threads do not matter; in f64, so that their number hardly does.
+    // In order, so that the result does not depend on threads; in f64, so that it hardly depends on how many parts
+    // there are.
     let total: f64 = parts.into_iter().map(f64::from).sum();
     tensor(vec![(total / x.len() as f64) as f32], [1])
 }

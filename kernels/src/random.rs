@@ -1,10 +1,10 @@
 //! Random values for tests, the same in every run.
 
-/// `n` values of the standard normal distribution, independent of those of another `item`.
+/// `n` standard normal values, independent of those of other `item`s.
 pub(crate) fn normals(item: u64, n: usize) -> Vec<f32> {
     let mut state = item.wrapping_mul(0xd1b5_4a32_d192_ed03).wrapping_add(1);
     let mut uniform = || {
-        // SplitMix64 (Steele et al. 2014), of whose output the upper half is taken.
+        // SplitMix64 (Steele et al. 2014), the upper half of its output.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = state;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -12,7 +12,7 @@ pub(crate) fn normals(item: u64, n: usize) -> Vec<f32> {
         bits ^= bits >> 31;
         (f64::from((bits >> 32) as u32) + 0.5) / 2f64.powi(32)
     };
-    // Box and Muller 1958.
+    // Box and Muller (1958).
     let normal = || (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
     std::iter::repeat_with(normal).take(n).map(|value| value as f32).collect()
 }

@@ -4,12 +4,12 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
 
-/// A contiguous f32 tensor with its values in reach.
+/// A contiguous f32 tensor.
 #[derive(Debug, Clone)]
 pub(super) struct Values(FlexTensor);
 
 impl Values {
-    /// Copies only what is strided.
+    /// Copies only where the tensor is strided.
     pub(super) fn of(tensor: FlexTensor) -> Self {
         assert_eq!(tensor.dtype(), DType::F32, "the CPU kernels are for f32");
         Self(if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() })
@@ -21,23 +21,23 @@ impl Values {
         self.0.as_slice::<f32>().unwrap_or_else(|| unreachable!("a contiguous f32 tensor"))
     }
 
-    /// The same to write to, if nobody else holds them.
+    /// The values to write to, unless the buffer is shared.
     pub(super) fn slice_mut(&mut self) -> Option<&mut [f32]> {
         let (start, end) = self.0.layout().contiguous_offsets()?;
         Some(&mut self.0.try_storage_mut::<f32>()?[start..end])
     }
 
-    /// Back to a tensor, as it is.
+    /// Back to a tensor, without a copy.
     pub(super) fn into_tensor(self) -> FlexTensor {
         self.0
     }
 
-    /// The extents, of any number.
+    /// The shape, of any rank.
     pub(super) fn shape(&self) -> Shape {
         self.0.shape()
     }
 
-    /// The extents, of which there must be `D`.
+    /// The shape, which must have rank `D`.
     pub(super) fn dims<const D: usize>(&self) -> [usize; D] {
         self.0.shape().dims()
     }
@@ -63,7 +63,7 @@ pub(super) fn indices(tensor: &FlexTensor) -> Vec<usize> {
 }
 
 fn all<T: Copy + std::fmt::Display + TryInto<usize>>(values: &[T]) -> Vec<usize> {
-    // Ids and tokens are checked where they come from: a file, a draw, the nearest code.
+    // Ids and tokens are checked at their source: a file, a sampler, the nearest code.
     let index = |&value: &T| value.try_into().unwrap_or_else(|_| panic!("an index of {value}"));
     values.iter().map(index).collect()
 }

@@ -1,4 +1,4 @@
-//! Sums of equally long buffers.
+//! Sums of buffers of equal length.
 
 use rayon::prelude::*;
 
@@ -17,7 +17,7 @@ pub(super) fn sum_of(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     sum
 }
 
-/// Adds `values` onto `sums`.
+/// Adds `values` to `sums`.
 pub(super) fn add(sums: &mut [f32], values: &[f32]) {
     wide!(sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value));
 }

@@ -1,41 +1,42 @@
-//! Vectors of f32 by name, for what the compiler makes none of by itself: loops that hold many values in registers.
+//! Explicit f32 vectors, for loops that the compiler does not vectorise by itself: those that hold many values in
+//! registers.
 
 use std::ops::{Add, Mul, Sub};
 
 #[cfg(target_arch = "x86_64")]
 use super::wide::{HasAvx2, HasAvx512};
 
-/// As many values as a vector of some set of instructions has. To make one takes the proof that the processor has them;
-/// what has one has the proof.
+/// A vector register of some instruction set. Making one takes proof that the processor has the instructions; an
+/// existing one is such proof.
 pub(super) trait Vector:
     Copy + Add<Output = Self> + Mul<Output = Self> + Sub<Output = Self>
 {
-    /// Values of a vector.
+    /// Lanes of a vector.
     const LEN: usize;
 
     /// The proof.
     type Has: Copy;
 
-    /// The same value everywhere.
+    /// The same value in every lane.
     fn all(has: Self::Has, value: f32) -> Self;
 
-    /// The first values of a slice, and zeros beyond its end.
+    /// The first values of a slice, padded with zeros.
     fn load(has: Self::Has, values: &[f32]) -> Self;
 
-    /// Writes as many as there is place for.
+    /// Writes as many lanes as fit.
     fn store(self, to: &mut [f32]);
 
-    /// 0 where a value is below; not a number stays so. The sign of a zero is any.
+    /// `max(x, 0)` of each lane; NaN propagates. The sign of a zero is unspecified.
     fn rectified(self) -> Self;
 
-    /// Half of each value.
+    /// Half of each lane.
     fn halved(self) -> Self;
 
-    /// 0 less each value.
+    /// 0 minus each lane.
     fn negated(self) -> Self;
 }
 
-/// Defines a vector of these instructions.
+/// Defines the vector of an instruction set.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector {
     ($(#[$meta:meta])* $name:ident, $has:ident, $register:ident, $len:literal, $set:ident, $load:ident, $store:ident, $add:ident,
@@ -44,7 +45,7 @@ macro_rules! vector {
         #[derive(Clone, Copy)]
         pub(super) struct $name(std::arch::x86_64::$register);
 
-        // SAFETY: the processor has the instructions, as `has` proves, or `self`, which was made with one.
+        // SAFETY: `has` proves that the processor has the instructions, or `self`, which was made with such a proof.
         #[allow(unsafe_code)]
         impl Vector for $name {
             const LEN: usize = $len;
@@ -82,7 +83,7 @@ macro_rules! vector {
 
             #[inline(always)]
             fn rectified(self) -> Self {
-                // Of two operands the second is the result where one is not a number.
+                // `max` returns its second operand where either is NaN.
                 Self(unsafe { std::arch::x86_64::$max(std::arch::x86_64::$set(0.0), self.0) })
             }
 
@@ -146,7 +147,7 @@ vector!(
     _mm256_max_ps
 );
 
-/// What the compiler makes of four values on any processor.
+/// Four lanes, vectorised by the compiler on any processor.
 #[derive(Clone, Copy)]
 pub(super) struct Four([f32; 4]);
 

@@ -1,17 +1,17 @@
-//! Dropout masks of attention weights that are never stored: the factor of a weight is a hash of the seed
-//! and its place, cheap enough to compute wherever it is needed.
+//! Dropout masks for attention weights that are never stored: the factor of a weight is a hash of the seed and its
+//! index, cheap enough to recompute wherever it is needed.
 
-/// Which weights to drop.
+/// Which attention weights to drop.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WeightMask {
     seed: u64,
     /// Hashes below it drop.
     threshold: u32,
-    /// Factor of what is kept.
+    /// Scale of a kept weight, 1 / (1 - p).
     kept: f32,
 }
 
-/// The part of a mask that belongs to one query.
+/// The mask of one query's weights.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowMask {
     low: u32,
@@ -21,16 +21,16 @@ pub(super) struct RowMask {
 }
 
 impl WeightMask {
-    /// Drops with `probability`; equal seeds drop equal places. `None` where nothing is dropped.
+    /// Drops with `probability`; equal seeds drop equal indices. `None` where nothing is dropped.
     pub fn new(probability: f64, seed: u64) -> Option<Self> {
         let steps = 2f64.powi(32);
-        // A cast ends at the largest value: one in four billion is kept, whatever the probability.
+        // The cast saturates: one in 2^32 is kept, whatever the probability.
         let threshold = (probability * steps).round() as u32;
         let kept = (steps / (steps - f64::from(threshold))) as f32;
         (threshold > 0).then_some(Self { seed, threshold, kept })
     }
 
-    /// The mask of query number `row` among all heads of all images.
+    /// The mask of query `row`, counted over all heads of all images.
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> RowMask {
         let bits = mix(mix(self.seed).wrapping_add(row as u64));
@@ -40,8 +40,8 @@ impl WeightMask {
 }
 
 impl RowMask {
-    /// 0 for a weight to drop, and what keeps the expectation for the others. The rounds are those of Wellons'
-    /// "low bias" 32-bit hash.
+    /// 0 for a dropped weight, and for others the scale that preserves the expectation. The rounds are those of
+    /// Wellons' "low bias" 32-bit hash.
     #[inline(always)]
     pub(super) fn factor(&self, key: u32) -> f32 {
         let mut hash = self.low.wrapping_add(key.wrapping_mul(0x9e37_79b9));

@@ -1,16 +1,15 @@
-//! Loops over f32 compiled for the widest vectors of the processor at hand.
+//! Loops over f32, compiled for the widest vectors that the processor has.
 //!
-//! A binary for any x86-64 has 4 values in a vector; processors of the last ten years have 8 or 16. The operations
-//! and their order stay the same at every width (nothing here fuses a product with a sum), and so do the results.
+//! A binary for any x86-64 has vectors of 4 values; processors of the last ten years have 8 or 16. The operations and
+//! their order are the same at every width, without fused multiply-add, and so are the results.
 
 use super::instructions::Instructions;
 
 /// Evaluates an expression, a loop over slices, that is compiled once for each width. What it calls must be a closure
 /// or `#[inline(always)]`.
 ///
-/// A macro, since the compiler has to take the loop into the function that has the instructions. It does not with a
-/// closure of any length that has three callers, and does with one of a few lines that has one; [`vectorised`] is for
-/// longer ones.
+/// A macro, since the loop must be inlined into the function with the target feature. The compiler does not inline a
+/// longer closure with three callers, but does a closure of a few lines with one; [`vectorised`] is for longer ones.
 macro_rules! wide {
     ($work:expr) => {{
         use $crate::wide::Width;
@@ -24,8 +23,8 @@ macro_rules! wide {
 pub(super) use wide;
 
 /// Defines a function whose body is compiled once for each width, whatever its length. What it calls must be
-/// `#[inline(always)]`. With a type parameter, that is the [`Vector`](super::vector::Vector) of the width, and the first
-/// argument, which callers do not give, the proof that makes one.
+/// `#[inline(always)]`. A type parameter stands for the [`Vector`](super::vector::Vector) of the width, and the first
+/// parameter, which callers omit, for the proof needed to make one.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$vector:ident>($has:ident; $($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
@@ -88,14 +87,14 @@ macro_rules! vectorised {
 }
 pub(super) use vectorised;
 
-/// How many values of f32 a vector has.
+/// Lanes of f32 in a vector.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Width {
     /// AVX-512.
     Sixteen(HasAvx512),
     /// AVX2.
     Eight(HasAvx2),
-    /// Whatever every processor of the target has.
+    /// Baseline of the target.
     Native,
 }
 
@@ -112,15 +111,15 @@ impl Width {
     }
 }
 
-/// The processor has AVX-512; only [`Width::in_use`] says so.
+/// Proof that the processor has AVX-512; made by [`Width::in_use`] alone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HasAvx512(());
 
-/// The processor has AVX2; only [`Width::in_use`] says so.
+/// Proof that the processor has AVX2; made by [`Width::in_use`] alone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HasAvx2(());
 
-/// Defines how to run what is compiled for these instructions.
+/// Defines how to run a closure compiled for these instructions.
 macro_rules! run_with {
     ($has:ident, $features:literal) => {
         impl $has {
@@ -132,7 +131,7 @@ macro_rules! run_with {
                     fn compiled<R>(work: impl FnOnce() -> R) -> R {
                         work()
                     }
-                    // SAFETY: the processor has the features, or there would be no `self`.
+                    // SAFETY: the existence of `self` proves that the processor has the features.
                     #[allow(unsafe_code)]
                     unsafe {
                         compiled(work)

@@ -1,5 +1,4 @@
-//! How a convolution walks over an image: the geometry, and the copies between an image and the matrix of
-//! its patches ("im2col" and back).
+//! Geometry of a convolution, and the copies between an image and its patch matrix (im2col and col2im).
 
 use std::ops::Range;
 
@@ -7,32 +6,32 @@ use super::precision::Precision;
 use super::product::{self, Matrix, Right};
 use super::scratch::with_scratch;
 
-/// Size, step and padding of a square convolution kernel.
+/// Size, stride and padding of a square convolution kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Height and width of the kernel.
     pub kernel: usize,
-    /// Step between two patches.
+    /// Stride, in pixels.
     pub stride: usize,
-    /// Zeros around the image.
+    /// Zero padding on each side of the image.
     pub padding: usize,
 }
 
 impl Window {
-    /// Patches along an axis of `size` pixels.
+    /// Number of patches along an axis of `size` pixels.
     pub(super) fn patches(&self, size: usize) -> usize {
         let padded = size + 2 * self.padding;
         assert!(padded >= self.kernel, "a kernel of {} on {padded} padded pixels", self.kernel);
         (padded - self.kernel) / self.stride + 1
     }
 
-    /// Pixels along an axis that `patches` patches cover, less the padding: the size a transposed
-    /// convolution gives.
+    /// Pixels along an axis that `patches` patches cover, minus the padding: the output size of a transposed
+    /// convolution.
     pub(super) fn pixels(&self, patches: usize) -> usize {
         (patches - 1) * self.stride + self.kernel - 2 * self.padding
     }
 
-    /// Whether a patch is one pixel and patches are the image.
+    /// Whether the patches are exactly the pixels: a 1x1 kernel of stride 1 without padding.
     fn is_pixelwise(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
@@ -62,7 +61,7 @@ impl Geometry {
         self.rows * self.columns
     }
 
-    /// Rows of patches to take at once, one block after the other, so that their matrix stays in the second-level cache.
+    /// Ranges of rows of patches to process at a time, so that their matrix stays in the L2 cache.
     pub(super) fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         const PATCHES: usize = 256;
         let rows = self.rows;
@@ -70,18 +69,18 @@ impl Geometry {
         (0..rows).step_by(at_once).map(move |first| first..rows.min(first + at_once))
     }
 
-    /// Whether the matrix of patches is the image itself, so that no copy is needed.
+    /// Whether the patch matrix is the image itself, so that no copy is needed.
     pub(super) fn is_image(&self) -> bool {
         self.window.is_pixelwise()
     }
 
-    /// Calls `each` with the runs of values that make up the patch at `(row, column)`, in order.
-    #[inline(always)] // the two callers differ in everything but the walk
+    /// Calls `each` with the contiguous runs of values that make up the patch at `(row, column)`, in order.
+    #[inline(always)] // the two callers share nothing but the traversal
     fn runs(&self, row: usize, column: usize, mut each: impl FnMut(Run)) {
         let Window { kernel, stride, padding } = self.window;
         let channels = self.channels;
         let left = column * stride;
-        // Kernel columns that lie in the image.
+        // Kernel columns that lie inside the image.
         let first = padding.saturating_sub(left).min(kernel);
         let last = (self.width + padding).saturating_sub(left).clamp(first, kernel);
         for kernel_row in 0..kernel {
@@ -126,7 +125,7 @@ impl Geometry {
         }
     }
 
-    /// The same matrix as a right operand.
+    /// The same matrix, packed as a right operand.
     pub(super) fn gather_right(
         &self,
         image: &[f32],
@@ -160,7 +159,7 @@ impl Geometry {
         })
     }
 
-    /// Adds `patches` of `rows`, laid out as [`Self::gather`] does, onto `image`.
+    /// Adds `patches` of `rows`, in the layout of [`Self::gather`], to `image`.
     pub(super) fn scatter(&self, patches: &[f32], rows: Range<usize>, image: &mut [f32]) {
         let mut places = patches.chunks_exact(self.patch_len());
         for row in rows {
@@ -177,11 +176,11 @@ impl Geometry {
     }
 }
 
-/// Neighbouring values of a patch that are neighbours in the image too, or all lie in the padding.
+/// Consecutive values of a patch that are contiguous in the image too, or all lie in the padding.
 struct Run {
-    /// Where in the patch.
+    /// Offset in the patch.
     patch: usize,
-    /// Where in the image; `None` in the padding.
+    /// Offset in the image; `None` in the padding.
     image: Option<usize>,
     len: usize,
 }

@@ -1,14 +1,15 @@
-//! Convolutions with fewer multiplications, by Winograd's minimal filtering as Lavin and Gray have it ("Fast Algorithms
-//! for Convolutional Neural Networks", 2015).
+//! Convolutions with fewer multiplications, by Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for
+//! Convolutional Neural Networks", 2015).
 //!
-//! Two by two outputs of a kernel of 3x3 come from a tile of 4x4 pixels. Tile, kernel and outputs are each taken through
-//! a transform of an axis, first along rows and then along columns. Between them lies one product for each of 16 places
-//! instead of 36 (four outputs of nine taps), and the sum over the channels makes it a product of matrices: for each
-//! place, tiles by channels in, times channels in by channels out. Gradients are the adjoints of the same three
-//! transforms with the same matrices between them, and a transposed convolution is the gradient of one by its input.
+//! F(2x2, 3x3): 2x2 outputs of a 3x3 kernel come from a tile of 4x4 pixels. Tile, kernel and outputs are each
+//! transformed along rows and then along columns. In the transform domain a tile has 16 positions ("places"), so 16
+//! multiplications replace the 36 of a direct convolution (four outputs of nine taps), and the sum over channels makes
+//! each position a GEMM: tiles by input channels, times input channels by output channels. Gradients are the adjoints
+//! of the same three transforms around the same GEMMs, and a transposed convolution is the input gradient of a
+//! convolution.
 //!
-//! A kernel of 4x4 at a step of 2 is one of 2x2 at a step of 1 whose channels are those of the four phases of the
-//! pixels, by row and column even or odd: 9 places instead of 16.
+//! A 4x4 kernel of stride 2 is a 2x2 kernel of stride 1 over the four phases of the pixels (row and column even or odd)
+//! as channels: 9 positions instead of 16.
 
 mod kernel;
 mod transform;
@@ -26,21 +27,21 @@ use super::product::{Left, Matrix, MatrixMut, Right, add_product, is_fast, multi
 use super::scratch::with_scratch;
 use super::window::{Geometry, Window};
 
-/// Tiles that are transformed and multiplied at once: the matrices of a place stay in the second-level cache, and the
-/// weights are read once for all. Between 24 and 144 a training step took the same time.
+/// Tiles that are transformed and multiplied at once: the matrix of a position stays in the L2 cache, and the weights
+/// are read once for all tiles. Between 24 and 144 a training step took the same time.
 const TILES: usize = 64;
 
-/// Fewest channels on either side for which the products outweigh the transforms: a vector of AVX-512.
+/// Fewest channels on either side for which the saved multiplications outweigh the transforms: a vector of AVX-512.
 const FEWEST_CHANNELS: usize = 16;
 
-/// Values between the matrices of two places, which would else be a multiple of 4 kB apart where a tile has many channels,
-/// and so in the same few lines of a cache: 1 to 5 % of a training step.
+/// Padding of each position's matrix, by a cache line. Without it, strides are multiples of 4 KiB where a tile has many
+/// channels, and the positions fall into the same few cache sets: 1 to 5 % of a training step.
 const APART: usize = 16;
 
 /// Outputs along an edge of a tile.
 const OUT_EDGE: usize = 2;
 
-/// A convolution between a large image and a small one, from the former to the latter or transposed.
+/// A convolution between a large image and a small one, from the former to the latter or, transposed, back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Winograd {
     geometry: Geometry,
@@ -50,20 +51,20 @@ pub(super) struct Winograd {
     precision: Precision,
 }
 
-/// Rows of tiles, counted on from image to image.
+/// Rows of tiles, numbered across the images of a batch.
 type TileRows = Range<usize>;
 
 /// One of the two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
-    /// The one of the pixels that a kernel lies on.
+    /// The one whose pixels the kernel covers.
     Large,
-    /// The one of a value for each place of the kernel.
+    /// The one with a value per position of the kernel.
     Small,
 }
 
 impl Winograd {
-    /// `None` where the plain product is the way: another window, few channels, less than a tile, or products that take
+    /// `None` where im2col is the better choice: another window, few channels, less than a tile, or GEMMs that take
     /// less time than the transforms would.
     pub(super) fn new(
         geometry: Geometry,
@@ -79,7 +80,7 @@ impl Winograd {
         is_worth_it.then_some(Self { geometry, small, transposed, precision })
     }
 
-    /// Those of what is convolved and of the result.
+    /// The sides of the input and of the output.
     fn sides(&self) -> [Side; 2] {
         if self.transposed { [Side::Small, Side::Large] } else { [Side::Large, Side::Small] }
     }
@@ -94,7 +95,7 @@ impl Winograd {
         self.geometry.window.stride * self.geometry.window.stride
     }
 
-    /// Places of a transformed tile.
+    /// Positions of a transformed tile.
     fn places(&self) -> usize {
         let edge = OUT_EDGE + self.taps() - 1;
         edge * edge
@@ -108,7 +109,7 @@ impl Winograd {
         }
     }
 
-    /// Channels of a transformed tile: those of the large image once for each phase.
+    /// Channels of a transformed tile: for the large image, one set per phase.
     fn place_channels(&self, side: Side) -> usize {
         match side {
             Side::Large => self.phases() * self.geometry.channels,
@@ -124,19 +125,19 @@ impl Winograd {
         }
     }
 
-    /// Rows and columns of the tiles of an image; the last ones may reach beyond its outputs.
+    /// Rows and columns of tiles of an image; the last ones may reach beyond its outputs.
     fn tiles(&self) -> [usize; 2] {
         [self.geometry.rows, self.geometry.columns].map(|pixels| pixels.div_ceil(OUT_EDGE))
     }
 
-    /// The tiles of `images` images, some rows at a time.
+    /// The tiles of `images` images, some rows of tiles at a time.
     fn blocks(&self, images: usize) -> impl Iterator<Item = TileRows> + use<> {
         let [rows, columns] = self.tiles();
         let (all, at_once) = (images * rows, (TILES / columns).max(1));
         (0..all).step_by(at_once).map(move |first| first..all.min(first + at_once))
     }
 
-    /// Calls `work` with the places of the tiles of `rows` on either side, `[places, tiles, channels]`.
+    /// Calls `work` with the transformed tiles of `rows` on either side, `[places, tiles, channels]`.
     fn with_places(&self, rows: &TileRows, work: impl FnOnce([&mut Places; 2])) {
         let [_, columns] = self.tiles();
         let tiles = rows.len() * columns;
@@ -155,7 +156,7 @@ impl Winograd {
     /// # Shapes
     /// - `x`: `[batch, height, width, channels]` of `geometry`, transposed `[batch, rows, columns, small]`
     /// - `weight`: `[kernel, kernel, channels, small]`, transposed `[small, kernel, kernel, channels]`
-    /// - output, `residual`: that of `x` with the other side's
+    /// - output, `residual`: as `x`, for the other side
     pub(super) fn forward(
         &self,
         x: Input,
@@ -168,7 +169,7 @@ impl Winograd {
         let batch = x.values.len() / x_len;
         let weights = self.weights(weight, false);
         let [rows, columns] = self.tiles();
-        // Small images together, but in no fewer tasks than the backward pass has.
+        // Several small images together, but in no fewer tasks than the backward pass has.
         let images = (TILES / (rows * columns)).clamp(1, batch.div_ceil(PARTS).max(1));
         in_blocks(batch * y_len, images * y_len, |index, out| {
             let (first, n) = (index * images, out.len() / y_len);
@@ -192,7 +193,7 @@ impl Winograd {
         })
     }
 
-    /// Gradients of [`Self::forward`] for `gradient` of the shape of its output; the one by the residual is `gradient`.
+    /// Gradients of [`Self::forward`], given `gradient` w.r.t. its output, which is also that w.r.t. the residual.
     pub(super) fn gradients(
         &self,
         x: Input,
@@ -227,7 +228,7 @@ impl Winograd {
                             add_product(by_kernel, &of_place, &Right::new(by_y, self.precision));
                         }
                         if let Some(weight) = weights.get(place) {
-                            // In the place of what was convolved, which has done its work.
+                            // Reuses the buffer of the transformed input, which is no longer needed.
                             let by_y = Left::new(by_y, self.precision);
                             multiply(of_x.to(place), &by_y, weight, false);
                         }
@@ -246,7 +247,7 @@ impl Winograd {
         })
     }
 
-    /// The transformed kernels of each place, `[channels in, channels out]` or transposed.
+    /// The transformed kernel of each position, `[channels in, channels out]` or transposed.
     fn weights(&self, weight: &[f32], transposed: bool) -> Vec<Right> {
         let [rows, columns] = self.matrix();
         let kernels = kernels(weight, self);
@@ -260,12 +261,12 @@ impl Winograd {
     }
 }
 
-/// Transformed tiles, a matrix `[tiles, channels]` for each place.
+/// Transformed tiles, a matrix `[tiles, channels]` for each position.
 struct Places<'a> {
     values: &'a mut [f32],
     tiles: usize,
     channels: usize,
-    /// Between places.
+    /// Between positions.
     stride: usize,
 }
 

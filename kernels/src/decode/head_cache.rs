@@ -1,4 +1,4 @@
-//! Keys and values of the positions so far, and the attention of the next one over them.
+//! The KV cache, and attention of the next position over it.
 
 use rayon::prelude::*;
 
@@ -7,25 +7,26 @@ use crate::math::{exp, max, sum};
 use crate::scratch::with_scratch;
 use crate::wide::vectorised;
 
-/// Positions of a group, and what the dimensions of a head are rounded up to: whole vectors of any instructions.
+/// Positions of a group, and what the head dimension is rounded up to a multiple of: whole vectors of any instruction
+/// set.
 const LANES: usize = 16;
 
-/// Keys and values of a layer, of all positions of some sequences.
+/// Keys and values of one layer, at all positions of some sequences.
 #[derive(Debug)]
 pub struct HeadCache {
     heads: usize,
     head_dim: usize,
-    /// Room for as many, whole groups of them.
+    /// Capacity, in whole groups.
     positions: usize,
-    /// `[sequence][group of LANES positions][head][head_dim][LANES]`: scores are summed side by side, and what was
-    /// reached is one run of memory, which the processor foresees.
+    /// `[sequence][group of LANES positions][head][head_dim][LANES]`: the scores of a group are summed side by side,
+    /// and the filled part is contiguous, which suits the hardware prefetcher.
     keys: Vec<f32>,
-    /// `[sequence][position][head][head_dim, rounded up to whole LANES]`: the same.
+    /// `[sequence][position][head][head_dim, rounded up to whole LANES]`: contiguous for the same reason.
     values: Vec<f32>,
 }
 
 impl HeadCache {
-    /// Room for `positions` of each of `sequences`.
+    /// Capacity for `positions` of each of `sequences`.
     pub fn new(sequences: usize, positions: usize, heads: usize, head_dim: usize) -> Self {
         let positions = positions.next_multiple_of(LANES);
         let empty = |dims: usize| vec![0.0; sequences * heads * dims * positions];
@@ -33,8 +34,8 @@ impl HeadCache {
         Self { heads, head_dim, positions, keys: empty(head_dim), values }
     }
 
-    /// Takes in the keys and values at `position` and sets `out` to the attention of its queries over the positions
-    /// so far.
+    /// Appends the keys and values at `position` and sets `out` to the attention of its queries over the positions so
+    /// far.
     ///
     /// # Shapes
     /// - qkv: `[sequences, 3 * heads * head_dim]`; its queries are overwritten
@@ -67,7 +68,7 @@ impl HeadCache {
     }
 }
 
-/// [`HeadCache::attend`] of one sequence.
+/// [`HeadCache::attend`] for one sequence.
 fn attend_sequence(
     [heads, head_dim]: [usize; 2],
     keys: &mut [f32],
@@ -101,29 +102,29 @@ fn attend_sequence(
         let (scores, sums) = scratch.split_at_mut(heads * (group + 1) * LANES);
         attend(seen, scores, sums, out);
     });
-    // After they were read, if they were: only then are their lines in the cache.
+    // After the keys of this group were read: their lines are then in the cache.
     let places = keys[group * width * LANES + lane..].iter_mut().step_by(LANES);
     places.zip(new_keys).for_each(|(place, key)| *place = *key);
 }
 
-/// What the next position of a sequence attends to.
+/// Operands of the attention of one position.
 #[derive(Clone, Copy)]
 struct Seen<'a> {
     heads: usize,
     position: usize,
     /// `[head][head_dim]`.
     queries: &'a [f32],
-    /// `[head][head_dim]`, of the position itself.
+    /// `[head][head_dim]`, at the position itself.
     new_keys: &'a [f32],
-    /// Groups of keys before it, as in [`HeadCache::keys`]. The last group may end with what is no key.
+    /// Groups of keys before it, as in [`HeadCache::keys`]. The last group may end in unset lanes.
     earlier: &'a [f32],
-    /// As in [`HeadCache::values`], those of the position among them.
+    /// As in [`HeadCache::values`], including those at the position.
     values: &'a [f32],
 }
 
 vectorised! {
-    /// Sets `out`, `[head][head_dim]`, to the attention. `scores` has room for whole groups of each head, `sums` for the
-    /// values of a position.
+    /// Sets `out`, `[head][head_dim]`, to the attention. `scores` holds whole groups of each head, `sums` the values of
+    /// one position.
     fn attend<V>(has; seen: Seen, scores: &mut [f32], sums: &mut [f32], out: &mut [f32]) {
         let Seen { heads, position, queries, new_keys, earlier, values } = seen;
         let (head_dim, row_len) = (queries.len() / heads, sums.len());
@@ -145,7 +146,7 @@ vectorised! {
         }
         let all = queries.chunks_exact(head_dim).zip(new_keys.chunks_exact(head_dim));
         for ((query, key), scores) in all.zip(scores.chunks_exact_mut(scores_len)) {
-            // In the same order as the lanes.
+            // In the order of the lanes.
             let dot = query.iter().zip(key).fold(0.0, |sum, (query, key)| sum + query * key);
             scores[position] = dot * scale;
             let weights = &mut scores[..position + 1];
@@ -180,7 +181,7 @@ mod tests {
     use super::*;
     use crate::random::normals;
 
-    /// Attention of the last position, as it is defined, in f64.
+    /// Attention of the last position by its definition, in f64.
     fn wanted(qkv: &[Vec<f32>], head: usize, head_dim: usize, width: usize) -> Vec<f64> {
         let part = |row: &[f32], which: usize| -> Vec<f64> {
             row[which * width + head * head_dim..][..head_dim].iter().map(|&v| v.into()).collect()

@@ -1,10 +1,10 @@
-//! Products of bf16 values with f32 sums: both operands rounded to bf16 and packed as pairs of neighbours of the inner
-//! extent, which is what the processors multiply.
+//! GEMM of bf16 values with f32 accumulation: both operands are rounded to bf16 and packed as pairs along the inner
+//! dimension, the format of the processor's instructions.
 //!
-//! - left: tiles of [`TILE_ROWS`] rows by [`STEP`] of the inner extent, `[row block][step][TILE_ROWS][PAIRS]`
+//! - left: tiles of [`TILE_ROWS`] rows by [`STEP`] along the inner dimension, `[row block][step][TILE_ROWS][PAIRS]`
 //! - right: panels of [`PANEL`] columns, `[panel][pair][PANEL]`
 //!
-//! Both have zeros beyond the end of the inner extent and beyond the last row or column.
+//! Both are padded with zeros beyond the inner dimension and beyond the last row or column.
 
 mod pack;
 
@@ -20,13 +20,13 @@ pub(super) use pack::{pack_panels, pack_rows};
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 16;
 
-/// Steps of the inner extent in a tile.
+/// Inner dimension of a tile.
 pub(super) const STEP: usize = 32;
 
-/// Pairs of the inner extent in a tile.
+/// Pairs along the inner dimension of a tile.
 const PAIRS: usize = STEP / 2;
 
-/// Steps of the inner extent between two visits to the output.
+/// Block of the inner dimension (kc) between two updates of the output.
 const DEPTH: usize = 512;
 
 /// Lanes of a vector.
@@ -36,17 +36,17 @@ fn steps(inner: usize) -> usize {
     inner.div_ceil(STEP)
 }
 
-/// Values of 32 bits in a block of [`TILE_ROWS`] rows of a left operand.
+/// 32-bit values in a block of [`TILE_ROWS`] rows of a left operand.
 pub(super) fn row_block_len(inner: usize) -> usize {
     steps(inner) * TILE_ROWS * PAIRS
 }
 
-/// Values of 32 bits in a panel of a right operand.
+/// 32-bit values in a panel of a right operand.
 pub(super) fn panel_len(inner: usize) -> usize {
     steps(inner) * PAIRS * PANEL
 }
 
-/// `out = left · right`, or `out += left · right`, of packed operands with this inner extent.
+/// `out = left · right`, or `out += left · right`, for packed operands with this inner dimension.
 pub(super) fn multiply(
     out: &mut MatrixMut,
     left: &[f32],
@@ -58,7 +58,7 @@ pub(super) fn multiply(
     let tiles = instructions == Instructions::Amx;
     let block_rows = if tiles { 2 * TILE_ROWS } else { VECTOR_ROWS };
     let _configured = tiles.then(Tiles::configure);
-    // Where the kernel writes what reaches beyond the last row or column, if anything does.
+    // The kernel writes blocks that reach beyond the last row or column here; none do where the shape divides evenly.
     let is_even = out.rows().is_multiple_of(block_rows) && out.columns().is_multiple_of(PANEL);
     let mut edge = if is_even { None } else { Some([0.0; 2 * TILE_ROWS * PANEL]) };
     for first in (0..steps(inner)).step_by(DEPTH / STEP) {
@@ -90,8 +90,8 @@ pub(super) fn multiply(
                     let next = if n > TILE_ROWS { row_block_len(inner) } else { 0 };
                     let lefts =
                         [left, &left[next..]].map(|left| &left[..count * TILE_ROWS * PAIRS]);
-                    // SAFETY: `count` tiles of two blocks of rows and of a panel lie in the slices just made, 32 rows of
-                    // a panel's width in `to`; the tiles are configured.
+                    // SAFETY: `count` tiles of two blocks of rows and of a panel lie in the slices just made, 32 rows
+                    // of a panel's width in `to`; the tiles are configured.
                     #[allow(unsafe_code)]
                     unsafe {
                         multiply_tiles(
@@ -132,10 +132,10 @@ pub(super) fn multiply(
     }
 }
 
-/// Rows that the vector kernel computes at once.
+/// Rows of a block of the vector kernel.
 const VECTOR_ROWS: usize = 8;
 
-/// Products of pairs in vectors: 8 rows by a panel.
+/// Dot products of pairs in vectors: 8 rows by a panel.
 ///
 /// # Safety
 /// `steps` tiles from `left` on (less the rows before), as many steps of a panel, and 8 rows of 32 values, `stride`
@@ -176,14 +176,14 @@ unsafe fn multiply_vectors(
     }
 }
 
-/// Asks for the lines of some rows of a panel's width: they come to the cache while the sums are made, a fifth of the
-/// time of AMX's kernel where they are not there, 3 % of a GPT step with vectors.
+/// Prefetches some rows of a panel's width of the output while the sums are computed: without it AMX's kernel takes a
+/// fifth longer where they are not in the cache, and a GPT step with vectors 3 %.
 #[inline]
 #[allow(unsafe_code)]
 fn fetch_rows(out: *const f32, stride: usize, rows: usize) {
     for row in 0..rows {
         let to = out.wrapping_add(row * stride);
-        // SAFETY: changes no value, and may be given any address.
+        // SAFETY: a prefetch changes no value, and any address is allowed.
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(to.cast());
             _mm_prefetch::<_MM_HINT_T0>(to.wrapping_add(LANES).cast());
@@ -195,11 +195,11 @@ fn fetch_rows(out: *const f32, stride: usize, rows: usize) {
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code)]
 fn as_bf16(bits: __m512i) -> __m512bh {
-    // SAFETY: both are 512 bits of whatever content.
+    // SAFETY: both are 512 bits, and any bit pattern is valid.
     unsafe { std::mem::transmute(bits) }
 }
 
-/// The tile registers of this thread, set up for as long as it lives: eight of 16 rows of 64 bytes.
+/// The tile registers of this thread, configured for its lifetime: eight tiles of 16 rows of 64 bytes.
 struct Tiles;
 
 impl Tiles {
@@ -209,11 +209,11 @@ impl Tiles {
         let mut config = Config([0; 64]);
         config.0[0] = 1; // the only palette
         for tile in 0..8 {
-            config.0[16 + 2 * tile] = 64; // bytes a row, the low byte of two
+            config.0[16 + 2 * tile] = 64; // bytes per row, the low byte of two
             config.0[48 + tile] = TILE_ROWS as u8;
         }
-        // SAFETY: reads the 64 bytes; the compiler uses no tile registers. The processor has them, or `multiply` would
-        // not have been asked for them.
+        // SAFETY: reads the 64 bytes; the compiler uses no tile registers. `multiply` asks for them only where the
+        // processor has them.
         #[allow(unsafe_code)]
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly, preserves_flags));
@@ -224,7 +224,7 @@ impl Tiles {
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        // SAFETY: only empties the registers.
+        // SAFETY: only releases the registers.
         #[allow(unsafe_code)]
         unsafe {
             asm!("tilerelease", options(nostack, nomem, preserves_flags));
@@ -250,8 +250,8 @@ unsafe fn multiply_tiles(
     let out_lower = out.wrapping_add(TILE_ROWS * stride);
     fetch_rows(out, stride, 2 * TILE_ROWS);
     let stride = stride * size_of::<f32>();
-    // SAFETY: the loop reads what the contract says, and the last lines write it. No tile register outlives the call
-    // but by what this module does with them.
+    // SAFETY: the loop reads what the contract covers, and the last lines write it. Only this module uses tile
+    // registers.
     unsafe {
         if adds {
             asm!(

@@ -1,10 +1,10 @@
-//! Memory for packed operands, and for what packs them, that is kept from one product to the next.
+//! Buffers for packing operands, reused from one GEMM to the next.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A line of the cache: tiles and vectors that cross none are read at twice the speed.
+/// A cache line: tiles and vectors that do not straddle two are read at twice the speed.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([f32; LINE]);
@@ -18,13 +18,13 @@ thread_local! {
 /// Buffers that a thread keeps at most.
 const MOST_KEPT: usize = 4;
 
-/// What is beyond that, for every thread: buffers that one fills and another drops.
+/// Buffers beyond that, shared by all threads: some are filled on one and dropped on another.
 static SPARE: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
 
-/// Buffers that are spare at most: both operands of 32 parts of the rows of a linear map.
+/// Shared buffers at most: both operands of 32 parts of the rows of a linear layer.
 const MOST_SPARE: usize = 64;
 
-/// Values of whatever content; 32 bits each, which also hold a pair of bf16.
+/// Values of unspecified content; 32 bits each, which also hold a pair of bf16.
 #[derive(Debug)]
 pub(super) struct Buffer {
     lines: Vec<Line>,
@@ -41,14 +41,14 @@ impl Buffer {
     }
 }
 
-/// The least of some buffers that has as many lines: the large ones are left for who needs them.
+/// The smallest buffer with at least this many lines: larger ones are left for larger requests.
 fn take(buffers: &mut Vec<Vec<Line>>, lines: usize) -> Option<Vec<Line>> {
     let fitting = buffers.iter().enumerate().filter(|(_, buffer)| buffer.len() >= lines);
     let (index, _) = fitting.min_by_key(|(_, buffer)| buffer.len())?;
     Some(buffers.swap_remove(index))
 }
 
-/// Adds a buffer to some of at most `most`, and returns the least if they were as many.
+/// Adds a buffer; where that makes more than `most`, removes the smallest and returns it.
 fn keep(buffers: &mut Vec<Vec<Line>>, lines: Vec<Line>, most: usize) -> Option<Vec<Line>> {
     buffers.push(lines);
     if buffers.len() <= most {
@@ -87,7 +87,7 @@ impl DerefMut for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.lines);
-        // A thread that ends has no store any more.
+        // A thread that is ending has no store any more.
         let left = KEPT.try_with(|kept| keep(&mut kept.borrow_mut(), lines, MOST_KEPT));
         if let Ok(Some(lines)) = left {
             keep(&mut spare(), lines, MOST_SPARE);

@@ -1,8 +1,8 @@
-//! Products in f32: the right operand packed into panels of [`PANEL`] columns, the left one read where it lies, a
-//! block of rows by a panel kept in registers.
+//! GEMM in f32: the right operand packed into panels of [`PANEL`] columns, a row-major left one read in place, and a
+//! block of rows by a panel accumulated in registers.
 //!
-//! The sums over the inner extent run in its order, in blocks of [`DEPTH`], whatever the rest of the shape: a row of
-//! a product does not depend on how many rows there are.
+//! Sums run along the inner dimension in order, in blocks of [`DEPTH`], whatever the rest of the shape: a row of a
+//! product does not depend on how many rows there are.
 
 use super::buffer::Buffer;
 use super::matrix::{Matrix, MatrixMut};
@@ -13,25 +13,24 @@ use crate::instructions::Instructions;
 
 pub(super) use pack::{pack_panels, pack_rows, pack_run};
 
-/// Steps of the inner extent between two visits to the output: the rows of a kernel stay in the first-level cache.
+/// Block of the inner dimension (kc) between two updates of the output: the kernel's rows stay in the L1 cache.
 const DEPTH: usize = 256;
 
-/// Panels that each block of rows is multiplied by before the next block: they stay in the second-level cache, the
-/// rows in the first.
+/// Panels that each block of rows is multiplied by before the next block: they stay in the L2 cache, the rows in L1.
 const GROUP: usize = 16;
 
-/// The panels of a right operand: `[panel][inner][PANEL]`. What is beyond the last column reaches no sum that is
-/// read.
+/// Length of a panel of a right operand, `[inner][PANEL]`. Columns beyond the last are not set: no result depends on
+/// them.
 pub(super) fn panel_len(inner: usize) -> usize {
     inner * PANEL
 }
 
-/// Rows of a left operand that are packed together: those of the kernel.
+/// Rows of a left operand that are packed together: those of the kernel (mr).
 pub(super) fn block_rows(instructions: Instructions) -> usize {
     Kernel::of(instructions, true).rows()
 }
 
-/// `out = left · right`, or `out += left · right`; `packed` are the rows of `left` if they are packed.
+/// `out = left · right`, or `out += left · right`; `packed` holds the rows of `left` where they are packed.
 pub(super) fn multiply(
     out: &mut MatrixMut,
     left: &Matrix,
@@ -95,41 +94,41 @@ pub(super) fn multiply(
     }
 }
 
-/// Rows so many bytes apart, or a multiple, fall on the same set of a first-level cache, which holds 8 lines on some
-/// processors and 12 on others: they are read from a copy. 2,048 steps in rows one after the other ran at 100
-/// GFLOP/s on the former, where the copy runs at 111.
+/// Rows whose stride is a multiple of this many bytes map to the same set of the L1 cache, which has 8 ways on some
+/// processors and 12 on others: they are read from a copy. With an inner dimension of 2,048, reading them in place ran
+/// at 100 GFLOP/s on 8 ways, and the copy at 111.
 const COLLIDING: usize = 4096;
 
-/// A block of rows, [`DEPTH`] apart.
+/// A block of rows with a stride of [`DEPTH`].
 #[repr(align(64))]
 struct CopiedRows([f32; MOST_ROWS * DEPTH]);
 
-/// What a kernel reads: rows of the left operand and a panel of the right one.
+/// Operands of a kernel: rows of the left one and a panel of the right one.
 struct Block {
-    /// Steps of the inner extent.
+    /// Inner dimension.
     depth: usize,
     left: *const f32,
-    /// Between rows that are read where they lie. Packed rows lie side by side.
+    /// Of rows that are read in place. Packed rows are interleaved.
     row_stride: usize,
     /// `[depth][PANEL]`.
     panel: *const f32,
 }
 
-/// Sets (or adds to) as many rows of `PANEL` values, `stride` apart, as the kernel is for.
+/// Sets (or adds to) as many rows of `PANEL` values, `stride` apart, as the kernel has.
 ///
 /// # Safety
-/// What [`Block`] names must be readable, the rows writable, and the processor must have the instructions.
+/// The operands of [`Block`] must be readable, the rows writable, and the processor must have the instructions.
 type OfRows = unsafe fn(block: &Block, out: *mut f32, stride: usize, adds: bool);
 
 /// Most rows of a kernel.
 const MOST_ROWS: usize = 12;
 
-/// The kernels of a set of instructions, for 1 to as many rows as there are kernels.
+/// The kernels of an instruction set, for 1, 2, … rows.
 struct Kernel {
     of_rows: &'static [OfRows],
 }
 
-/// A kernel for each number of rows, for rows that lie where they are or packed ones.
+/// A kernel for each number of rows, which are read in place or packed.
 macro_rules! of_rows {
     ($name:ident, $packed:ident, $($rows:literal)*) => {
         if $packed {
@@ -159,7 +158,7 @@ impl Kernel {
     }
 }
 
-/// Defines the kernel of vectors of `$lanes` values that takes two of them of each of at most `$most` rows at a time.
+/// Defines a kernel with vectors of `$lanes` values: two vectors of columns by at most `$most` rows at a time.
 macro_rules! kernel {
     ($name:ident, $features:literal, $most:literal, $lanes:literal,
      $zero:ident, $set:ident, $load:ident, $store:ident, $multiply_add:ident, $add:ident) => {
@@ -176,7 +175,7 @@ macro_rules! kernel {
             let row_stride = if PACKED { 1 } else { block.row_stride };
             let step = if PACKED { $most } else { 1 };
             for column in (0..PANEL).step_by(2 * $lanes) {
-                // The lines to write come to the cache while the sums are made.
+                // Prefetches the output while the sums are computed.
                 for row in 0..ROWS {
                     let to = out.add(row * stride + column);
                     _mm_prefetch::<_MM_HINT_ET0>(to.cast());
@@ -184,7 +183,7 @@ macro_rules! kernel {
                 }
                 let mut sums = [[$zero(); 2]; ROWS];
                 let mut panel = block.panel.add(column);
-                // A pointer for every three rows, since an address is a base and once or twice an index.
+                // A pointer for every three rows: x86 addresses a base plus an index times 1 or 2.
                 let mut lefts =
                     [0, 3, 6, 9].map(|row| of_itself(block.left.wrapping_add(row * row_stride)));
                 macro_rules! multiply_step {
@@ -249,8 +248,8 @@ kernel!(
     _mm256_add_ps
 );
 
-/// The pointer, whose origin the compiler no longer sees. It would else find each row from the one before, a chain of
-/// as many additions as there are rows, which takes as long as their products: a seventh of the kernel's speed.
+/// Hides the origin of the pointer from the compiler. Otherwise it derives each row's address from the one before, a
+/// dependency chain as long as the number of rows, which takes as long as the FMAs: a seventh of the kernel's speed.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[allow(clippy::pointers_in_nomem_asm_block)] // nothing is read or written through it
@@ -263,7 +262,7 @@ fn of_itself(mut pointer: *const f32) -> *const f32 {
     pointer
 }
 
-/// The kernel that the compiler makes vectors of as it can.
+/// The portable kernel, vectorised by the compiler.
 #[allow(unsafe_code, unsafe_op_in_unsafe_fn)] // the contract is `OfRows`'
 unsafe fn plain<const ROWS: usize, const PACKED: bool>(
     block: &Block,
@@ -293,7 +292,7 @@ unsafe fn plain<const ROWS: usize, const PACKED: bool>(
     }
 }
 
-/// Fused where that is one instruction, and not a call.
+/// Fused where that is a single instruction rather than a call.
 #[inline(always)]
 fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {

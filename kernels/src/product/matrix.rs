@@ -1,4 +1,4 @@
-//! Views of f32 slices as matrices: strided to read, and to write in parts that do not overlap.
+//! Views of f32 slices as matrices: strided ones to read, and row-major ones to write, which split into disjoint parts.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::PANEL;
 use crate::wide::wide;
 
-/// A matrix in a slice, row by row or column by column.
+/// A view of a slice as a matrix, row-major or column-major.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     values: &'a [f32],
@@ -25,7 +25,7 @@ impl<'a> Matrix<'a> {
         Self { values, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// The same values read as the transposed matrix.
+    /// The transposed view.
     pub(crate) fn transposed(self) -> Self {
         let Self { rows, columns, row_stride, column_stride, .. } = self;
         Self {
@@ -37,18 +37,18 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Some of the rows.
+    /// A range of the rows.
     pub(crate) fn rows_at(self, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "{rows:?} of {} rows", self.rows);
         let from = (rows.start * self.row_stride).min(self.values.len());
         Self { values: &self.values[from..], rows: rows.len(), ..self }
     }
 
-    /// Some of the columns of rows that are runs of memory.
+    /// A range of the columns of a row-major matrix.
     pub(crate) fn columns_at(self, columns: Range<usize>) -> Self {
         let Range { start, end } = columns;
         assert!(start <= end && end <= self.columns, "{columns:?} of {} columns", self.columns);
-        assert_eq!(self.column_stride, 1, "rows in one run");
+        assert_eq!(self.column_stride, 1, "contiguous rows");
         let from = start.min(self.values.len());
         Self { values: &self.values[from..], columns: columns.len(), ..self }
     }
@@ -61,13 +61,13 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
-    /// Part of a row, which must be a run of memory.
+    /// Part of a row of a row-major matrix.
     pub(super) fn run(&self, row: usize, column: usize, len: usize) -> &'a [f32] {
-        assert_eq!(self.column_stride, 1, "a row in one run");
+        assert_eq!(self.column_stride, 1, "a contiguous row");
         &self.values[row * self.row_stride + column..][..len]
     }
 
-    /// Adds every row onto `sums`, first to last. The rows must be runs of memory.
+    /// Adds every row to `sums`, first to last. The matrix must be row-major.
     pub(crate) fn sum_rows(&self, sums: &mut [f32]) {
         assert_eq!((self.column_stride, self.columns), (1, sums.len()), "rows to add up");
         wide!({
@@ -78,13 +78,13 @@ impl<'a> Matrix<'a> {
         });
     }
 
-    /// Distances between neighbours in a column and in a row. One of the two is 1.
+    /// Row stride and column stride. One of the two is 1.
     pub(super) fn strides(&self) -> (usize, usize) {
         (self.row_stride, self.column_stride)
     }
 
-    /// Where the values are. Every `row * row_stride + column * column_stride` within the extents lies inside: `new`
-    /// has checked the whole matrix, and parts of it reach no further.
+    /// Pointer to the first value. Every `row * row_stride + column * column_stride` within the dimensions is in
+    /// bounds: `new` has checked the whole matrix, and parts of it reach no further.
     pub(super) fn as_ptr(&self) -> *const f32 {
         self.values.as_ptr()
     }
@@ -95,7 +95,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A row-major matrix to write to, whole or some of the rows and columns of one.
+/// A row-major matrix to write to, or some rows and columns of one.
 #[derive(Debug)]
 pub(crate) struct MatrixMut<'a> {
     start: *mut f32,
@@ -105,7 +105,7 @@ pub(crate) struct MatrixMut<'a> {
     values: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a view owns the values that it reaches as a `&mut [f32]` would; `columns_of` hands each value to one part, and
+// SAFETY: a view has exclusive access to its values, as a `&mut [f32]`; `columns_of` gives each value to one part, and
 // `part` borrows.
 #[allow(unsafe_code)]
 unsafe impl Send for MatrixMut<'_> {}
@@ -119,10 +119,10 @@ impl<'a> MatrixMut<'a> {
         Self { start, rows, columns, row_stride: columns, values: PhantomData }
     }
 
-    /// The same of values that are not set yet.
+    /// As [`MatrixMut::new`], over uninitialised values.
     ///
     /// # Safety
-    /// A product that adds to nothing must set a value before anything reads it or adds to it.
+    /// A GEMM that does not accumulate must set a value before anything reads it or adds to it.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn unset(
         values: &'a mut [MaybeUninit<f32>],
@@ -134,10 +134,10 @@ impl<'a> MatrixMut<'a> {
         Self { start, rows, columns, row_stride: columns, values: PhantomData }
     }
 
-    /// Parts of `width` columns each, the last of fewer.
+    /// Parts of `width` columns each, the last possibly narrower.
     pub(crate) fn columns_of(self, width: usize) -> Vec<Self> {
         let part = |first: usize| Self {
-            // Inside, because `first` is below the number of columns.
+            // In bounds, because `first` is below the number of columns.
             start: self.start.wrapping_add(first),
             columns: width.min(self.columns - first),
             ..self
@@ -145,13 +145,13 @@ impl<'a> MatrixMut<'a> {
         (0..self.columns).step_by(width).map(part).collect()
     }
 
-    /// Some of the rows and columns, for as long as they are borrowed.
+    /// A range of the rows and columns, borrowed.
     pub(crate) fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatrixMut<'_> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "{rows:?} of {}", self.rows);
         let is_inside = columns.start <= columns.end && columns.end <= self.columns;
         assert!(is_inside, "{columns:?} of {}", self.columns);
         MatrixMut {
-            // Inside, or the part is empty and nothing of it is reached.
+            // In bounds, or the part is empty and never dereferenced.
             start: self.start.wrapping_add(rows.start * self.row_stride + columns.start),
             rows: rows.len(),
             columns: columns.len(),
@@ -172,16 +172,16 @@ impl<'a> MatrixMut<'a> {
         self.row_stride
     }
 
-    /// Where (`row`, `column`) is, which must lie inside.
+    /// Pointer to (`row`, `column`), which must be in bounds.
     pub(super) fn at(&mut self, row: usize, column: usize) -> *mut f32 {
         debug_assert!(row < self.rows && column < self.columns);
         self.start.wrapping_add(row * self.row_stride + column)
     }
 
-    /// `len` values of a row, which must be set.
+    /// `len` values of a row, which must be initialised.
     pub(crate) fn row(&mut self, row: usize, column: usize, len: usize) -> &mut [f32] {
         assert!(row < self.rows && column + len <= self.columns, "a part of a row");
-        // SAFETY: inside the values the view was made of, by the assert; borrowed mutably through `self`.
+        // SAFETY: in bounds, by the assert; borrowed mutably through `self`.
         #[allow(unsafe_code)]
         unsafe {
             std::slice::from_raw_parts_mut(self.at(row, column), len)
@@ -190,8 +190,8 @@ impl<'a> MatrixMut<'a> {
 }
 
 impl MatrixMut<'_> {
-    /// Sets `width` values of each of `rows` rows from (`row`, `column`) on to those of `block`, rows of [`PANEL`], or
-    /// with `adds` adds them.
+    /// Writes `block`, rows of [`PANEL`], to `rows` rows of `width` values from (`row`, `column`) on, or with `adds`
+    /// adds it.
     pub(super) fn put(
         &mut self,
         [row, column]: [usize; 2],
@@ -210,7 +210,7 @@ impl MatrixMut<'_> {
         }
     }
 
-    /// Copies what [`MatrixMut::put`] would set to `block`; it must be set.
+    /// The inverse of [`MatrixMut::put`]: copies those values to `block`. They must be initialised.
     #[cfg(target_arch = "x86_64")] // for bf16
     pub(super) fn get(
         &mut self,
@@ -223,7 +223,7 @@ impl MatrixMut<'_> {
         }
     }
 
-    /// Sets every value to 0: a product over no inner extent.
+    /// Sets every value to 0: a GEMM with an empty inner dimension.
     pub(super) fn clear(&mut self) {
         let zeros = vec![0.0; self.columns];
         for row in 0..self.rows {
@@ -231,10 +231,10 @@ impl MatrixMut<'_> {
         }
     }
 
-    /// Sets neighbours in a row, which need not be set before.
+    /// Sets consecutive values of a row, which may be uninitialised.
     fn set(&mut self, row: usize, column: usize, values: &[f32]) {
         assert!(row < self.rows && column + values.len() <= self.columns, "a part of a row");
-        // SAFETY: inside the values the view was made of, by the assert, which nobody else holds.
+        // SAFETY: in bounds, by the assert, and to these values the view has exclusive access.
         #[allow(unsafe_code)]
         unsafe {
             std::ptr::copy_nonoverlapping(values.as_ptr(), self.at(row, column), values.len());

@@ -4,7 +4,7 @@ use super::*;
 use crate::instructions::ALL;
 use crate::random::normals as random;
 
-/// Every way that this processor has.
+/// Every combination of precision and instructions that this processor has.
 fn ways() -> Vec<Way> {
     let sets = ALL.into_iter().filter(|&set| set <= Instructions::widest());
     let way = |precision, instructions| Way { precision, instructions };
@@ -59,7 +59,7 @@ fn every_way_multiplies_every_layout_at_odd_and_even_shapes() {
         (32, 64, 32),
         (33, 600, 40),
         (50, 257, 96),
-        // Rows 4 kB apart.
+        // A row stride of 4 KiB.
         (25, 1024, 33),
         // More rows than are packed at once.
         (1100, 3, 33),
@@ -91,7 +91,7 @@ fn every_way_multiplies_every_layout_at_odd_and_even_shapes() {
 
 #[test]
 fn a_row_does_not_depend_on_the_other_rows_nor_a_column_on_the_others() {
-    // Whole blocks of rows and parts of them, in one visit to the output and in more.
+    // Whole blocks of rows and parts of them, with one and with several updates of the output.
     for (rows, inner, columns) in [(29, 300, 70), (40, 600, 70)] {
         let (a, b) = (random(0, rows * inner), random(1, inner * columns));
         let (a, b) = (Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns));

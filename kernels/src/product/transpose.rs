@@ -1,11 +1,11 @@
-//! Squares of 16 lines of 16 values of 32 bits turned over in registers.
+//! Transposition of 16x16 blocks of 32-bit values in registers.
 
 use std::arch::x86_64::*;
 
 /// Lanes of a vector.
 const LANES: usize = 16;
 
-/// The transpose of 16 lines of 16 values of 32 bits, `from_stride` and `to_stride` apart.
+/// Transposes 16 rows of 16 32-bit values; rows are `from_stride` and `to_stride` apart.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn transpose(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {

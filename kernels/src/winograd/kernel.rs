@@ -1,5 +1,5 @@
-//! Kernels to their places and back: between the layouts of weights, `[kernel, kernel, channels, small]` and transposed
-//! `[small, kernel, kernel, channels]`, and a matrix of channels in and out for each place.
+//! Kernel transforms and their adjoints: between the layouts of weights, `[kernel, kernel, channels, small]` and
+//! transposed `[small, kernel, kernel, channels]`, and a matrix of input by output channels for each position.
 
 #![allow(clippy::needless_range_loop)] // rows and columns index squares on either side of a transform
 
@@ -10,9 +10,9 @@ use crate::vector::Vector;
 use crate::wide::vectorised;
 use crate::window::Window;
 
-/// Values that follow each other in the weights and in a row of the matrix of a place.
+/// Values that are contiguous both in the weights and in a row of a position's matrix.
 struct Line {
-    /// Where the first taps are in the weights.
+    /// Offset of the first taps in the weights.
     from: usize,
     /// Column of the matrix.
     column: usize,
@@ -20,28 +20,28 @@ struct Line {
 }
 
 impl Winograd {
-    /// Rows and columns of the matrix of a place: channels in and out, those of the large image by phase.
+    /// Rows and columns of a position's matrix: input and output channels, those of the large image once per phase.
     pub(super) fn matrix(&self) -> [usize; 2] {
         self.sides().map(|side| self.place_channels(side))
     }
 
-    /// Values of the weights from one tap of the kernel to the next.
+    /// Distance in the weights from one tap of the kernel to the next.
     fn tap_len(&self) -> usize {
         let large = self.geometry.channels;
         if self.transposed { large } else { large * self.small }
     }
 
-    /// Between two taps of a phase in the weights.
+    /// Distances in the weights between two taps of a phase.
     fn tap_strides(&self) -> Strides {
         let Window { kernel, stride, .. } = self.geometry.window;
         [stride * kernel * self.tap_len(), stride * self.tap_len()]
     }
 
-    /// Where a row of the matrices comes from.
+    /// Source of a row of the matrices.
     fn lines(&self, row: usize) -> Vec<Line> {
         let Window { kernel, stride, .. } = self.geometry.window;
         let large = self.geometry.channels;
-        // Where the taps of a phase begin.
+        // Offset of the first tap of a phase.
         let corner = |phase: usize| (phase / stride * kernel + phase % stride) * self.tap_len();
         if self.transposed {
             // `[small, kernel, kernel, large]`
@@ -57,7 +57,7 @@ impl Winograd {
     }
 }
 
-/// Kernels at their places, `[channels in, places, channels out]`.
+/// Transformed kernels, `[channels in, places, channels out]`.
 pub(super) fn kernels(weight: &[f32], winograd: &Winograd) -> Vec<f32> {
     let [rows, columns] = winograd.matrix();
     let strides = winograd.tap_strides();
@@ -72,7 +72,7 @@ pub(super) fn kernels(weight: &[f32], winograd: &Winograd) -> Vec<f32> {
     })
 }
 
-/// Gradients by kernels from those at their places, each a matrix of channels in and out.
+/// Kernel gradients from those of the transformed kernels, a matrix of input by output channels for each position.
 pub(super) fn kernel_gradients(by_places: &[Vec<f32>], winograd: &Winograd) -> Vec<f32> {
     let [rows, columns] = winograd.matrix();
     let Window { kernel, .. } = winograd.geometry.window;
@@ -90,7 +90,7 @@ pub(super) fn kernel_gradients(by_places: &[Vec<f32>], winograd: &Winograd) -> V
     out
 }
 
-/// Sets a line of each place, `stride` apart.
+/// Transforms a line of taps into each position, `stride` apart.
 #[inline(always)]
 fn to_places<V: Vector, A: Axis<TAPS, PLACE_EDGE>, const TAPS: usize, const PLACE_EDGE: usize>(
     has: V::Has,
@@ -107,7 +107,7 @@ fn to_places<V: Vector, A: Axis<TAPS, PLACE_EDGE>, const TAPS: usize, const PLAC
     }
 }
 
-/// Sets a line of each tap.
+/// Transforms a line of each position back into the taps.
 #[inline(always)]
 fn of_places<V: Vector, A: Axis<PLACE_EDGE, TAPS>, const PLACE_EDGE: usize, const TAPS: usize>(
     has: V::Has,
@@ -131,7 +131,7 @@ fn of_places<V: Vector, A: Axis<PLACE_EDGE, TAPS>, const PLACE_EDGE: usize, cons
     }
 }
 
-/// Defines both ways for a filter.
+/// Defines both directions for a filter.
 macro_rules! lines {
     ($filter:ident: $to_places:ident $of_places:ident) => {
         vectorised! {

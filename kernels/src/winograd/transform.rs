@@ -1,4 +1,4 @@
-//! The transforms of [`super`]: each along one axis, then taken along both for all channels of a tile, a vector of
+//! The 1-D transforms of [`super`], and their application along both axes to all channels of a tile, a vector of
 //! channels at a time.
 
 #![allow(clippy::needless_range_loop)] // rows and columns index squares on either side of a transform
@@ -8,19 +8,19 @@ use crate::conv::Input;
 use crate::vector::Vector;
 use crate::wide::vectorised;
 
-/// A square of vectors of neighbouring channels, or of where they are.
+/// A square of vectors of neighbouring channels, or of their offsets.
 pub(super) type Square<V, const EDGE: usize> = [[V; EDGE]; EDGE];
 
-/// How many values lie between two of a square, down and across.
+/// Distances between neighbours in a square, down and across.
 pub(super) type Strides = [usize; 2];
 
-/// A transform along an axis. By types instead of closures, since nothing makes the compiler take a closure that is called
-/// more than once into the function that has the instructions.
+/// A 1-D transform. A type instead of a closure: a closure that is called more than once may not be inlined into the
+/// function with the target feature.
 pub(super) trait Axis<const FROM: usize, const TO: usize> {
     fn of<V: Vector>(values: [V; FROM]) -> [V; TO];
 }
 
-/// Defines a transform along an axis of vectors `V`.
+/// Defines a 1-D transform of vectors `V`.
 macro_rules! axis {
     ($(#[$meta:meta])* $name:ident: $from:literal to $to:literal, $values:pat => $of:expr) => {
         $(#[$meta])*
@@ -35,7 +35,7 @@ macro_rules! axis {
     };
 }
 
-/// F(2, 3): two outputs of a kernel of three taps come from four pixels and have four places.
+/// F(2, 3): two outputs of a kernel of three taps from four pixels, at four positions.
 pub(super) mod three {
     use super::{Axis, Vector};
 
@@ -62,7 +62,7 @@ pub(super) mod three {
     );
 }
 
-/// F(2, 2): two outputs of a kernel of two taps come from three pixels and have three places.
+/// F(2, 2): two outputs of a kernel of two taps from three pixels, at three positions.
 pub(super) mod two {
     use super::{Axis, Vector};
 
@@ -107,7 +107,7 @@ pub(super) fn both<A: Axis<FROM, TO>, V: Vector, const FROM: usize, const TO: us
     out
 }
 
-/// A square of `len` values each from `at` on, so far apart down and across.
+/// Loads a square of `len` values each from offset `at` on, with these strides.
 #[inline(always)]
 pub(super) fn load_square<V: Vector, const EDGE: usize>(
     has: V::Has,
@@ -143,16 +143,16 @@ pub(super) fn store_square<V: Vector, const EDGE: usize>(
     }
 }
 
-/// Where the pixels of a square are in the values of an image: `None` outside of it.
+/// Offsets of a square's pixels in the values of an image; `None` outside it.
 type Offsets<const EDGE: usize> = Square<Option<usize>, EDGE>;
 
 /// The pixels of a tile.
 struct Tile {
-    /// Number of the image.
+    /// Index of the image.
     image: usize,
     /// Height, width and channels of the images.
     extents: [usize; 3],
-    /// Row and column of the first pixel, among the padding.
+    /// Row and column of the first pixel, counted in the padded image.
     start: [usize; 2],
     /// Between two pixels.
     step: usize,
@@ -199,7 +199,7 @@ impl Winograd {
         }
     }
 
-    /// Adds what comes of `places` at the tiles of `rows` onto the images on this side.
+    /// Adds `places`, transformed back, to the tiles of `rows` of the images on this side.
     pub(super) fn add_places(
         &self,
         side: Side,
@@ -215,8 +215,8 @@ impl Winograd {
         }
     }
 
-    /// Calls `each` for each tile of `rows` and each phase of the images with where the tile's pixels are and its values
-    /// begin in the matrix of a place. A closure that is called at one place alone is taken into the caller.
+    /// Calls `each` for each tile of `rows` and each phase of the images, with the offsets of the tile's pixels and
+    /// that of its values in a position's matrix. A closure with a single call site is inlined.
     #[inline(always)]
     fn for_each_tile<const EDGE: usize>(
         &self,
@@ -247,7 +247,7 @@ impl Winograd {
         }
     }
 
-    /// Sets the places of one side, whose tiles are of `PIXELS` pixels, by `A`.
+    /// Transforms the tiles of one side, of `PIXELS` pixels along an edge, by `A`.
     #[inline(always)]
     fn set<V: Vector, A: Axis<PIXELS, PLACE_EDGE>, const PIXELS: usize, const PLACE_EDGE: usize>(
         &self,
@@ -278,7 +278,7 @@ impl Winograd {
         });
     }
 
-    /// Adds onto the images of one side, whose tiles are of `PIXELS` pixels, by `A`.
+    /// Adds what `A` transforms back to the images of one side, whose tiles have `PIXELS` pixels along an edge.
     #[inline(always)]
     fn add<V: Vector, A: Axis<PLACE_EDGE, PIXELS>, const PLACE_EDGE: usize, const PIXELS: usize>(
         &self,

@@ -1,7 +1,8 @@
-//! Operands rounded to bf16 and laid out as the parent module says.
+//! Packs operands in the layouts of the parent module, rounded to bf16.
 //!
-//! A row of memory is read from end to end before the next one: the processor foresees one run, and reads it from beyond
-//! its caches at two to four times the rate of a few values of many rows in turn (see `docs/performance.md`).
+//! A row is read from end to end before the next one: the hardware prefetcher follows a sequential stream, at two to
+//! four times the rate of reading a few values of many rows in turn where they are not in a cache (see
+//! `docs/performance.md`).
 
 use std::arch::x86_64::*;
 
@@ -11,13 +12,13 @@ use crate::product::buffer::Buffer;
 use crate::product::matrix::Matrix;
 use crate::product::transpose::{load, store, transpose};
 
-/// Values of 32 bits in a step of a panel.
+/// 32-bit values in a step of a panel.
 const PANEL_STEP: usize = PAIRS * PANEL;
 
-/// Values of 32 bits in a tile.
+/// 32-bit values in a tile.
 const TILE: usize = TILE_ROWS * PAIRS;
 
-/// Writes blocks of [`TILE_ROWS`] rows from row `first` on.
+/// Packs blocks of [`TILE_ROWS`] rows from row `first` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in super::super) fn pack_rows(left: &Matrix, first: usize, blocks: &mut [f32]) {
     let block_len = row_block_len(left.columns());
@@ -40,7 +41,8 @@ pub(in super::super) fn pack_rows(left: &Matrix, first: usize, blocks: &mut [f32
     }
 }
 
-/// Writes `right` as the rows from `row` on, a multiple of [`STEP`], of the panels of its columns from `first` on.
+/// Packs `right` into the rows from `row` on, a multiple of [`STEP`], of panels; the first panel holds its columns from
+/// `first` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in super::super) fn pack_panels(
     right: &Matrix,
@@ -69,7 +71,7 @@ pub(in super::super) fn pack_panels(
     }
 }
 
-/// Writes [`TILE_ROWS`] rows, which are runs of memory, from row `first` on: a block of a left operand.
+/// Packs [`TILE_ROWS`] contiguous rows from row `first` on: a block of a left operand.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn round_runs(matrix: &Matrix, first: usize, block: &mut [f32]) {
     for line in 0..TILE_ROWS {
@@ -80,8 +82,8 @@ fn round_runs(matrix: &Matrix, first: usize, block: &mut [f32]) {
     }
 }
 
-/// Writes [`STEP`] rows, which are runs of memory, as one step of the panels of the columns from `first` on, which are
-/// `panel_len` apart. `above` has room for a row.
+/// Packs [`STEP`] contiguous rows as one step of the panels of the columns from `first` on, which are `panel_len`
+/// apart. `above` has room for a row.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pair_rows(
     matrix: &Matrix,
@@ -106,7 +108,7 @@ fn pair_rows(
     }
 }
 
-/// The 32 values of a row, which is a run of memory, from a column on; zeros beyond the last row and column.
+/// The 32 values of a contiguous row from a column on; zeros beyond the last row and column.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[allow(unsafe_code)]
@@ -115,9 +117,9 @@ fn rounded(matrix: &Matrix, row: usize, column: usize) -> __m512i {
     let count = if ends { 0 } else { matrix.columns().saturating_sub(column).min(STEP) };
     let mask = (1u64 << count) - 1;
     let (row_stride, column_stride) = matrix.strides();
-    assert_eq!(column_stride, 1, "rows in one run");
+    assert_eq!(column_stride, 1, "contiguous rows");
     let from = matrix.as_ptr().wrapping_add(row * row_stride + column);
-    // SAFETY: the masks leave out what lies outside of the matrix.
+    // SAFETY: the masks exclude what lies outside the matrix.
     let (low, high) = unsafe {
         (
             _mm512_maskz_loadu_ps(mask as u16, from),
@@ -127,11 +129,11 @@ fn rounded(matrix: &Matrix, row: usize, column: usize) -> __m512i {
     bits(_mm512_cvtne2ps_pbh(high, low))
 }
 
-/// The 32 values of two rows of bf16, those of a column side by side.
+/// The 32 values of two rows of bf16, interleaved by column.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn paired(above: __m512i, below: __m512i) -> [__m512i; 2] {
-    // Values 0 to 31 are of the row above and 32 to 63 of the one below.
+    // Indices 0 to 31 are of the row above, 32 to 63 of the one below.
     let low = _mm512_set_epi16(
         47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
         35, 3, 34, 2, 33, 1, 32, 0,
@@ -144,6 +146,6 @@ fn paired(above: __m512i, below: __m512i) -> [__m512i; 2] {
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code)]
 fn bits(values: __m512bh) -> __m512i {
-    // SAFETY: both are 512 bits of whatever content.
+    // SAFETY: both are 512 bits, and any bit pattern is valid.
     unsafe { std::mem::transmute(values) }
 }

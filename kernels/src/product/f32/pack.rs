@@ -1,4 +1,4 @@
-//! Operands of f32 laid out as the parent module says.
+//! Packs f32 operands in the layouts of the parent module.
 
 use super::block_rows;
 use crate::fetch::fetch;
@@ -8,10 +8,10 @@ use crate::product::matrix::Matrix;
 use crate::product::transpose::transpose;
 use crate::product::{PANEL, Run};
 
-/// Rows and columns of a block that is transposed at once.
+/// Edge of a block that is transposed at once.
 const BLOCK: usize = 16;
 
-/// Writes `right` as the rows from `row` on of the panels of its columns from `first` on.
+/// Packs `right` into the rows from `row` on of panels; the first panel holds its columns from `first` on.
 pub(in super::super) fn pack_panels(
     right: &Matrix,
     first: usize,
@@ -28,7 +28,7 @@ pub(in super::super) fn pack_panels(
         }
         return;
     }
-    // Row by row: a run of memory, which the processor foresees.
+    // Row-major order: a sequential stream for the hardware prefetcher.
     for from in 0..right.rows() {
         let at = (row + from) * PANEL;
         for (index, panel) in panels.chunks_exact_mut(panel_len).enumerate() {
@@ -47,7 +47,7 @@ pub(in super::super) fn pack_panels(
     }
 }
 
-/// Writes values of a row from a column on. What is beyond the last column reaches no sum that is read.
+/// Writes consecutive values of a row from a column on. Columns beyond the last are not set: no result depends on them.
 #[inline]
 pub(in super::super) fn pack_run(
     panels: &mut [f32],
@@ -79,13 +79,13 @@ pub(in super::super) fn pack_run(
     }
 }
 
-/// Writes the panel of the columns from `first` on, of a matrix whose columns are runs of memory.
+/// Packs the panel of the columns from `first` on, of a column-major matrix.
 fn pack_columns(right: &Matrix, first: usize, panel: &mut [f32], instructions: Instructions) {
     let columns = (right.columns() - first).min(PANEL);
     for column in 0..columns {
         fetch(&right.from(0, first + column)[..right.rows()]);
     }
-    // Blocks, so that both sides stay in the first-level cache.
+    // Blocks, so that both sides stay in the L1 cache.
     for (block, to) in panel.chunks_mut(BLOCK * PANEL).enumerate() {
         if columns < PANEL {
             to.fill(0.0);
@@ -98,8 +98,8 @@ fn pack_columns(right: &Matrix, first: usize, panel: &mut [f32], instructions: I
     }
 }
 
-/// Writes `columns` runs of memory, `stride` apart, as columns of `to`, rows of [`PANEL`]: as many values of each as there
-/// are rows, [`BLOCK`] at most.
+/// Transposes `columns` contiguous runs, `stride` apart, into columns of `to`, which has rows of [`PANEL`]; as many
+/// values of each as `to` has rows, [`BLOCK`] at most.
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // the instructions
 fn transpose_block(
     from: &[f32],
@@ -125,8 +125,7 @@ fn transpose_block(
     }
 }
 
-/// Writes blocks of [`block_rows`] rows from row `first` on, `[block][inner][row]`, of a matrix whose columns are runs of
-/// memory.
+/// Packs blocks of [`block_rows`] rows from row `first` on, `[block][inner][row]`, of a column-major matrix.
 pub(in super::super) fn pack_rows(
     left: &Matrix,
     first: usize,
@@ -141,7 +140,7 @@ pub(in super::super) fn pack_rows(
 }
 
 fn pack_rows_of<const ROWS: usize>(left: &Matrix, first: usize, blocks: &mut [f32]) {
-    // Columns at a time: long enough runs to write, and few enough for the processor to foresee each.
+    // Columns at a time: enough for long sequential writes, few enough for the hardware prefetcher to follow each.
     const COLUMNS: usize = 8;
     let inner = left.columns();
     for at in (0..inner).step_by(COLUMNS) {
