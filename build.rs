@@ -1,11 +1,11 @@
-//! Notes which commit is built, for the lines of `vqgen bench`. Without git or a repository it is left out.
+//! Records the commit that is built, for the output of `vqgen bench`. Left out without git or a repository.
 
 use std::path::Path;
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // Written at every commit and checkout. A file that does not exist would count as changed at every build.
+    // Updated by every commit and checkout. A missing file would count as changed in every build.
     let log = Path::new(".git/logs/HEAD");
     if log.exists() {
         println!("cargo::rerun-if-changed={}", log.display());

@@ -1,6 +1,6 @@
-//! The hot operations one by one on the CPU device, at the shapes of `vqgen bench`: `cargo bench`, or
-//! `cargo bench -- linear` for some. Each is forward and backward as a training step has it, unless its name says
-//! otherwise; the time is that of all threads together. Compare a build with another one on the same machine only.
+//! The hot operations individually on the CPU device, at the shapes of `vqgen bench`: `cargo bench`, or `cargo bench --
+//! linear` for some. Each is forward and backward as in a training step, unless its name says otherwise; times are
+//! wall-clock over all threads. Compare builds only on the same machine.
 
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use divan::Bencher;
@@ -25,8 +25,8 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
-/// Forward and backward of `run`, of `flops` floating-point operations in plain products: the items that are counted, of
-/// which Winograd's filtering does about half.
+/// Forward and backward of `run`, counted as `flops` floating-point operations of direct convolutions and GEMMs, of
+/// which Winograd performs about half.
 fn both_ways<const D: usize>(bencher: Bencher, flops: usize, run: impl Fn() -> Tensor<D>) {
     let step = || run().sum().backward();
     if flops == 0 {
@@ -94,7 +94,7 @@ fn transposed_convolution(bencher: Bencher, [batch, size, c_in, c_out]: [usize; 
     });
 }
 
-/// Sequences, codes, heads, size of a head.
+/// Sequences, codes, heads, head dimension.
 #[divan::bench(args = [[32, 64, 8, 32], [8, 256, 6, 64], [32, 64, 8, 24], [32, 64, 8, 40]])]
 fn attention(bencher: Bencher, [sequences, codes, heads, head_dim]: [usize; 4]) {
     let device = tracking();

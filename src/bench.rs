@@ -1,5 +1,5 @@
-//! How fast a machine is at the work of this program, on shapes with names, so that it can be compared with
-//! another program on the same machine, or with itself before a change. It measures and prints nothing.
+//! Benchmarks of named shapes, to compare a machine with another program on it, or with itself before a change. It
+//! measures and prints nothing.
 
 mod cases;
 mod files;

@@ -1,11 +1,11 @@
-//! The files of a run: model files, the code file, what resuming needs, the metrics log and the folder they
-//! live in. Models and their training are not known here beyond "a module with named parameters" and the shapes that
-//! files announce, which are compared with what the files hold.
+//! The files of a run: model files, the code file, resume states, the metrics log and the folder they live in. Models
+//! and their training are not known here beyond "a module with named parameters"; the shapes that files declare are
+//! compared with what the files hold.
 //!
-//! Rules that hold for every file: it appears whole or not at all ([`atomic`]; the metrics log alone grows in
-//! place); the same content gives the same bytes; everything read is checked before it is used, and an error
-//! names the file and the field. Tensor files are safetensors (<https://github.com/huggingface/safetensors>),
-//! weights in PyTorch's layout, and carry a checksum over everything in them.
+//! Rules for every file: it appears whole or not at all ([`atomic`]; only the metrics log grows in place); equal
+//! content gives equal bytes; everything read is checked before it is used, and an error names the file and the field.
+//! Tensor files are safetensors (<https://github.com/huggingface/safetensors>), hold weights in PyTorch's layout, and
+//! carry a checksum over all content.
 
 mod tensors;
 

@@ -1,4 +1,4 @@
-//! The command line: what can be typed, its help, and which command a line of it runs. It computes nothing.
+//! The command line: arguments, help, and dispatch to a command. It computes nothing.
 
 use clap::{Parser, Subcommand};
 
@@ -78,13 +78,13 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen reconstruct my-pictures one-more.jpg -n 16 -o compare.png")]
     Reconstruct(reconstruct::Args),
 
-    /// The honest numbers of a run: PSNR, SSIM, code usage, nats per code, bits per pixel
+    /// Metrics of a run: PSNR, SSIM, code usage, nats per code, bits per pixel
     #[command(after_help = "Examples:
   vqgen eval --run checkpoints/mine
   vqgen eval --run checkpoints/mine --split validation --json")]
     Eval(eval::Args),
 
-    /// What this build can run on here, and what --device auto takes
+    /// Devices that this build can use here, and the choice of --device auto
     Devices,
 
     /// The speed of this machine on named shapes, as JSON lines
@@ -95,10 +95,10 @@ Image i of a seed is the same however many are sampled with it.")]
 }
 
 impl Cli {
-    /// Does what the line says.
+    /// Runs the command.
     ///
     /// # Errors
-    /// Whatever the command fails with; [`crate::commands::exit_code`] knows its exit code.
+    /// Errors of the command; [`crate::commands::exit_code`] maps them to exit codes.
     pub fn run(&self) -> anyhow::Result<()> {
         let session = self.global.session();
         session.catch_interrupts()?;

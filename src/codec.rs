@@ -1,27 +1,26 @@
-//! Pixels to codes and back: the one place where images and code ids, as the host has them, meet a tokenizer outside a
-//! training step.
+//! Pixels to codes and back: the one place outside training where images and code ids on the host meet a tokenizer.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::data::pixels;
 use crate::tokenizer::{Tokenizer, TokenizerConfig};
 
-/// Images a pass: enough to fill the cores, little enough for any memory.
+/// Images per batch: enough to occupy the cores, few enough for any memory.
 pub const IMAGES_PER_PASS: usize = 64;
 
-/// A tokenizer that is not trained, and where it computes.
+/// A tokenizer for inference, and its device.
 #[derive(Debug, Clone, Copy)]
 pub struct Codec<'a> {
     tokenizer: &'a Tokenizer,
     device: &'a Device,
 }
 
-/// Images that went through the tokenizer and back.
+/// The results of encoding and decoding images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoundTrip {
     /// `[images, h, w]`.
     pub codes: Vec<u16>,
-    /// `[images, height, width, channels]` as the decoder gives them, not clamped.
+    /// `[images, height, width, channels]`, the decoder's output before clamping.
     pub values: Vec<f32>,
 }
 
@@ -41,12 +40,12 @@ impl<'a> Codec<'a> {
         Self { tokenizer, device }
     }
 
-    /// The tokenizer's shape.
+    /// The tokenizer's configuration.
     pub fn config(&self) -> &'a TokenizerConfig {
         self.tokenizer.config()
     }
 
-    /// The codes of images, pass by pass.
+    /// The codes of images, batch by batch.
     ///
     /// # Shapes
     /// - images: u8 `[images, height, width, channels]`
@@ -56,7 +55,7 @@ impl<'a> Codec<'a> {
         passes.flat_map(|pass| self.encode_values(pixels::to_model(pass))).collect()
     }
 
-    /// The codes of images in one pass.
+    /// The codes of images in a single batch.
     ///
     /// # Shapes
     /// - values: `[images, height, width, channels]` in [-0.5, 0.5]
@@ -65,7 +64,7 @@ impl<'a> Codec<'a> {
         host_codes(self.tokenizer.encode(self.images(values)))
     }
 
-    /// The images of codes, pass by pass.
+    /// The images of codes, batch by batch.
     ///
     /// # Shapes
     /// - codes: `[images, h, w]`
@@ -83,7 +82,7 @@ impl<'a> Codec<'a> {
         images
     }
 
-    /// Images to codes and back in one pass.
+    /// Encodes and decodes images in a single batch.
     ///
     /// # Shapes
     /// - values: `[images, height, width, channels]` in [-0.5, 0.5]

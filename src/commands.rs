@@ -1,5 +1,5 @@
-//! One file a subcommand: its arguments, and `run`, which reads as the table of contents of what it does. Here
-//! is what they share: the recipe and the folders of a run ([`Context`]), and the process ([`Session`]).
+//! One file per subcommand: its arguments, and `run`, which reads as a table of contents of what it does. This module
+//! has what they share: the recipe and the folders of a run ([`Context`]), and the process ([`Session`]).
 //!
 //! Results go to stdout, everything else to stderr.
 
@@ -38,9 +38,8 @@ pub use session::Session;
 use crate::error::Error;
 use crate::progress::printable;
 
-/// The exit code of a failure: 128 and the signal that asked it to stop (130 for Ctrl-C, 143 for a polite kill,
-/// 129 for a closed terminal),
-/// 1 otherwise.
+/// The exit code of a failure: 128 plus the signal that interrupted it (130 for SIGINT, 143 for SIGTERM, 129 for
+/// SIGHUP), 1 otherwise.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
         Some(Error::Interrupted(_)) => interrupt::exit_code(),
@@ -48,8 +47,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// An error and its causes in one line, as a terminal may show it: `cannot sample: cannot read x: no such file`. A
-/// cause that the message above it quotes already is not repeated.
+/// An error and its causes in one line, safe to print on a terminal: `cannot sample: cannot read x: no such file`. A
+/// cause that is already part of the message above it is not repeated.
 pub fn error_chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -1,6 +1,6 @@
-//! Files to pixels: finds the images, gives each a class and a split, decodes them to one size, and hands
-//! them out as u8 or, in training batches, as f32. It knows nothing of models, nothing of a run but the names of
-//! files by which one is told from a folder of images, and nothing of how a message is shown.
+//! Files to pixels: finds the images, assigns each a class and a split, decodes them to one size, and delivers them as
+//! u8 or, in training batches, as f32. It knows nothing of models, of a run only the file names that distinguish it
+//! from a folder of images, and nothing of how a message is shown.
 //!
 //! ```text
 //! DataConfig ──source──▶ items ──decode──▶ u8 [n,H,W,C] ──batches──▶ f32 [batch,H,W,C] in [-0.5, 0.5]
@@ -8,7 +8,7 @@
 //!              IDX, CIFAR-10)
 //! ```
 //!
-//! Names, order, split and pixels of an image depend on its relative path and its content, and on which folders are
+//! Names, order, split and pixels of an image depend only on its relative path, its content, and which folders are
 //! splits or classes, so the same folder gives the same data set on every machine.
 
 pub mod config;

@@ -1,8 +1,8 @@
-//! The choice of a device: what `--device` means, what this machine has, and how a device is started. The only
-//! module that names a backend; everything else takes a `&Device`. It prints nothing and knows no models.
+//! Device selection: the values of `--device`, the devices of this machine, and opening one. The only module that names
+//! a backend; everything else takes a `&Device`. It prints nothing and knows no models.
 //!
-//! `auto` takes the first hardware GPU and the CPU where there is none. Software rasterisers (lavapipe,
-//! SwiftShader, WARP) look like GPUs and are slower than the CPU device, so they are taken by name only.
+//! `auto` takes the first hardware GPU, or the CPU where there is none. Software rasterisers (lavapipe, SwiftShader,
+//! WARP) look like GPUs but are slower than the CPU device, so they are used only if named.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -21,16 +21,16 @@ pub use threads::{MOST_THREADS, in_pool, thread_count};
 
 use crate::error::{Error, Result};
 
-/// What sort of processor a device is.
+/// The kind of processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A graphics card.
     Discrete,
     /// A GPU inside the processor.
     Integrated,
-    /// A hardware GPU as a virtual machine sees it.
+    /// A hardware GPU as seen by a virtual machine.
     Virtual,
-    /// An adapter that does not say what it is.
+    /// An adapter that does not report its kind.
     Unknown,
     /// A rasteriser that runs on the CPU: it works, but slower than the CPU device.
     Software,
@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How a list names it.
+    /// Its name in lists.
     pub fn label(self) -> &'static str {
         match self {
             Self::Discrete => "discrete GPU",
@@ -51,7 +51,7 @@ impl Kind {
         }
     }
 
-    /// Whether `auto` may take it for a GPU.
+    /// Whether `auto` may choose it as a GPU.
     fn is_hardware_gpu(self) -> bool {
         matches!(self, Self::Discrete | Self::Integrated | Self::Virtual)
     }
@@ -60,33 +60,33 @@ impl Kind {
 /// One line of [`list`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// What to give to `--device`.
+    /// The value for `--device`.
     pub spec: DeviceSpec,
-    /// The name of the part.
+    /// The model name.
     pub name: String,
-    /// What sort of processor it is.
+    /// The kind of processor.
     pub kind: Kind,
-    /// How it is reached: `flex`, `Vulkan`, `Metal`, `DirectX 12` or `CUDA`.
+    /// The API: `flex`, `Vulkan`, `Metal`, `DirectX 12` or `CUDA`.
     pub api: &'static str,
-    /// Whether `--device auto` takes it.
+    /// Whether `--device auto` chooses it.
     pub auto: bool,
 }
 
-/// A device that has been started.
+/// An opened device.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// The device, without autodiff.
     pub device: Device,
-    /// Which one of [`list`] it is; never `auto`.
+    /// Its name in [`list`]; never `auto`.
     pub spec: DeviceSpec,
-    /// The name of the part and how it is reached, for the log.
+    /// The model name and the API, for the log.
     pub description: String,
     /// Something the user should know about this choice.
     pub note: Option<String>,
 }
 
-/// Every device this build can use on this machine, the CPU last. Takes some tens of milliseconds with a GPU
-/// driver and less without.
+/// Every device this build can use on this machine, the CPU last. Takes some tens of milliseconds with a GPU driver and
+/// less without.
 pub fn list() -> Vec<Listed> {
     let mut devices = gpus();
     devices.push(cpu());
@@ -100,11 +100,11 @@ fn cpu() -> Listed {
     Listed { spec: DeviceSpec::Cpu, name: cpu_name(), kind: Kind::Cpu, api: "flex", auto: false }
 }
 
-/// Starts the device that `spec` names.
+/// Opens the device that `spec` names.
 ///
 /// # Errors
-/// No such device (the message lists what there is), a device this build cannot use (it names the cargo
-/// feature), or a driver that refuses.
+/// No such device (the message lists those available), a device this build cannot use (it names the cargo feature), or
+/// a driver failure.
 pub fn open(spec: DeviceSpec) -> Result<Opened> {
     let listed = choose(spec)?;
     let device = start(&listed)?;
@@ -132,7 +132,7 @@ fn choose(spec: DeviceSpec) -> Result<Listed> {
         )));
     }
     if spec == DeviceSpec::Cpu {
-        return Ok(cpu()); // without waking any GPU driver
+        return Ok(cpu()); // without loading any GPU driver
     }
     let devices = list();
     let found = match spec {
@@ -144,7 +144,7 @@ fn choose(spec: DeviceSpec) -> Result<Listed> {
         Some(device) => Ok(device.clone()),
         None => {
             let missing = match spec {
-                DeviceSpec::Gpu(None) => "no hardware GPU (others are taken by number)",
+                DeviceSpec::Gpu(None) => "no hardware GPU (others must be named by number)",
                 _ => "no such device",
             };
             let there: Vec<_> =
@@ -180,8 +180,8 @@ fn start(listed: &Listed) -> Result<Device> {
     }
 }
 
-/// Where tuned kernels are kept between runs: the user's cache folder, so that a run in another folder does not
-/// tune again.
+/// Where tuned kernels are cached between runs: the user's cache folder, so that a run in another working directory
+/// does not tune again.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub fn kernel_cache_dir() -> std::path::PathBuf {
     // CubeCL's own default depends on the working directory.
@@ -189,13 +189,13 @@ pub fn kernel_cache_dir() -> std::path::PathBuf {
     neighbour.with_file_name("vqgen").join("kernels")
 }
 
-/// Must come before the first GPU device starts: a store that is open already would have to be reopened.
+/// Must be called before the first GPU device is opened: a cache already open would have to be reopened.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn use_kernel_cache() {
     cubecl_environment::environment::set_root(kernel_cache_dir());
 }
 
-/// The processor and how many threads compute on it.
+/// The processor's model name and the number of compute threads.
 fn cpu_name() -> String {
     let model = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;

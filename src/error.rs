@@ -1,9 +1,9 @@
-//! The library's one error type. It says what failed, the value seen, the value allowed and what to do
-//! next; it knows nothing of how a message is shown. Any layer may use it.
+//! The library's only error type. A message says what failed, the value seen, the value allowed and what to do next;
+//! how it is shown is not known here. Any layer may use it.
 
 use std::path::{Path, PathBuf};
 
-/// What every fallible function of the library returns.
+/// The result of every fallible function of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation failed. Messages start in lower case and carry no final period, so that they chain.
@@ -13,7 +13,7 @@ pub enum Error {
     /// An argument, a recipe key or a combination of them that is not allowed.
     #[error("{0}")]
     Invalid(String),
-    /// A file whose content is not what it should be.
+    /// A file with invalid content.
     #[error("{}: {message}", path.display())]
     File {
         /// The file at fault.
@@ -21,17 +21,17 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         message: String,
     },
-    /// The operating system refused.
+    /// An I/O error.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// The verb: "read", "write", "create".
         action: &'static str,
         /// The file or folder it was about.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The user asked to stop; the state was saved first.
+    /// Interrupted by a signal; the state was saved first.
     #[error("interrupted: {0}")]
     Interrupted(String),
 }
@@ -47,13 +47,13 @@ impl Error {
         Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
     }
 
-    /// A refusal of the operating system while doing `action` to `path`.
+    /// An I/O error of `action` on `path`.
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io { action, path: path.as_ref().to_path_buf(), source }
     }
 
-    /// Whether the operating system refused a file that is there: it may be whole, so nothing should be made in its
-    /// place before the user has seen to that.
+    /// Whether the system refused access to an existing file: it may be intact, so nothing should replace it until the
+    /// user has resolved that.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound)
     }

@@ -1,5 +1,5 @@
-//! The honest numbers of a run: how close reconstructions are, how the codebook is used, how many bits a picture
-//! costs. Pure functions over slices, and the passes of a model over a split that use them; sums are f64.
+//! Evaluation of a run: reconstruction quality, codebook usage, and bits per picture. Pure functions over slices, and
+//! the passes of a model over a split that use them; sums are f64.
 
 mod code_use;
 mod pixels;

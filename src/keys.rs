@@ -1,5 +1,6 @@
-//! What a key of the recipe is. The macro `section!` turns one declaration a key into the field, its default, its
-//! check and its [`Key`]; the list of keys, the messages and `docs/recipe.md` come from that. It knows no key by name.
+//! Descriptions of recipe keys. The macro `section!` turns one declaration per key into the field, its default, its
+//! check and its [`Key`]; the list of keys, the messages and `docs/recipe.md` are generated from that. It knows no key
+//! by name.
 
 mod allowed;
 mod declare;
@@ -13,50 +14,50 @@ pub(crate) use words::{choices, json, names, or_list, wanted};
 
 use serde_json::Value;
 
-/// One key of the recipe, as it was declared.
+/// One key of the recipe, as declared.
 #[derive(Debug)]
 pub struct Key {
     /// The full path, as in `vqvae.steps`.
     pub path: &'static str,
     /// What it means, in Markdown.
     pub text: &'static str,
-    /// The value where a recipe says nothing at all.
+    /// The value where neither the recipe nor a preset sets it.
     pub default: fn() -> Value,
-    /// The values allowed, as messages and the documentation say it.
+    /// The values allowed, as worded in messages and the documentation.
     pub allowed: fn() -> String,
-    /// The names it chooses between; empty for numbers, texts and lists.
+    /// The names to choose from; empty for numbers, strings and lists.
     pub choices: fn() -> &'static [&'static str],
-    /// What a training that goes on does when it has changed.
+    /// What happens if it has changed when training resumes.
     pub on_resume: OnResume,
-    /// The key of the same section that its default depends on, if there is one. Where that one is set from the
-    /// command line, what a file says about this one no longer counts.
+    /// The key of the same section that determines its default, if any. Where that one is set on the command line, a
+    /// file's value for this key is ignored.
     pub filled_by: Option<&'static str>,
-    /// Where it has a meaning; empty if everywhere, or else one entry.
+    /// The condition under which it applies; empty if always, otherwise one entry.
     pub only: &'static [Only],
 }
 
-/// A condition under which a key has a meaning; where it does not hold the key must be left out.
+/// A condition under which a key applies; elsewhere the key must be left out.
 #[derive(Debug)]
 pub struct Only {
     /// A key of the same section.
     pub key: &'static str,
-    /// Its values, of which it must have one.
+    /// The values of that key for which it applies.
     pub values: fn() -> Vec<String>,
 }
 
-/// What a training does that goes on from a checkpoint and finds another value of a key.
+/// What happens when training resumes from a checkpoint with another value of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnResume {
-    /// Nothing: the key says how long and how often, or what comes after the training.
+    /// Nothing: the key sets duration or frequency, or affects only what follows training.
     Silent,
-    /// It says so: the key says how to train on, and the run is no longer the one that never stopped.
+    /// A note: the key affects how training continues, so the run differs from an uninterrupted one.
     Told,
-    /// It ends: the key says what is trained on what.
+    /// An error: the key determines the model or the data.
     Refused,
 }
 
 impl Key {
-    /// The section, as in `vqvae`; empty for the keys outside of all.
+    /// The section, as in `vqvae`; empty for top-level keys.
     pub fn section(&self) -> &'static str {
         self.path.rsplit_once('.').map_or("", |(section, _)| section)
     }

@@ -11,11 +11,11 @@
 //!
 //! | layer | modules | job |
 //! |---|---|---|
-//! | below | `vqgen_kernels` | the kernels of the CPU device, a crate of their own that knows nothing of this one |
+//! | below | `vqgen_kernels` | the CPU kernels, a crate that knows nothing of this one |
 //! | 0 | [`ops`], [`tokenizer`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
-//! | 1 | [`keys`], [`data`], [`device`], [`recipe`] | files to pixels, the choice of a device, what to do |
+//! | 1 | [`keys`], [`data`], [`device`], [`recipe`] | files to pixels, device selection, recipes |
 //! | 2 | [`codec`], [`generation`], [`checkpoint`], [`evaluation`], [`training`], [`bench`] | pixels to codes and back; runs: their files, numbers and loops |
-//! | 3 | [`commands`], [`progress`] | one file a subcommand, and what the user sees meanwhile |
+//! | 3 | [`commands`], [`progress`] | one file per subcommand, and progress display |
 //! | 4 | [`cli`], `main` | arguments |
 //!
 //! # Invariants

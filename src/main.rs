@@ -9,8 +9,8 @@ use clap::Parser;
 use vqgen::cli::Cli;
 use vqgen::commands;
 
-/// Training allocates and frees large buffers all the time; the system's allocator returns their pages each time,
-/// and every new page is a fault.
+/// Training allocates and frees large buffers all the time; the system's allocator returns their pages each time, and
+/// every new page costs a page fault.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,10 +1,9 @@
-//! The operations both models are made of: free functions over tensors, and the small structs that hold
-//! their weights. They know nothing of a model or a file; each is a composition of burn's own operations,
-//! and the place where a fused kernel of `vqgen_kernels` goes in without a model noticing: that crate is named here and
-//! nowhere else.
+//! The operations both models are made of: free functions over tensors, and the small structs that hold their weights.
+//! They know nothing of a model or a file. Each is a composition of Burn's own operations, replaced on the CPU by a
+//! fused kernel of `vqgen_kernels` where there is one; models do not notice, and only this module names that crate.
 //!
-//! Every linear takes a rank-2 input: flex sends the backward pass of a rank-3 product through a slow
-//! batched path, so callers keep activations as `[batch * sequence, width]`.
+//! Every linear takes a rank-2 input: flex sends the backward pass of a rank-3 matmul through a slow batched path, so
+//! callers keep activations as `[batch * sequence, width]`.
 
 pub mod init;
 
@@ -48,11 +47,11 @@ pub use vqgen_kernels::{
     runs_on_host, values,
 };
 
-/// Checks the environment variable that limits which vector instructions are used: `VQGEN_INSTRUCTIONS`, one of `plain`,
+/// Checks the environment variable that limits the vector instructions in use: `VQGEN_INSTRUCTIONS`, one of `plain`,
 /// `avx2`, `avx512`, `avx512-bf16` and `amx`.
 ///
 /// # Errors
-/// Another value.
+/// Any other value.
 pub fn check_instruction_limit() -> error::Result<()> {
     let checked = vqgen_kernels::check_instruction_limit();
     checked.map_err(|unknown| error::Error::invalid(unknown.to_string()))

@@ -1,5 +1,5 @@
-//! What the user sees of long work: a bar with ETA and the latest numbers on a terminal, one plain line a log
-//! interval otherwise, warnings alone when quiet. All of it goes to stderr; results are the commands' business.
+//! Display of long work: a bar with ETA and the latest metrics on a terminal, otherwise one plain line per log
+//! interval, and only warnings when quiet. All of it goes to stderr; results are the commands' business.
 
 mod reading;
 
@@ -18,7 +18,7 @@ use text::{duration, number};
 
 use crate::training::event::{Event, Preflight};
 
-/// Redraws a second: enough to look alive, little enough to cost nothing over a slow connection.
+/// Redraws per second: responsive, but negligible even over a slow connection.
 const REDRAWS_A_SECOND: u8 = 10;
 
 /// Draws [`Event`]s.
@@ -26,7 +26,7 @@ pub struct Progress {
     view: View,
     stage: &'static str,
     steps: usize,
-    /// When and at which step the work began, for the ETA of plain lines.
+    /// Time and step at which the work began, for the ETA of plain lines.
     begun: (Instant, usize),
 }
 
@@ -35,12 +35,12 @@ enum View {
     Bar(Option<ProgressBar>),
     /// A file or a pipe.
     Lines(Box<dyn Write + Send>),
-    /// Warnings alone.
+    /// Warnings only.
     Quiet(Box<dyn Write + Send>),
 }
 
 impl Progress {
-    /// Draws on stderr as fits it.
+    /// Draws on stderr, as a bar or as lines.
     pub fn stderr(quiet: bool) -> Self {
         if quiet {
             Self::with_view(View::Quiet(Box::new(io::stderr())))
@@ -81,7 +81,7 @@ impl Progress {
                 let line = format!("validation at step {step}{}{mark}", listed(values));
                 self.tell(&line);
             }
-            // Pictures are files, which the command writes.
+            // Pictures go to files, which the command writes.
             Event::Preview { .. } => {}
             Event::Warning(message) => self.warn(message),
             Event::Saved { path, step } => self.saved(path, *step),
@@ -113,7 +113,7 @@ impl Progress {
             let _ = write!(line, ": {parameters} weights, about {memory} of memory");
         }
         if step > 0 {
-            let _ = write!(line, ", going on after step {step} of {steps}");
+            let _ = write!(line, ", resuming after step {step} of {steps}");
         } else {
             let _ = write!(line, ", {steps} steps");
         }
@@ -131,7 +131,7 @@ impl Progress {
         let eta = self.eta(step);
         if let View::Bar(Some(bar)) = &self.view {
             bar.set_position(step as u64);
-            // The bar has one line and is cut at its end: the loss and the speed come first.
+            // The bar has one line, which is truncated: the loss and the speed come first.
             let (speed, rest): (Vec<_>, Vec<_>) =
                 values.iter().partition(|(name, _)| name.contains("_per_s"));
             let split = rest.len().min(1);
@@ -144,13 +144,13 @@ impl Progress {
     }
 
     fn saved(&mut self, path: &Path, step: usize) {
-        // On a terminal the bar says how far it is; a line for every checkpoint would push the numbers away.
+        // On a terminal the bar shows the progress; a line for every checkpoint would scroll the metrics away.
         if !matches!(self.view, View::Bar(Some(_))) {
             self.tell(&format!("saved {} (step {step})", path.display()));
         }
     }
 
-    /// A line of news, headed by the stage; nothing when quiet.
+    /// A line of news, prefixed with the stage; nothing when quiet.
     fn tell(&mut self, line: &str) {
         let line = if self.stage.is_empty() {
             line.to_owned()
@@ -163,7 +163,7 @@ impl Progress {
         }
     }
 
-    /// A warning, which shows in every view.
+    /// A warning, shown in every view.
     pub fn warn(&mut self, message: &str) {
         self.view.print(&format!("warning: {message}"));
     }
@@ -181,7 +181,7 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// Work that fails takes its bar away, so that the error begins its own line.
+    /// Failed work removes its bar, so that the error starts on its own line.
     fn drop(&mut self) {
         if let View::Bar(Some(bar)) = &self.view {
             bar.finish_and_clear();
@@ -193,14 +193,14 @@ impl View {
     fn print(&mut self, line: &str) {
         let line = printable(line);
         match self {
-            // `suspend` takes the bar away while the line is written; `println` drops lines off a terminal.
+            // `suspend` removes the bar while the line is written; `println` drops lines off a terminal.
             Self::Bar(Some(bar)) => bar.suspend(|| {
                 let _ = writeln!(io::stderr(), "{line}");
             }),
             Self::Bar(None) => {
                 let _ = writeln!(io::stderr(), "{line}");
             }
-            // A closed stderr must not stop a training that runs for hours.
+            // A closed stderr must not stop training that runs for hours.
             Self::Lines(out) | Self::Quiet(out) => {
                 let _ = writeln!(out, "{line}");
             }
@@ -217,7 +217,7 @@ fn new_bar(stage: &'static str, step: usize, steps: usize) -> ProgressBar {
     );
     bar.set_prefix(stage);
     bar.set_position(step as u64);
-    // Steps done before a resume say nothing about how fast this goes.
+    // Steps before a resume say nothing about the current speed.
     bar.reset_eta();
     bar.enable_steady_tick(Duration::from_millis(500));
     bar

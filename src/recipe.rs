@@ -1,12 +1,12 @@
-//! The recipe: one JSON file that says everything about an experiment, from the data to the samples. It
-//! reads, overrides, checks and writes recipes; it knows no tensors and runs nothing.
+//! The recipe: one JSON file that defines an experiment, from the data to the samples. It reads, overrides, checks and
+//! writes recipes; it knows no tensors and runs nothing.
 //!
-//! Reading is strict: a key that no section has, a duplicate key, a value of the wrong type or out of range is
-//! an error that names the key, so no key of a recipe is ever dead. What a recipe leaves out comes from its
-//! presets, then from the defaults, which are those of `configs/quickstart.json`.
+//! Reading is strict: an unknown key, a duplicate key, a value of the wrong type or out of range is an error that names
+//! the key, so no key of a recipe is silently ignored. What a recipe leaves out comes from its presets, then from the
+//! defaults, which are those of `configs/quickstart.json`.
 //!
-//! A key is declared once, in its section: name, type, default, values allowed, meaning, and what a resumed training
-//! does about it. `docs/recipe.md` is written from the declarations (`tests/recipe_doc.rs`).
+//! A key is declared once, in its section: name, type, default, values allowed, meaning, and what happens on resume.
+//! `docs/recipe.md` is generated from the declarations (`tests/recipe_doc.rs`).
 
 mod json;
 mod load;
@@ -29,20 +29,20 @@ use crate::keys::{Key, section};
 section! {
     /// One experiment. Read one with [`Recipe::load`]: deserialising it directly skips the checks.
     pub struct Recipe, prefix "" {
-        /// Names the folders of the run: `checkpoints/<name>`, `generations/<name>`, `reconstructions/<name>`.
+        /// The name of the run's folders: `checkpoints/<name>`, `generations/<name>`, `reconstructions/<name>`.
         name: String = "quickstart".to_owned(),
             allowed "the name of a folder, at most 128 bytes", resume Silent;
-        /// Everything random in the run follows from it.
+        /// The seed of all randomness in the run.
         seed: u64 = 0, resume Refused;
     }
     sections {
-        /// Which images, at what size, and how they are split.
+        /// The images, their size and their splits.
         data: DataConfig;
         /// Stage 1: the tokenizer and its training.
         vqvae: VqvaeSection;
         /// Stage 2: the prior and its training.
         prior: PriorSection;
-        /// How images are sampled when the command line does not say otherwise.
+        /// Sampling, unless overridden on the command line.
         sample: SampleSection;
     }
 }
@@ -59,9 +59,9 @@ pub fn key(path: &str) -> Option<&'static Key> {
 }
 
 impl Recipe {
-    /// The recipe as JSON with every value filled in, one key a line.
+    /// The recipe as JSON with every value filled in, one key per line.
     pub fn to_json(&self) -> String {
-        // Every field is a number, a string, a list or a struct of those, which JSON can always hold.
+        // Every field is a number, a string, a list or a struct of those, which JSON can always represent.
         let mut text = serde_json::to_string_pretty(self)
             .unwrap_or_else(|error| panic!("a recipe could not be written as JSON: {error}"));
         text.push('\n');
@@ -76,7 +76,7 @@ impl Recipe {
         self.data.validate()?;
         self.vqvae.validate(&self.data)?;
         self.prior.validate()?;
-        // A stand-in for the number of classes, which only the data knows.
+        // A placeholder for the number of classes, which only the data determines.
         let tokenizer = self.vqvae.tokenizer_config(&self.data);
         let grid = tokenizer.grid();
         self.prior.prior_config(tokenizer.codebook_size, 0, grid).validate()?;
@@ -84,9 +84,9 @@ impl Recipe {
     }
 }
 
-/// A name becomes the last part of a folder, so it must be one.
+/// A name becomes the last component of a path, so it must be valid as one.
 fn validate_name(name: &str) -> Result<()> {
-    // First, so that no message below repeats a long one.
+    // First, so that no message below repeats a long name.
     if name.len() > 128 {
         return Err(Error::invalid(format!(
             "name has {} bytes, at most 128 are allowed",

@@ -1,11 +1,11 @@
-//! Counter-based randomness: every random number of a run comes from a stream keyed by (seed, purpose,
-//! step, item), never from a generator whose state has to be saved. Two runs that reach the same step by
-//! different routes (one go, or stopped and resumed) therefore draw the same numbers. Any layer may use it.
+//! Counter-based randomness: every random number of a run comes from a stream keyed by (seed, purpose, step, item),
+//! never from a generator whose state has to be saved. Two runs that reach the same step by different routes
+//! (uninterrupted, or stopped and resumed) therefore draw the same numbers. Any layer may use it.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream is for. The numbers are part of the meaning of a seed: never reuse or renumber one.
+/// The purpose of a stream. The numbers are part of the meaning of a seed: never reuse or renumber one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {

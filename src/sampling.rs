@@ -1,10 +1,10 @@
-//! Sampling: chooses codes one after the other from the logits of a model it knows only as [`NextCode`].
-//! It has no weights, no images and no files; the same loop serves any model that can continue a sequence.
+//! Sampling: draws codes one by one from the logits of a model it knows only as [`NextCode`]. It has no weights, images
+//! or files; the same loop serves any model that can continue a sequence.
 //!
-//! Image `i` of a seed is the same whatever is sampled with it. Its randomness comes from a stream of its
-//! own, and every pass over the model has the same number of rows ([`SamplingConfig::lanes`], the last pass
-//! filled up) unless the model says that rows do not depend on their number: the last bits of a matrix product
-//! may, and a last bit decides about a code once in a while.
+//! Image `i` of a seed is the same whatever is sampled with it. Its randomness comes from a stream of its own, and
+//! every forward pass has the same number of rows ([`SamplingConfig::lanes`], the last one padded) unless the model
+//! guarantees that rows do not depend on their number: the rounding of a GEMM may, and rounding occasionally decides
+//! about a code.
 
 mod config;
 mod device;
@@ -18,7 +18,7 @@ use crate::error::Result;
 pub use config::SamplingConfig;
 pub use generate::{Request, generate};
 
-/// A model that continues a batch of sequences code by code.
+/// A model that continues a batch of sequences, code by code.
 pub trait NextCode {
     /// What a sequence can be asked to show.
     type Condition: Clone;
@@ -26,7 +26,7 @@ pub trait NextCode {
     /// Number of codes, the width of the logits.
     fn codebook_size(&self) -> usize;
 
-    /// Codes of a whole sequence.
+    /// Codes per sequence.
     fn n_codes(&self) -> usize;
 
     /// Refuses a condition that the model does not know.
@@ -38,34 +38,34 @@ pub trait NextCode {
     /// `condition` without what it asks for, which guidance moves away from; `None` if it asks for nothing.
     fn without(&self, condition: &Self::Condition) -> Option<Self::Condition>;
 
-    /// Whether a row of a pass is the same, to the last bit, whatever the number of rows.
+    /// Whether each row of a forward pass is bitwise independent of the number of rows.
     fn has_independent_rows(&self) -> bool {
         false
     }
 
-    /// How it is asked for one code after the other.
+    /// The stepping interface.
     fn steps(&mut self) -> Steps<'_, Self::Condition>;
 }
 
-/// Where a model computes, which decides what its logits and codes pass through.
+/// Where a model computes: decides whether logits and codes are slices or tensors.
 pub enum Steps<'a, C> {
-    /// In this process's memory: slices.
+    /// On the host: slices.
     Host(&'a mut dyn HostSteps<C>),
-    /// On a device that the host would have to wait for: tensors.
+    /// On a device that the host would have to synchronise with: tensors.
     Device(&'a mut dyn DeviceSteps<C>),
 }
 
-/// A model that computes in this process's memory.
+/// A model that computes on the host.
 pub trait HostSteps<C> {
-    /// Forgets what it has seen and reads the start of every sequence; returns the logits of the next code.
+    /// Resets the cache and feeds the start of every sequence; returns the logits of the next code.
     ///
     /// # Shapes
     /// - conditions: `[batch]`
-    /// - given: `[batch, n]`, the codes that are known
+    /// - given: `[batch, n]`, the known codes
     /// - output: `[batch, codebook_size]`
     fn start(&mut self, conditions: &[C], given: &[usize]) -> Vec<f32>;
 
-    /// Adds one code to every sequence; returns the logits of the next one.
+    /// Appends a code to every sequence; returns the logits of the next one.
     ///
     /// # Shapes
     /// - codes: `[batch]`

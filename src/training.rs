@@ -1,5 +1,4 @@
-//! Training: the loops of both stages and what they share. They emit events and know nothing of how those
-//! are shown.
+//! Training: the loops of both stages and what they share. They emit events and know nothing of how these are shown.
 
 mod adamw;
 mod decay;

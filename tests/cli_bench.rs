@@ -1,4 +1,4 @@
-//! `vqgen bench` works and says what it measured. How long it takes is no test's business.
+//! `vqgen bench` runs and reports what it measured. Speed itself is not tested.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use assert_cmd::Command;
@@ -56,7 +56,7 @@ fn an_unknown_case_lists_those_there_are() {
 
 #[test]
 fn instructions_and_precision_can_be_chosen_and_what_is_impossible_is_refused() {
-    // The tests of the kernels compare the sets; here the switches are what is tested.
+    // The kernels' tests compare the instruction sets; here only the switches are tested.
     for set in ["plain", "avx2", "avx512", "avx512-bf16", "amx"] {
         bench(&["--case", "vqvae-encode"]).env("VQGEN_INSTRUCTIONS", set).assert().success();
     }
@@ -69,6 +69,6 @@ fn instructions_and_precision_can_be_chosen_and_what_is_impossible_is_refused() 
         .env("VQGEN_INSTRUCTIONS", "avx2")
         .assert()
         .code(1)
-        .stderr(contains("bf16 is not possible on this CPU").and(contains("--precision")));
+        .stderr(contains("bf16 is not available on this CPU").and(contains("--precision")));
     bench(&["--precision", "f16"]).assert().code(2).stderr(contains("allowed are f32 and bf16"));
 }

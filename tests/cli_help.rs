@@ -92,7 +92,7 @@ fn the_version_is_the_crates() {
 
 #[test]
 fn devices_lists_the_cpu_on_stdout_and_marks_what_auto_takes() {
-    // Nothing is said of stderr: graphics drivers write there as they like.
+    // Stderr is not checked: graphics drivers write to it.
     let assert = vqgen(&["devices"]).assert().success();
     let stdout = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     assert!(stdout.lines().last().unwrap().starts_with("cpu "), "{stdout}");

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first one saves the state and ends with 130, and `--resume` goes on from there.
+//! SIGINT: the first one saves the state and exits with 130, and `--resume` continues from there.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -37,7 +37,7 @@ fn the_first_interrupt_saves_the_state_and_exits_with_130() {
     assert!(rest.contains("error: interrupted: "), "{rest}");
     assert!(dir.path().join("r/resume/vqvae.safetensors").is_file());
 
-    // Far above the step it stopped at, so that something is left to do.
+    // Far beyond the step it stopped at, so that work remains.
     let stopped: usize = rest
         .rsplit_once(" of 1000000")
         .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
@@ -46,5 +46,5 @@ fn the_first_interrupt_saves_the_state_and_exits_with_130() {
     let resumed = training(&dir, &["--resume", "--steps", &steps]).output().unwrap();
     let text = String::from_utf8_lossy(&resumed.stderr);
     assert!(resumed.status.success(), "{text}");
-    assert!(text.contains(&format!("going on after step {stopped} of {steps}")), "{text}");
+    assert!(text.contains(&format!("resuming after step {stopped} of {steps}")), "{text}");
 }

@@ -21,15 +21,15 @@ fn a_mistake_in_a_recipe_exits_with_1_and_names_the_key() {
             &["train-vqvae", "--config", "x.json"],
             "error: unknown key vqvae.codebok_size in x.json, did you mean vqvae.codebook_size?\n",
         ),
-        (&["train-vqvae", "--config", "y.json"], "the key seed is given twice at line 3"),
+        (&["train-vqvae", "--config", "y.json"], "the key seed appears twice at line 3"),
         (&["train-vqvae", "--set", "prior.droput=0.1"], "did you mean prior.dropout?"),
         (
             &["train-vqvae", "--set", "vqvae.learning_rate=fast"],
-            r#"error: vqvae.learning_rate in --set is "fast", wanted a number"#,
+            r#"error: vqvae.learning_rate in --set is "fast", expected a number"#,
         ),
         (&["train-vqvae", "--steps", "0"], "vqvae.steps is 0, allowed are 1 to"),
         (&["sample", "--temperature", "-1"], "sample.temperature is -1, allowed are 0 to 100"),
-        (&["sample", "--top-p", "nan"], r#"sample.top_p in --top-p is "NaN", wanted a number"#),
+        (&["sample", "--top-p", "nan"], r#"sample.top_p in --top-p is "NaN", expected a number"#),
         (&["run", "--config", "nowhere"], "there is no such recipe (a path, or one of the built"),
         (&["run", "--set", "name=a/b"], r#"name is "a/b""#),
     ];

@@ -121,7 +121,7 @@ fn augmentation_changes_images_and_differs_between_epochs() {
     };
     let first = image(&epochs[0], 0);
     assert!(epochs[1..].iter().any(|batch| image(batch, 0) != first));
-    // Only its place changes: the red of each image is its number everywhere.
+    // Only its position changes: the red channel of each image is its number everywhere.
     for batch in &epochs {
         assert!(
             batch
@@ -138,7 +138,7 @@ fn dropping_a_stream_ends_its_thread_even_when_it_waits_to_hand_over() {
     let dataset = open(&config(folder.path()));
     for n in [0, 1, 5] {
         take(&dataset, 0, 4, 0, n);
-        // The thread holds the only other reference, so it is gone when the count is one again.
+        // The thread holds the only other reference, so it has ended when the count is one again.
         assert_eq!(Arc::strong_count(&dataset), 1);
     }
 }

@@ -152,7 +152,7 @@ fn one_channel_is_the_luma_of_the_composited_image() {
 
 #[test]
 fn the_centre_square_is_kept_of_wide_and_tall_images() {
-    // A 48 x 16 image in three coloured thirds, upright and on its side.
+    // A 48 x 16 image of three coloured thirds, upright and rotated by 90 degrees.
     let third = |i: u32| Rgb([[255, 0, 0], [0, 255, 0], [0, 0, 255]][(i / 16) as usize]);
     for image in
         [RgbImage::from_fn(48, 16, |x, _| third(x)), RgbImage::from_fn(16, 48, |_, y| third(y))]
@@ -176,12 +176,12 @@ fn a_smaller_image_is_what_pillow_makes_of_it() {
 
 #[test]
 fn a_much_smaller_image_is_averaged_over_all_its_pixels() {
-    // A fine chessboard has no right answer but its mean; sampling single pixels would give black or white.
+    // The only right answer for a fine chessboard is its mean; sampling single pixels would give black or white.
     let image =
         RgbImage::from_fn(1003, 1500, |x, y| Rgb([if (x + y) % 2 == 0 { 0 } else { 255 }; 3]));
     let pixels = decode_bytes("x", &encode(image, ImageFormat::Png), &COLOUR).unwrap();
     assert!(pixels.iter().all(|&value| value.abs_diff(127) <= 2));
-    // A slope from left to right stays one, ends included.
+    // A horizontal ramp stays one, including its ends.
     let slope = RgbImage::from_fn(1024, 1024, |x, _| Rgb([(x / 4) as u8; 3]));
     let pixels = decode_bytes("x", &encode(slope, ImageFormat::Png), &COLOUR).unwrap();
     for x in 1..15 {
@@ -229,7 +229,7 @@ fn a_target_of_no_pixels_is_an_error() {
     let png = encode(RgbImage::from_pixel(4, 4, Rgb(RED)), ImageFormat::Png);
     for target in [Target { image_size: 0, ..COLOUR }, Target { channels: 2, ..COLOUR }] {
         let message = decode_bytes("x", &png, &target).unwrap_err().to_string();
-        assert!(message.contains("cannot become"), "{message}");
+        assert!(message.contains("cannot be decoded to"), "{message}");
     }
 }
 
@@ -261,17 +261,17 @@ fn a_truncated_jpeg_is_an_error_although_its_decoder_would_fill_it_with_grey() {
     for name in ["progressive.jpg", "cmyk.jpg", "orientation_6.jpg"] {
         let whole = std::fs::read(fixture(name)).unwrap();
         let expected = decode_bytes(name, &whole, &COLOUR).unwrap();
-        // An end marker proves nothing: it may have been put where the file was cut.
+        // An end marker proves nothing: it may have been added where the file was truncated.
         for end in [&b""[..], b"\xff\xd9"] {
             for length in [whole.len() - 4, whole.len() - 20, whole.len() / 2] {
-                // A cut in a table or a header is called damage.
+                // Truncation in a table or a header is reported as damage.
                 let message = reason(&[&whole[..length], end].concat());
                 let refused =
                     message.contains("a truncated JPEG") || message.contains("a damaged JPEG");
                 assert!(refused, "{name}: {message}");
             }
         }
-        // Every pixel is there without it, and whatever a camera writes in its place or after it.
+        // Every pixel is there without it, and cameras may write other data in its place or after it.
         for end in [&b""[..], b"trailer", b"\xff\xd9trailer", b"\0\0SEFH\xff\xda\xff\xd0"] {
             let ended = [&whole[..whole.len() - 2], end].concat();
             assert!(decode_bytes(name, &ended, &COLOUR).unwrap() == expected, "{name}");
@@ -297,7 +297,7 @@ fn a_jpeg_cut_anywhere_is_refused_although_an_end_marker_was_put_there() {
                 assert!(pixels == expected, "{length} of {} bytes", whole.len());
             }
         }
-        // The two bytes of the end marker, and one of which no bit is used.
+        // The two bytes of the end marker, and one with unused bits only.
         assert!(accepted <= 3, "{accepted} of {} bytes", whole.len());
     }
 }

@@ -1,6 +1,7 @@
-//! Every kind of image file that people have, judged by the colours that a viewer shows. `tests/fixtures/pictures` and
-//! `tests/fixtures/kinds` hold one picture of four colours, a quarter each, in many files; `truth.json` beside them says
-//! what is right: the colours with a tolerance for what loses some, or words of the refusal.
+//! Every kind of image file that occurs in practice, judged by the colours that a viewer shows.
+//! `tests/fixtures/pictures` and `tests/fixtures/kinds` hold one picture of four coloured quarters in many formats;
+//! `truth.json` beside them has the expected result: the colours, with a tolerance for lossy formats, or words of the
+//! refusal.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// What is wrong with the pixels of a file: nothing if they are those of `truth`.
+/// What is wrong with the pixels of a file: nothing if they match `truth`.
 fn judge(path: &Path, truth: &serde_json::Value) -> Result<(), String> {
     let decoded = decode_file(path, &TARGET);
     if let Some(words) = truth["refused"].as_str() {
@@ -83,7 +84,7 @@ fn a_data_set_of_converted_colours_is_another_than_that_of_the_colours_as_stored
         let config = DataConfig { path: path.to_str().unwrap().to_owned(), ..Default::default() };
         Dataset::open(&config, true).unwrap().fingerprint().to_owned()
     };
-    // SHA-256 of the lines that the fingerprint covers, as before colours were converted and with the mark.
+    // SHA-256 of the lines that the fingerprint covers, as before colours were converted, and with the colour mark.
     let expected = |picture: &str, mark: &str| {
         use sha2::{Digest, Sha256};
         let bytes = std::fs::read(folder("pictures").join(picture)).unwrap();
@@ -106,7 +107,7 @@ fn colours_that_cannot_be_converted_are_counted_and_named() {
     for i in 0..3 {
         put("pictures/c_icc_p3.png", &format!("good_{i}.png"));
     }
-    // A profile of another length than its header says.
+    // A profile whose length differs from the one in its header.
     let whole = std::fs::read(folder("kinds/jpeg_profile_in_parts.jpg")).unwrap();
     let at = whole.windows(12).position(|window| window == b"ICC_PROFILE\0").unwrap();
     let mut damaged = whole.clone();
@@ -120,13 +121,13 @@ fn colours_that_cannot_be_converted_are_counted_and_named() {
         Dataset::open(&config, true).unwrap().report().to_string()
     };
     let report = open();
-    let expected = "2 images have a colour profile that cannot be converted: their colours are taken as \
+    let expected = "2 images have a colour profile that cannot be converted: their colours are treated as \
                     sRGB: bad_1.jpg (damaged: a part is missing), bad_2.jpg (damaged: a part is missing)";
     assert!(report.contains(expected), "{report}");
     std::fs::remove_file(folder_of_images.path().join("bad_2.jpg")).unwrap();
     let report = open();
     let expected =
-        "1 image has a colour profile that cannot be converted: its colours are taken as sRGB";
+        "1 image has a colour profile that cannot be converted: its colours are treated as sRGB";
     assert!(report.contains(expected), "{report}");
 }
 

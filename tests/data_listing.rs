@@ -1,5 +1,5 @@
-//! What is in a folder besides its images: pictures of formats that are not read, files of systems and of vqgen
-//! itself, anything else; nothing that the user put there is left out without a word.
+//! What is in a folder besides its images: pictures in unsupported formats, files of systems and of vqgen itself,
+//! anything else; nothing of the user's is left out silently.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/images.rs"]
@@ -17,7 +17,7 @@ fn write(folder: &Path, name: &str, content: &[u8]) {
     std::fs::write(path, content).unwrap();
 }
 
-/// A PNG that is unlike that of any other `number`, under any name.
+/// A PNG that differs from that of any other `number`, under any name.
 fn write_as(folder: &Path, name: &str, number: u32) {
     write_image(folder, "made.png", number);
     std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
@@ -51,7 +51,7 @@ fn a_few_pictures_that_are_not_read_are_counted_and_strict_makes_them_an_error()
     let dataset = open(folder.path());
     assert_eq!((dataset.report().read, dataset.report().unread.total()), (40, 3));
     let text = dataset.report().to_string();
-    let line = "skipped 3 pictures of formats that are not read: 2 .heic, 1 .psd (convert";
+    let line = "skipped 3 pictures in unsupported formats: 2 .heic, 1 .psd (convert";
     assert!(text.contains(line), "{text}");
     let message = open_error(folder.path(), true);
     assert!(message.contains("3 of 43 files are unusable, none may be with --strict"), "{message}");
@@ -99,11 +99,11 @@ fn an_image_without_an_extension_or_with_that_of_another_format_is_read() {
         write_as(folder.path(), name, 100 + i as u32);
     }
     write(folder.path(), "cats/LICENSE", b"BM is how this text begins");
-    // A raw file is a TIFF by its first bytes; decoded as one it would be its thumbnail.
+    // A raw file is a TIFF by its first bytes; decoding it as one would give its thumbnail.
     write(folder.path(), "cats/raw.nef", b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0");
     let report = open(folder.path()).report().clone();
     assert_eq!((report.read, report.unread.total(), report.skipped.len()), (23, 1, 0));
-    assert!(report.to_string().contains("1 other file, no images by their names: 1 without"));
+    assert!(report.to_string().contains("1 other file, not images by their names: 1 without"));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn files_that_are_no_pictures_are_counted_by_kind_and_systems_are_passed_over() 
     }
     let dataset = Dataset::open(&config(folder.path()), true).unwrap();
     let notes = dataset.report().notes.join("\n");
-    let note = "left out 12 other files, no images by their names: 9 .txt, 2 .json, 1 .mp4";
+    let note = "left out 12 other files, not images by their names: 9 .txt, 2 .json, 1 .mp4";
     assert_eq!(notes, note);
 }
 
@@ -168,7 +168,10 @@ fn what_the_user_hides_is_left_out_with_a_word() {
     write_image(folder.path(), ".mine/a.png", 1);
     write_image(folder.path(), "cats/.x.png", 2);
     let text = said(folder.path());
-    assert!(text.contains("left out what is hidden by a dot: .mine/, cats/.x.png"), "{text}");
+    assert!(
+        text.contains("left out hidden names, which start with a dot: .mine/, cats/.x.png"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! IDX files and CIFAR-10 batches: whole ones give their pixels, labels and published splits; damaged ones
-//! are errors that name the file, before memory is taken.
+//! IDX files and CIFAR-10 batches: intact ones give their pixels, labels and published splits; damaged ones are errors
+//! that name the file, before memory is allocated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 #[path = "support/idx.rs"]
@@ -111,12 +111,12 @@ fn damaged_idx_files_are_errors_that_say_what_is_wrong() {
         (
             "train-images-idx3-ubyte",
             images(40)[..200].to_vec(),
-            "announces 640 bytes of data, it holds 184",
+            "declares 640 bytes of data, it holds 184",
         ),
         ("train-images-idx3-ubyte", [images(40), vec![0]].concat(), "too long"),
         ("train-images-idx3-ubyte", labels(40), "0x00000801, expected 0x00000803"),
-        ("train-images-idx3-ubyte", idx(0x0803, &[0, 4, 4], &[]), "announces 0 along axis 0"),
-        ("train-images-idx3-ubyte", idx(0x0803, &[40, 0, 4], &[]), "announces 0 along axis 1"),
+        ("train-images-idx3-ubyte", idx(0x0803, &[0, 4, 4], &[]), "declares 0 along axis 0"),
+        ("train-images-idx3-ubyte", idx(0x0803, &[40, 0, 4], &[]), "declares 0 along axis 1"),
         (
             "train-images-idx3-ubyte",
             idx(0x0803, &[huge, huge, huge], &[]),
@@ -131,7 +131,7 @@ fn damaged_idx_files_are_errors_that_say_what_is_wrong() {
         (
             "train-labels-idx1-ubyte",
             labels(40)[..30].to_vec(),
-            "announces 40 bytes of data, it holds 22",
+            "declares 40 bytes of data, it holds 22",
         ),
         (
             "train-labels-idx1-ubyte",
@@ -162,7 +162,7 @@ fn damaged_gzip_and_more_than_announced_are_errors() {
     assert!(open_error(folder.path()).contains("cannot be decompressed"));
     write(&folder, name, b"not gzip at all, but long enough");
     assert!(open_error(folder.path()).contains("it starts with 0x6e6f7420"));
-    // A small file that would grow to 64 MiB is read no further than what it announces.
+    // A small file that would expand to 64 MiB is read no further than its declared length.
     write(&folder, name, &gzip(&[images(40), vec![0; 64 << 20]].concat()));
     assert!(open_error(folder.path()).contains("too long"));
 }

@@ -1,4 +1,4 @@
-//! Where raw data sets are found and what they are called: in folders below, under other endings, EMNIST's six sets.
+//! Where raw data sets are found and how they are named: in folders below, with other endings, EMNIST's six sets.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/idx.rs"]
@@ -105,8 +105,8 @@ fn images_and_raw_files_in_one_folder_are_not_left_out_without_a_word() {
     assert!(text.contains("MNIST/raw"), "{text}");
 }
 
-/// 60 training and 26 test images of 4 x 3 as EMNIST stores them, column after column: image `i` is `i` everywhere
-/// but for one pixel of its first row, which is 200.
+/// 60 training and 26 test images of 4 x 3 in EMNIST's column-major order: image `i` is `i` everywhere but for one
+/// pixel of its first row, which is 200.
 fn write_emnist(folder: &Path, set: &str, first_label: u32, n_classes: u32) {
     for (part, n) in [("train", 60), ("test", n_classes)] {
         let image = |i: u32| {

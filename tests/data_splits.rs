@@ -1,4 +1,4 @@
-//! Folders that are splits, folders around everything, and what is said of images that are in two splits.
+//! Folders that are splits, folders around everything, and notes on images that are in two splits.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/images.rs"]
@@ -10,7 +10,7 @@ use images::{contents, open, open_error, two_classes, write_image};
 use tempfile::{TempDir, tempdir};
 use vqgen::data::{DataConfig, Dataset, Split};
 
-/// `n` images in two classes in each of these folders, unlike all others.
+/// `n` images in two classes in each of these folders, all different.
 fn in_folders(folders: &[(&str, u32)]) -> TempDir {
     let folder = tempdir().unwrap();
     let mut number = 0;
@@ -206,7 +206,7 @@ fn an_image_that_is_in_two_splits_is_counted() {
 
 #[test]
 fn what_was_no_split_folder_is_the_data_set_that_it_was() {
-    // As it was before any folder was a split.
+    // The fingerprint from before folders could be splits.
     let folder = two_classes(30);
     assert_eq!(open(folder.path()).fingerprint(), "31505dd123a29932");
     let embedded = Dataset::open(&DataConfig::default(), true).unwrap();

@@ -1,5 +1,5 @@
-//! What goes wrong around a run: another process, a full disk, a folder that is gone or closed, a kill. Each is
-//! an error that names what to do, and the last good state stays.
+//! Faults around a run: another process, a full disk, a folder that is deleted or read-only, a kill. Each is an error
+//! with advice, and the last good state survives.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
@@ -11,7 +11,7 @@ use std::{fs, thread, time::Duration};
 use tempfile::TempDir;
 use vqgen::checkpoint::{ResumeState, RunDir, Stage};
 
-/// A training of `steps` steps in the folder `r` of `dir`, as arguments.
+/// Arguments for training `steps` steps in the folder `r` of `dir`.
 fn training(steps: usize) -> Vec<String> {
     let tiny = ["width=8", "residual_width=8", "kmeans_init=false", "batch_size=2", "code_dim=8"];
     let often = ["log_every=1", "checkpoint_every=2", "validate_every=1000000"];
@@ -37,7 +37,7 @@ fn wait_for(stderr: &mut BufReader<ChildStderr>, text: &str) {
     }
 }
 
-/// A training that has made its first checkpoint and goes on for long.
+/// A training process that has written its first checkpoint and runs for long.
 fn started(dir: &TempDir) -> (Child, BufReader<ChildStderr>) {
     let mut child = vqgen(dir, &training(1_000_000)).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -59,7 +59,7 @@ fn run_dir(dir: &TempDir) -> RunDir {
     RunDir::new(dir.path().join("r"))
 }
 
-/// That the run can be gone on with, and holds nothing that is half written.
+/// The run can be resumed, and holds no temporary files.
 fn assert_intact(dir: &TempDir) {
     let (_, told) = ResumeState::latest(&run_dir(dir), Stage::Vqvae).unwrap();
     assert_eq!(told, None);
@@ -78,7 +78,7 @@ fn a_polite_kill_saves_and_exits_with_143() {
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143), "{rest}");
-    assert!(rest.contains("go on with --resume"), "{rest}");
+    assert!(rest.contains("resume with --resume"), "{rest}");
     assert_intact(&dir);
 }
 
@@ -104,7 +104,7 @@ fn a_second_signal_ends_it_at_once_and_harms_nothing() {
     signal(&child, "-INT");
     signal(&child, "-TERM");
     let code = child.wait().unwrap().code();
-    // The second may come after the first has done its work.
+    // The second may start after the first has finished.
     assert!(matches!(code, Some(130 | 143)), "{code:?}");
     assert_intact(&dir);
 }
@@ -121,7 +121,7 @@ fn a_killed_process_leaves_a_run_that_goes_on() {
         let mut child =
             vqgen(&dir, &[training(1_000_000), vec!["--resume".into()]].concat()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        wait_for(&mut stderr, "going on after step");
+        wait_for(&mut stderr, "resuming after step");
         wait_for(&mut stderr, "saved r/resume/vqvae.safetensors");
         child.kill().unwrap();
         child.wait().unwrap();
@@ -149,7 +149,7 @@ fn a_limit_of_the_file_size_is_an_error_and_the_last_state_stays() {
     let dir = tempfile::tempdir().unwrap();
     assert!(vqgen(&dir, &training(2)).status().unwrap().success());
     let before = fs::read(run_dir(&dir).resume_path(Stage::Vqvae)).unwrap();
-    // In blocks of 512 or 1024 bytes, as the shell has it: far less than a checkpoint either way.
+    // In blocks of 512 or 1024 bytes, depending on the shell: far less than a checkpoint either way.
     let shell = "ulimit -f 8; exec \"$0\" \"$@\"";
     let mut limited = Command::new("sh");
     limited.current_dir(&dir).args([

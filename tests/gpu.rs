@@ -1,6 +1,6 @@
-//! A smoke test of the GPU device: one tiny step of each stage and a short cached sampling agree with the CPU, and
-//! a run that began there goes on on the CPU.
-//! Any adapter will do, a software rasteriser (Mesa's lavapipe) included; without one it is skipped and says so.
+//! A smoke test of the GPU device: one tiny step of each stage and a short sampling with the KV cache agree with the
+//! CPU, and a run that began there resumes on the CPU. Any adapter will do, including a software rasteriser (Mesa's
+//! lavapipe); without one it is skipped with a message.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 #![cfg(feature = "wgpu")]
 
@@ -111,7 +111,7 @@ fn a_gpu_computes_what_the_cpu_does() {
         assert_near(&format!("value {i} of stage 2"), gpu, cpu);
     }
 
-    // Sampling with the cache: the likeliest codes, which rounding does not change here, and drawn ones.
+    // Sampling with the KV cache: greedy codes, which rounding does not change here, and random ones.
     let requests = [Request { index: 0, condition: Condition::of_class(Some(0)), prompt: vec![3] }];
     for temperature in [0.0, 1.0] {
         let config = SamplingConfig { temperature, lanes: 1, ..SamplingConfig::default() };

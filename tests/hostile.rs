@@ -1,6 +1,5 @@
-//! Input that lies: every format the program reads, damaged at every byte and forged with checksums that are right.
-//! What is wrong is an error that names the file; a panic fails the test by itself. What a lie may cost in memory is
-//! the business of `hostile_memory.rs`.
+//! Hostile input: every format the program reads, damaged at every byte and forged with valid checksums. Each must be
+//! an error that names the file; a panic fails the test by itself. Memory use is tested by `hostile_memory.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "hostile/damage.rs"]

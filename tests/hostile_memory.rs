@@ -1,9 +1,9 @@
-//! What a lie may cost: reading a hostile file takes a few times its size and a few MiB, whatever it announces. The
+//! Memory use on hostile files: reading one allocates a few times its size plus a few MiB, whatever it declares. The
 //! allocator of this program counts; its tests run one at a time, because all threads share the count.
 //!
-//! Bounded by constants of their own instead: a model of the most layers that a configuration may have, before it has
-//! any weights (6 MiB); a compressed image that really holds its pixels (512 MiB), and WebP
-//! headers and those of some compressions of TIFF, which allow any number of pixels in a few bytes.
+//! Bounded by fixed limits instead: a model of the most layers that a configuration may have, before its weights are
+//! initialised (6 MiB); a compressed image that really holds its pixels (512 MiB), and headers of WebP and of some TIFF
+//! compressions, which allow any number of pixels in a few bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic_in_result_fn)]
 #![allow(missing_docs, unsafe_code)]
 
@@ -21,7 +21,7 @@ use vqgen::prior::{Prior, PriorConfig};
 use vqgen::recipe::Recipe;
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig};
 
-/// The system's allocator, with the bytes in use and the most there were.
+/// The system's allocator, counting the bytes in use and their peak.
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
@@ -36,7 +36,7 @@ fn taken(size: usize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         taken(layout.size());
-        // SAFETY: the caller's promises are those that `System` asks for.
+        // SAFETY: the caller upholds the contract of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -53,7 +53,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new may be there at once.
+        // Old and new may exist at the same time.
         taken(size);
         IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as above.
@@ -66,9 +66,9 @@ static ALLOCATOR: Counting = Counting;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// What any reading may take, for buffers and messages.
+/// The allowance of any reader, for buffers and messages.
 const SLACK: usize = 4 << 20;
-/// A file is read whole, its values are converted, and a vector that grows is there twice.
+/// A file is read whole, its values are converted, and a vector that grows is held twice while it is copied.
 const TIMES: usize = 8;
 /// What a model of the most layers that a configuration may have takes beyond [`SLACK`] before it is initialised.
 const MOST_LAYERS: usize = 2 << 20;
@@ -268,7 +268,7 @@ fn bombs_in_the_metadata_of_a_png_do_not_go_off() {
     ] {
         let bytes = png(4, 4, &[(name, data)], &[0; 4 * 13]);
         let what = String::from_utf8_lossy(name).into_owned();
-        // Whether such an image is accepted is the decoder's affair.
+        // Whether such an image is accepted is up to the decoder.
         let _ = cheaply(&what, bytes.len(), || decode_bytes("x", &bytes, &target));
     }
 }
@@ -360,7 +360,7 @@ fn images_that_announce_enormous_ones_cost_nothing() {
         ("the same in PackBits", tiff(false, &ten_thousand(&[(259, 32_773)]))),
         ("a TIFF of 2^32 - 1 squared", tiff(false, &sized(u64::from(u32::MAX), 1 << 31, &[]))),
         ("a tile of 2^31 squared", tiff(false, &sized(4, 4, &tile(1 << 31, 1 << 31)))),
-        ("65,535 samples a pixel", tiff(false, &sized(4, 4, &[(277, 65_535), (278, 4)]))),
+        ("65,535 samples per pixel", tiff(false, &sized(4, 4, &[(277, 65_535), (278, 4)]))),
         ("a TIFF of 2^60 bytes of strips", tiff(true, &sized(4, 4, &[(278, 4), (279, 1 << 60)]))),
         ("a PNG of 60,000 squared", png(60_000, 60_000, &[], &[])),
         ("a PNG of 2^31 - 1 squared", png(i32::MAX as u32, i32::MAX as u32, &[], &[])),
@@ -387,7 +387,7 @@ fn recipes_and_logs_cost_a_few_times_their_size() {
     ] {
         refused_cheaply(what, text.len(), || Recipe::parse(&text, "r", &[]));
     }
-    // serde_json has 32 bytes for each of these values, and a recipe at most 1 MiB.
+    // serde_json takes 32 bytes for each of these values, and a recipe has at most 1 MiB.
     let list = format!("{{\"vqvae\": {{\"channel_multipliers\": [{numbers}1]}}}}");
     refused_cheaply("half a million numbers", 16 * list.len(), || Recipe::parse(&list, "r", &[]));
 

@@ -1,10 +1,10 @@
-//! `kill -9` at random moments over both stages, and on to the end each time: the same bytes as a run that was
-//! never disturbed, and no file that cannot be read at any moment.
+//! `kill -9` at random moments over both stages, and each time resumed to the end: the same bytes as an uninterrupted
+//! run, and no unreadable file at any moment.
 //!
 //! The number of threads changes no byte either.
 //!
-//! A few kills by default; `VQGEN_KILLS=200 cargo test --release --test kill -- --nocapture` makes as many as
-//! asked for and prints what it saw.
+//! A few kills by default; `VQGEN_KILLS=200 cargo test --release --test kill -- --nocapture` makes that many and prints
+//! what it saw.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
@@ -65,7 +65,7 @@ fn draw_pictures(dir: &Path) {
     }
 }
 
-/// What a run leaves that must be the same to the byte; the log without what was timed.
+/// The outputs of a run that must be bitwise the same; the log without timings.
 fn results(run: &RunDir) -> Vec<(String, Vec<u8>)> {
     let files = [Stage::Vqvae, Stage::Prior]
         .into_iter()
@@ -80,7 +80,7 @@ fn results(run: &RunDir) -> Vec<(String, Vec<u8>)> {
     results
 }
 
-/// Every file that is there can be read.
+/// Every existing file can be read.
 fn assert_readable(run: &RunDir) {
     for (stage, kind) in [(Stage::Vqvae, Kind::Tokenizer), (Stage::Prior, Kind::Prior)] {
         if run.model_path(stage).exists() {
@@ -100,8 +100,8 @@ fn assert_readable(run: &RunDir) {
     }
 }
 
-/// Kills the run again and again until it ends by itself; how often it was killed while at work, before the codes
-/// were there and after.
+/// Kills the run repeatedly until it finishes; returns how often it was killed at work, before the codes existed and
+/// after.
 fn kill_until_done(
     dir: &Path,
     name: &str,
@@ -144,7 +144,7 @@ fn killed_at_random_moments_a_run_ends_in_the_same_bytes() {
     let (mut kills, mut runs) = ([0, 0], 0);
     while kills[0] + kills[1] < wanted {
         runs += 1;
-        // The same name, so that the recipe and what it leads to are the same.
+        // The same name, so that the recipe and everything derived from it are the same.
         let name = format!("try-{runs}/whole");
         let most = (wanted - kills[0] - kills[1]).min(8);
         let made = kill_until_done(dir.path(), &name, whole, most, &mut rng);

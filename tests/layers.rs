@@ -11,7 +11,7 @@ use std::path::Path;
 use paths::{Found, collect, is_inside, names};
 use proc_macro2::TokenStream;
 
-/// The shapes of models, which the recipe may build.
+/// The architectures of models, which the recipe may build.
 const CONFIGS: [&str; 4] = [
     "tokenizer::TokenizerConfig",
     "tokenizer::TokenizerPreset",
@@ -21,13 +21,13 @@ const CONFIGS: [&str; 4] = [
 
 const LAYER_0: [&str; 4] = ["ops", "tokenizer", "prior", "sampling"];
 const LAYER_1: [&str; 4] = ["keys", "data", "device", "recipe"];
-/// In their order: each may use those before it.
+/// In order: each may use those before it.
 const LAYER_2: [&str; 6] = ["codec", "generation", "checkpoint", "evaluation", "training", "bench"];
 const LAYER_3: [&str; 2] = ["commands", "progress"];
 /// Any module may use these.
 const EVERYWHERE: [&str; 2] = ["error", "rng"];
 
-/// What `module` may use besides itself and [`EVERYWHERE`]; `None` for a module that the table lacks.
+/// What `module` may use besides itself and [`EVERYWHERE`]; `None` for a module missing from the table.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     Some(match module {
         "error" | "rng" | "ops" | "device" | "keys" => vec![],
@@ -69,9 +69,9 @@ const COMPUTES: &[&str] = &[
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main", "commands"]),
     ("indicatif", &["progress"]),
-    // The bench makes the image files that it measures the reading of.
+    // The bench creates the image files whose reading it measures.
     ("image", &["data", "bench::files"]),
-    // What computes on tensors; `commands` and `data` move values and bytes.
+    // What computes on tensors; `commands` and `data` only move values and bytes.
     ("burn", COMPUTES),
     ("vqgen_kernels", &["ops"]),
     ("burn::backend", &["device"]),
@@ -81,7 +81,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("std::fs", &["data", "recipe", "device", "checkpoint", "training", "evaluation", "commands"]),
 ];
 
-/// What is wrong with a source file whose module is `module` (`["data", "pixels"]`).
+/// Violations in a source file whose module is `module` (`["data", "pixels"]`).
 fn violations(module: &[&str], text: &str) -> Vec<String> {
     let top = module[0];
     let Some(allowed) = may_use(top) else {
@@ -122,7 +122,7 @@ fn violations(module: &[&str], text: &str) -> Vec<String> {
     wrong
 }
 
-/// What is wrong with a source file of the kernels, which are an extension of a backend and know tensors alone.
+/// Violations in a source file of the kernels, which extend a backend and know only tensors.
 fn violations_in_kernels(text: &str) -> Vec<String> {
     let tokens: TokenStream = text.parse().expect("source files are Rust");
     let mut wrong = Vec::new();

@@ -1,4 +1,4 @@
-//! Where pictures go through the binary: formats, what must not be replaced, and what is checked before the work.
+//! Output of pictures through the binary: formats, what must not be replaced, and checks before the work.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/workshop.rs"]
@@ -43,7 +43,7 @@ fn a_picture_is_what_its_name_says_and_replaces_nothing_else() {
     sample("-n 2 --complete pictures/red/01.png -o pictures/red/01.png").assert().code(1);
     assert!(bytes(shop.path("pictures/red/01.png")) == before);
 
-    // Of more images than a grid holds, the single ones are there.
+    // With more images than a grid can hold, only the single files are written.
     sample("-n 1000 --set sample.columns=1 --separate -o many/s.png")
         .assert()
         .success()
@@ -73,7 +73,7 @@ fn outputs_that_cannot_be_written_are_found_before_the_work() {
     }
     let shop = Workshop::new();
     for (key, message) in [
-        ("sample.count=900000", "is larger than 32768 pixels a side"),
+        ("sample.count=900000", "is larger than 32768 pixels per side"),
         ("sample.top_k=17", "sample.top_k is 17"),
     ] {
         shop.tiny("run").args(["--set", key]).assert().code(1).stderr(contains(message));

@@ -1,5 +1,5 @@
-//! The pieces of a run belong together: held-out images stay held out whatever is joined, and nothing is written that
-//! would leave a later piece without use.
+//! The pieces of a run belong together: held-out images stay held out whatever is combined, and nothing is written that
+//! would invalidate a later piece.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/workshop.rs"]
@@ -41,7 +41,7 @@ fn images_that_were_trained_on_are_never_reported_as_held_out() {
     // A larger test split holds images of today's training split.
     eval("--set data.test=0.6").assert().code(1).stderr(contains(
         "cannot evaluate the tokenizer on the test split: checkpoints/tiny/vqvae.safetensors may have been trained on \
-         some of these images, for it was trained with data.validation 0.2 and data.test 0.2",
+         some of these images: it was trained with data.validation 0.2 and data.test 0.2",
     ));
     eval("--set data.test=0.6 --split train").assert().success();
     shop.vqgen("reconstruct --run checkpoints/tiny --set data.test=0.6")
@@ -62,11 +62,11 @@ fn images_that_were_trained_on_are_never_reported_as_held_out() {
     assert_eq!(line(""), before);
     codes.save(&path).unwrap();
 
-    // Images keep their split when others come, so the numbers may be asked for.
+    // Images keep their split when others are added, so evaluation is allowed.
     std::fs::copy(shop.path("pictures/red/03.png"), shop.path("pictures/blue/copy.png")).unwrap();
     assert!(line("")["nats_per_code"].is_number());
     std::fs::rename(shop.path("pictures/blue"), shop.path("pictures/cyan")).unwrap();
-    eval("").assert().code(1).stderr(contains("the first that differ are blue and cyan"));
+    eval("").assert().code(1).stderr(contains("the first difference is blue and cyan"));
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn a_change_that_would_orphan_a_later_piece_is_refused_before_anything_is_writte
         ("run --set prior.width=16", "prior.width was 8 and is now 16"),
         ("run --set vqvae.width=16", "vqvae.width was 8 and is now 16"),
         ("run --set data.test=0.3", "was trained on data"),
-        ("train-prior", "already holds a prior stage: go on with --resume"),
-        ("train-vqvae", "already holds a vqvae stage: go on with --resume"),
+        ("train-prior", "already holds a prior stage: resume with --resume"),
+        ("train-vqvae", "already holds a vqvae stage: resume with --resume"),
     ] {
         shop.vqgen(&format!("{line} --run checkpoints/tiny"))
             .assert()
@@ -127,7 +127,7 @@ fn what_a_refusal_advises_can_be_done() {
     let (first_tokenizer, first_prior) = (tokenizer(), prior());
     let vqgen = |line: &str| shop.vqgen(&format!("{line} --run checkpoints/tiny"));
 
-    // Codes that come out the same leave the prior alone.
+    // Extracting the same codes again leaves the prior alone.
     vqgen("extract-codes").assert().success();
     assert!(prior() == first_prior);
 

@@ -1,5 +1,4 @@
-//! The whole pipeline through the binary, on a folder of tiny images: every stage, what it leaves, and what it
-//! refuses.
+//! The whole pipeline through the binary, on a folder of tiny images: every stage, its outputs, and its refusals.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/workshop.rs"]
@@ -28,7 +27,7 @@ fn one_command_takes_images_through_all_stages_and_leaves_pictures() {
     let codes = Codes::load(shop.path("checkpoints/tiny/codes.safetensors")).unwrap();
     let prior =
         ModelFile::load(shop.path("checkpoints/tiny/prior.safetensors"), Kind::Prior).unwrap();
-    assert_eq!(codes.n_images(), 80); // as it is and mirrored
+    assert_eq!(codes.n_images(), 80); // unchanged and flipped
     assert_eq!(codes.classes, ["blue", "red"]);
     assert_eq!(codes.tokenizer, tokenizer.fingerprint());
     assert_eq!(prior.metadata("tokenizer").unwrap(), tokenizer.fingerprint());
@@ -45,7 +44,7 @@ fn one_command_takes_images_through_all_stages_and_leaves_pictures() {
     shop.tiny("run").assert().success();
     assert_eq!(before, bytes(shop.path("checkpoints/tiny/prior.safetensors")));
 
-    // The run remembers its recipe: the numbers need no flag but the run.
+    // The run remembers its recipe: `eval` needs no flag but the run.
     let output = shop.vqgen("eval --run checkpoints/tiny --json").assert().success();
     let line: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     for key in ["mse", "nmse", "psnr_db", "ssim", "perplexity", "nats_per_code", "bits_per_pixel"] {
@@ -93,7 +92,7 @@ fn image_i_of_a_seed_does_not_depend_on_how_many_are_sampled() {
     shop.vqgen("sample --run checkpoints/tiny -n 900000 --set sample.columns=1")
         .assert()
         .code(1)
-        .stderr(contains("is larger than 32768 pixels a side"));
+        .stderr(contains("is larger than 32768 pixels per side"));
     shop.vqgen(
         "reconstruct pictures/red pictures/blue/01.png --run checkpoints/tiny -n 5 -o r.png",
     )
@@ -111,7 +110,7 @@ fn training_goes_on_where_it_stopped() {
         .args(constant)
         .assert()
         .code(1)
-        .stderr(contains("already holds a vqvae stage: go on with --resume"));
+        .stderr(contains("already holds a vqvae stage: resume with --resume"));
     shop.tiny("train-vqvae --steps 8 --resume").args(constant).assert().success();
     let stopped = bytes(shop.path("checkpoints/tiny/resume/vqvae.safetensors"));
     std::fs::remove_dir_all(shop.path("checkpoints")).unwrap();

@@ -1,4 +1,4 @@
-//! Products of bf16 through whole operations; in a process of its own, since the precision is one for all of it.
+//! bf16 GEMMs in whole operations; in a process of its own, since the precision is process-wide.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,8 +21,8 @@ fn random<const D: usize>(item: u64, shape: [usize; D], device: &Device) -> Tens
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Value and gradients of an operation of two operands, weighted by random factors, where the precision is set to
-/// the first before the forward pass and to the second after it.
+/// Value and gradients of an operation of two operands, weighted by random factors, with one precision set before the
+/// forward pass and the other after it.
 fn passes<const D: usize>(
     operation: impl Fn(Tensor<D>, Tensor<D>) -> Tensor<D>,
     [x, weight]: [[usize; D]; 2],
@@ -75,7 +75,7 @@ fn products_of_bf16_are_right_to_its_digits() {
             };
             let error = square(&mut rounded.iter().zip(exact).map(|(a, b)| a - b));
             let relative = (error / square(&mut exact.iter().copied())).sqrt();
-            // 8 bits: a rounded product is off by .0024 (root mean square), through Winograd's transforms twice that.
+            // 8 bits: a rounded GEMM is off by .0024 (root mean square), with Winograd twice that.
             assert!((1e-4..8e-3).contains(&relative), "{name}, {index}: {relative}");
         }
     }

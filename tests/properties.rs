@@ -1,4 +1,4 @@
-//! What holds for all inputs of the pure functions: schedules, grids, overrides, sampling.
+//! Properties of the pure functions over all inputs: schedules, grids, overrides, sampling.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "properties/schedule.rs"]

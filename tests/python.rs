@@ -1,5 +1,5 @@
-//! The Python of `docs/python.md` gives the pixels that vqgen gives. Needs `python3` with PyTorch, Pillow and safetensors
-//! (`VQGEN_PYTHON` names another interpreter); without them it is skipped and says so.
+//! The Python code of `docs/python.md` gives the same pixels as vqgen. Needs `python3` with PyTorch, Pillow and
+//! safetensors (`VQGEN_PYTHON` names another interpreter); without them it is skipped with a message.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 #[path = "support/workshop.rs"]
@@ -53,7 +53,7 @@ fn the_documented_decoder_gives_the_pixels_of_vqgen() {
         let read = |bytes: Vec<u8>| image::load_from_memory(&bytes).unwrap().into_rgb8().into_raw();
         let (ours, theirs) = (read(bytes(ours)), read(bytes(theirs)));
         assert_eq!(ours.len(), theirs.len());
-        // A sum in another order may fall on the other side of a half.
+        // Another order of summation may round differently.
         let furthest = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(furthest <= 1, "{name}: {furthest}");
     }

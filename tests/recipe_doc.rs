@@ -1,5 +1,5 @@
-//! Holds `docs/recipe.md` to the declarations of the keys, from which it is written. With `VQGEN_BLESS` set it writes
-//! the file instead.
+//! Checks that `docs/recipe.md` matches the declarations of the keys, from which it is generated. With `VQGEN_BLESS`
+//! set it writes the file instead.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write as _;
@@ -20,39 +20,39 @@ A recipe is one JSON file with the keys below, those of a section inside an obje
     {\"name\": \"kites\", \"data\": {\"path\": \"my-kites\"}, \"vqvae\": {\"preset\": \"resnet\", \"steps\": 5000}}
 
 `--config` takes the path of such a file, or the name of a built-in one:
-BUILT_IN. Without it a run that exists goes on with the recipe that was saved with it, and a new one
-takes `quickstart`.
+BUILT_IN.
+Without it, an existing run uses the recipe saved with it, and a new one `quickstart`.
 
-`--set vqvae.codebook_size=1024` overrides one key and may be given several times. The value is read as JSON, and as
-text where it is no JSON or the key is a text: `--set vqvae.schedule=constant`,
+`--set vqvae.codebook_size=1024` overrides one key and may be repeated. The value is parsed as JSON, or taken as a
+string where it is not JSON or the key is a string: `--set vqvae.schedule=constant`,
 `--set \"vqvae.channel_multipliers=[1, 2, 4]\"`.
-Some flags stand for single keys, such as `--data`, `--seed` and `--steps` (`vqgen COMMAND --help` has them).
+Some flags set a single key, such as `--data`, `--seed` and `--steps` (`vqgen COMMAND --help` has them).
 
-The value of a key is the first of these that there is:
+Precedence, highest first:
 
-1. the flag that stands for it,
+1. the flag that sets the key,
 2. `--set`, the last one of several,
 3. the recipe,
 4. the preset of its section,
 5. the default.
 
-A preset that is named on the command line also replaces what the recipe says about the keys that it fills.
+A preset named on the command line also resets the keys that it determines.
 
-A key that does not exist is refused with the nearest one that does, a key given twice, a value of another type and
-a value that is not allowed are refused as well. `recipe.json` in the folder of a run has every key with its value.
+An unknown key is an error that names the nearest known one; a duplicate key, a value of the wrong type and a value
+out of range are errors too. `recipe.json` in the folder of a run has every key with its value.
 
-*On resume* is what a training does that goes on from a checkpoint and finds another value than it began with:
+*On resume* is what happens when training resumes from a checkpoint that was made with another value:
 
-- *silent*: it goes on; the key says how long and how often, or what comes after the training;
-- *told*: it goes on and says what is different;
-- *refused*: it ends with the old and the new value, and nothing is written. So it does when the images or codes
-  themselves are others, wherever they lie.
+- *silent*: it continues; the key sets durations or intervals, or affects only what follows training;
+- *told*: it continues and reports the change;
+- *refused*: an error with the old and the new value, and nothing is written. The same holds when the images or codes
+  themselves have changed, wherever they are.
 ";
 
 fn document() -> String {
     let names: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("`{name}`")).collect();
     let mut text = INTRODUCTION.replace("BUILT_IN", &names.join(", "));
-    text.push_str("\n## Outside of the sections\n\n");
+    text.push_str("\n## Top-level keys\n\n");
     table(&mut text, Recipe::KEYS);
     for section in Recipe::SECTIONS {
         write!(text, "\n## `{}`\n\n{}\n\n", section.name, section.text).unwrap();
@@ -87,7 +87,7 @@ fn table(text: &mut String, keys: &[Key]) {
     }
 }
 
-/// What `key` means, and where it has a meaning.
+/// The meaning of `key`, and where it applies.
 fn meaning(key: &Key) -> String {
     let mut meaning = key.text.to_owned();
     for only in key.only {
@@ -97,7 +97,7 @@ fn meaning(key: &Key) -> String {
     meaning
 }
 
-/// Whether the default or the meaning of `key` depends on `of`.
+/// Whether the default of `key`, or whether it applies, depends on `of`.
 fn is_bound_to(key: &Key, of: &str) -> bool {
     key.filled_by == Some(of) || key.only.iter().any(|only| only.key == of)
 }
@@ -137,7 +137,7 @@ fn row(text: &mut String, cells: &[String]) {
     writeln!(text, "| {} |", cells.join(" | ")).unwrap();
 }
 
-/// A value as a recipe has it.
+/// A value as written in a recipe.
 fn code(value: &Value) -> String {
     format!("`{value}`")
 }
@@ -165,7 +165,7 @@ fn the_document_says_what_the_declarations_say() {
 fn every_key_is_in_the_document_with_its_default() {
     let text = document();
     for line in [
-        "| `steps` | `2400` | 1 to 16777216 | Optimizer steps in all. | silent |",
+        "| `steps` | `2400` | 1 to 16777216 | Total optimizer steps. | silent |",
         "| `loss` | `\"mse\"` | `mse` or `l1` |",
         "| `width` | by `preset` | 1 to 16384 |",
         "| `width` | `128` | `64` | `128` |",

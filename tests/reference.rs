@@ -1,5 +1,5 @@
-//! The models and metrics against other people's programs: PyTorch and scikit-image, whose numbers
-//! `tests/reference/make_reference.py` wrote to `tests/reference/*.safetensors`.
+//! The models and metrics against PyTorch and scikit-image, whose outputs `tests/reference/make_reference.py` wrote to
+//! `tests/reference/*.safetensors`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "reference/support.rs"]

@@ -1,4 +1,4 @@
-//! The optimizer and the clipping against PyTorch: `tests/reference/adamw.safetensors` and `clip.safetensors`, which
+//! AdamW and gradient clipping against PyTorch: `tests/reference/adamw.safetensors` and `clip.safetensors`, which
 //! `tests/reference/make_reference.py` wrote.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,8 +1,8 @@
-//! A run that was stopped and went on ends in the same bytes as one that never stopped: the checkpoint, the
-//! model file, and every line of the log but for its speeds. Both stages, wherever the stop falls.
+//! A run that was interrupted and resumed ends in the same bytes as an uninterrupted one: the checkpoint, the model
+//! file, and every line of the log except its speeds. Both stages, wherever the interruption falls.
 //!
-//! The stops are asked for from inside the loop, at a chosen event, as Ctrl-C does at any moment. A killed
-//! process is the same case as a resume from its last checkpoint, with files on the disk that are newer.
+//! Stops are requested from inside the loop, at a chosen event, as SIGINT does at any moment. A killed process is
+//! equivalent to a resume from its last checkpoint, with newer files on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/log.rs"]
@@ -38,20 +38,20 @@ const TINY: [&str; 12] = [
     "prior.width=16",
     "prior.batch_size=5",
 ];
-/// Cadences that never coincide with an epoch (5 and 12 batches) or with each other for long.
+/// Intervals that never coincide for long with an epoch (5 and 12 batches) or with each other.
 const CADENCE: [&str; 3] = ["log_every=3", "validate_every=4", "checkpoint_every=5"];
 
-/// When a run is asked to stop.
+/// When a run is stopped.
 #[derive(Debug, Clone, Copy)]
 enum Stop {
     Never,
-    /// After this step: in the middle of an epoch, a log interval, a warm-up.
+    /// After this step: within an epoch, a log interval, a warm-up.
     Step(usize),
     /// While the validation after this step runs.
     Validation(usize),
 }
 
-/// A stage to be trained in any folder.
+/// A stage that can be trained in any folder.
 trait Training {
     const STAGE: Stage;
     fn train(&self, recipe: &Recipe, job: Job) -> Result<StageOutcome>;
@@ -74,7 +74,7 @@ impl Training for Prior {
     }
 }
 
-/// A recipe with the tiny settings, the cadences for both stages, and `more`.
+/// A recipe with the tiny settings, the intervals for both stages, and `more`.
 fn recipe(more: &[&str]) -> Recipe {
     let cadence = ["vqvae", "prior"].map(|section| CADENCE.map(|key| format!("{section}.{key}")));
     let tiny = TINY.iter().map(ToString::to_string).chain(cadence.into_iter().flatten());
@@ -83,7 +83,7 @@ fn recipe(more: &[&str]) -> Recipe {
     Recipe::parse("{}", "the test", &overrides).unwrap()
 }
 
-/// 30 pictures of stripes, each its own.
+/// 30 pictures of stripes, all different.
 fn pictures() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for i in 0..30u32 {
@@ -103,7 +103,7 @@ fn tokenizer(recipe: &Recipe) -> (TempDir, Tokenizer) {
     (folder, Tokenizer(dataset))
 }
 
-/// 30 images of 4x4 codes with their mirror images, in three classes.
+/// 30 images of 4x4 codes with their horizontal flips, in three classes.
 fn prior() -> Prior {
     let (n, n_codes) = (60, 16);
     Prior(Codes {
@@ -126,7 +126,7 @@ fn prior() -> Prior {
     })
 }
 
-/// Trains in `dir`, goes on where there is a checkpoint, and stops as told.
+/// Trains in `dir`, resumes where there is a checkpoint, and stops as requested.
 fn go<T: Training>(
     training: &T,
     recipe: &Recipe,
@@ -145,13 +145,13 @@ fn go<T: Training>(
     training.train(recipe, Job { run: dir, begin: Begin::Either, stop: &stop, emit: &mut emit })
 }
 
-/// Everything that must be the same: the checkpoint, the model, the log without what was timed.
+/// Everything that must be the same: the checkpoint, the model, the log without timings.
 fn result(dir: &RunDir, stage: Stage) -> [Vec<u8>; 3] {
     let read = |path: &Path| fs::read(path).unwrap();
     [read(&dir.resume_path(stage)), read(&dir.model_path(stage)), log::timeless(dir)]
 }
 
-/// Compares one go with stops at each of `stops` in turn, the process gone in between.
+/// Compares an uninterrupted run with one stopped at each of `stops` in turn, in a new process each time.
 fn check<T: Training>(training: &T, recipe: &Recipe, stops: &[Stop]) {
     let folder = tempfile::tempdir().unwrap();
     let [whole, parts] = ["whole", "parts"].map(|name| RunDir::new(folder.path().join(name)));
@@ -168,7 +168,7 @@ fn check<T: Training>(training: &T, recipe: &Recipe, stops: &[Stop]) {
     }
 }
 
-/// Stops one by one at every step, and in validations.
+/// Stops at every step in turn, and in validations.
 fn check_everywhere<T: Training>(training: &T, recipe: &Recipe) {
     for step in 1..STEPS {
         check(training, recipe, &[Stop::Step(step)]);
@@ -194,13 +194,13 @@ fn a_tokenizer_with_a_gradient_codebook_does_too() {
 
 #[test]
 fn a_prior_stopped_anywhere_ends_in_the_same_bytes() {
-    // With dropout, lost classes and accumulated micro batches.
+    // With dropout, class dropout and gradient accumulation.
     check_everywhere(&prior(), &recipe(&["prior.accumulate=3", "prior.dropout=0.2"]));
 }
 
 #[test]
 fn a_prior_that_ends_early_does_too() {
-    // So high a rate, and so many validations, that one of them is worse and patience runs out.
+    // So high a learning rate, and so many validations, that one of them is worse and patience runs out.
     let hasty = ["prior.learning_rate=0.5", "prior.warmup_steps=0", "prior.validate_every=1"];
     let recipe = recipe(&[&hasty[..], &["prior.patience=2"]].concat());
     let prior = prior();
@@ -214,7 +214,7 @@ fn a_prior_that_ends_early_does_too() {
 
 #[test]
 fn steps_that_are_passed_over_are_remembered() {
-    // The rate is far too high and nothing clips: the weights grow until a loss overflows.
+    // The learning rate is far too high, without clipping: the weights grow until a loss overflows.
     let diverging = ["vqvae.learning_rate=10", "vqvae.warmup_steps=0", "vqvae.gradient_clip=0"];
     let strict = recipe(&diverging);
     let (_pictures, tokenizer) = tokenizer(&strict);
@@ -224,7 +224,7 @@ fn steps_that_are_passed_over_are_remembered() {
     for part in ["became inf at step 2", "learning rate 9.87e0", "vqvae.skip_non_finite"] {
         assert!(error.contains(part), "{error}");
     }
-    // A step that is passed over changes no weight, so all 13 after the first are.
+    // A skipped step changes no weight, so all 13 after the first are.
     let with_budget =
         |n: usize| recipe(&[&diverging[..], &[&format!("vqvae.skip_non_finite={n}")]].concat());
     for step in [6, 9, 11] {
@@ -238,7 +238,7 @@ fn steps_that_are_passed_over_are_remembered() {
 
 #[test]
 fn what_was_written_after_the_last_checkpoint_does_not_matter() {
-    // A killed process leaves a better model and more lines of the log than its checkpoint knows of.
+    // A killed process leaves a newer model and more log lines than its checkpoint.
     let recipe = recipe(&["vqvae.checkpoint_every=5"]);
     let (_pictures, tokenizer) = tokenizer(&recipe);
     let folder = tempfile::tempdir().unwrap();
@@ -248,7 +248,7 @@ fn what_was_written_after_the_last_checkpoint_does_not_matter() {
     let checkpoint = fs::read(killed.resume_path(Stage::Vqvae)).unwrap();
     go(&tokenizer, &recipe, &killed, Stop::Step(9)).unwrap_err();
     fs::write(killed.resume_path(Stage::Vqvae), checkpoint).unwrap();
-    // Stopping at once shows what the resume itself does to the files.
+    // Stopping at once shows how the resume itself changes the files.
     go(&tokenizer, &recipe, &killed, Stop::Step(6)).unwrap_err();
     go(&tokenizer, &recipe, &killed, Stop::Never).unwrap();
     assert!(result(&whole, Stage::Vqvae) == result(&killed, Stage::Vqvae));

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use vqgen::data::{DataConfig, Dataset};
 
-/// In memory where the system has such a folder: each input is a file.
+/// In memory where the system has such a folder (tmpfs): each input is a file.
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     folder.expect("a folder for the file")

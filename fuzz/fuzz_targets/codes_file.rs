@@ -1,4 +1,4 @@
-//! Any bytes are codes in range or an error, also when their checksums are made right.
+//! Any bytes are codes in range or an error, also with corrected checksums.
 #![no_main]
 
 #[path = "../../tests/hostile/forge.rs"]

@@ -1,5 +1,5 @@
 //! Any two files under MNIST's names are a data set or an error. The input is the length of the first, two bytes
-//! big-endian, and both one after the other.
+//! big-endian, followed by both files.
 #![no_main]
 
 use std::fs;
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use vqgen::data::{DataConfig, Dataset};
 
-/// In memory where the system has such a folder: each input is two files.
+/// In memory where the system has such a folder (tmpfs): each input is two files.
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     folder.expect("a folder for the files")

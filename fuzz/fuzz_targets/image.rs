@@ -1,5 +1,5 @@
-//! Any bytes are an image or an error, and a decoder that panics is an error of that image alone. The first byte
-//! chooses the channels and a few sizes of the target.
+//! Any bytes are an image or an error, and a panic in a decoder is an error of that image alone. The first byte selects
+//! the channels and one of a few target sizes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! The cases by name: those of `benches/peers/pytorch_peer.py`, so that the two can be compared line by line, and
-//! what has no counterpart there.
+//! The cases by name: those of `benches/peers/pytorch_peer.py`, so that the two can be compared line by line, and some
+//! without a counterpart there.
 
 use burn::tensor::Device;
 
@@ -8,44 +8,44 @@ use super::quickstart::Quickstart;
 use super::shapes::{Images, Sequences, Work};
 use crate::error::Result;
 
-/// Makes the work of a case ready on a device.
+/// Prepares the work of a case on a device.
 type Setup = Box<dyn Fn(&Device) -> Result<Work>>;
 
 /// A named shape.
 pub struct Case {
-    /// What is done: `vqvae-train`, `gpt-sample`.
+    /// The operation: `vqvae-train`, `gpt-sample`.
     pub name: &'static str,
-    /// On which shape, or in which batch.
+    /// The shape or batch size.
     pub variant: &'static str,
-    /// Images or codes a run.
+    /// Images or codes per run.
     pub units: usize,
-    /// What a rate counts: `images/s`, `tokens/s`.
+    /// The unit of the rate: `images/s`, `tokens/s`.
     pub unit: &'static str,
     setup: Setup,
 }
 
 impl Case {
-    /// The work, with everything made ready.
+    /// The work, with everything prepared.
     ///
     /// # Errors
-    /// A shape that the device has no memory for, or another refusal of it.
+    /// Out of memory, or another failure of the device.
     pub fn work(&self, device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
         (self.setup)(device)
     }
 }
 
-/// The variant of a case whose shape is the case's own: what varies is the precision.
+/// The variant of a case with a fixed shape: only the precision varies.
 pub const PRECISION: &str = "precision";
 
-/// van den Oord's net for CIFAR-10: 128 channels, two residual blocks of 32, 512 codes of 64.
+/// The network of van den Oord et al. for CIFAR-10: 128 channels, two residual blocks of 32, 512 codes of dimension 64.
 const CIFAR: Images = Images { batch: 64, channels: 3, size: 32, keys: &["preset=plain"] };
 const FASHION: Images = Images { batch: 96, channels: 1, size: 28, keys: &["preset=plain"] };
 const RESNET: Images = Images { batch: 16, channels: 3, size: 64, keys: &["preset=resnet"] };
 
-/// 6 layers of 256 with 8 heads on 64 codes.
+/// 6 layers of width 256 with 8 heads on 64 codes.
 const GPT: Sequences = Sequences { batch: 32, grid: [8, 8], layers: 6, width: 256, heads: 8 };
 
-/// Small enough that decoding takes as long as encoding: what this program alone adds to the peer's cases.
+/// Small enough that decoding takes as long as encoding: it has no counterpart in the PyTorch program.
 const FILES: Files = Files {
     count: 512,
     size: 256,
@@ -56,7 +56,7 @@ const FILES: Files = Files {
 /// Every case, in the order of the pipeline.
 ///
 /// # Errors
-/// None but a defect of the built-in recipe.
+/// Only if the built-in recipe is broken.
 pub fn cases() -> Result<Vec<Case>> {
     let mut all = vec![
         images("vqvae-train", PRECISION, CIFAR, Images::train),

@@ -1,4 +1,4 @@
-//! Image files to code ids: finding, decoding, resizing and encoding, as `extract-codes` does it.
+//! Image files to code ids: listing, decoding, resizing and encoding, as `extract-codes` does.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::tokenizer::Tokenizer;
 /// Image files in a temporary folder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Files {
-    /// How many.
+    /// Number of files.
     pub(super) count: usize,
     /// Their height and width.
     pub(super) size: usize,
-    /// Whether their pixels stay in memory once they are decoded.
+    /// Whether the decoded pixels stay in memory.
     pub(super) in_memory: bool,
-    /// What they are encoded as.
+    /// The shape they are encoded in.
     pub(super) images: Images,
 }
 
@@ -60,10 +60,10 @@ impl Files {
 
 fn path_text(path: &Path) -> Result<String> {
     let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| Error::file(path, "is no folder for the bench: its name is not UTF-8"))
+    text.ok_or_else(|| Error::file(path, "cannot be used by the bench: its name is not UTF-8"))
 }
 
-/// Waves and a little noise: it compresses about as a photograph does.
+/// Waves and a little noise: it compresses about as well as a photograph.
 fn picture(index: u64, size: u32) -> RgbImage {
     let mut rng = stream(SEED, Purpose::Augment, 1, index);
     let waves: [[f32; 3]; 3] = std::array::from_fn(|_| std::array::from_fn(|_| rng.uniform()));

@@ -1,5 +1,5 @@
-//! The work that the quickstart repeats, in its own shapes: a step of each stage, and its grid of samples. Its time is
-//! that of `vqvae.steps` steps of stage 1, `prior.steps` of stage 2 and one grid, and a little for all else.
+//! The quickstart's repeated work, in its own shapes: a step of each stage, and its grid of samples. Its total time is
+//! that of `vqvae.steps` steps of stage 1, `prior.steps` of stage 2 and one grid, plus a small remainder.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -19,7 +19,7 @@ use crate::training::vqvae::VqvaeTrainer;
 /// Categories of the emoji.
 const CLASSES: usize = 9;
 
-/// Images in a pass of the sampler on the CPU.
+/// Images per batch of the sampler on the CPU.
 const LANES: usize = 64;
 
 /// The recipe and the shapes that follow from it.
@@ -39,12 +39,12 @@ impl Quickstart {
         Ok(Self { recipe, tokenizer, prior })
     }
 
-    /// Images of a step of stage 1.
+    /// Images per step of stage 1.
     pub(super) fn images(&self) -> usize {
         self.recipe.vqvae.batch_size
     }
 
-    /// Codes of a step of stage 2.
+    /// Codes per step of stage 2.
     pub(super) fn codes(&self) -> usize {
         self.recipe.prior.batch_size * self.prior.n_codes()
     }

@@ -1,5 +1,5 @@
-//! The shapes that are measured, each a piece of work that repeats itself: a training step, a batch of images
-//! through one half of the tokenizer, a batch of sequences sampled.
+//! The measured shapes, each a repeatable piece of work: a training step, a batch of images through one half of the
+//! tokenizer, a batch of sequences sampled.
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -15,17 +15,17 @@ use crate::training::NonFinite;
 use crate::training::prior::{PriorTrainer, SequenceBatch};
 use crate::training::vqvae::VqvaeTrainer;
 
-/// Work that can be repeated. It returns when the device has finished.
+/// Repeatable work. It returns when the device has finished.
 pub(super) type Work = Box<dyn FnMut() -> Result<()>>;
 
 pub(super) const SEED: u64 = 0;
 const LEARNING_RATE: f64 = 3e-4;
-/// The variance of uniform pixels in a range of 1.
+/// The variance of uniform pixels in a range of width 1.
 pub(super) const VARIANCE: f64 = 1.0 / 12.0;
-/// Codes that sampling chooses among.
+/// Top-k of sampling.
 const TOP_K: usize = 100;
 
-/// Images and the tokenizer they are for.
+/// Images and a tokenizer for them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Images {
     pub(super) batch: usize,
@@ -35,7 +35,7 @@ pub(super) struct Images {
     pub(super) keys: &'static [&'static str],
 }
 
-/// Sequences and the GPT they are for.
+/// Sequences and a GPT for them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sequences {
     pub(super) batch: usize,
@@ -50,7 +50,7 @@ pub(super) struct Sequences {
 const CODES: usize = 512;
 
 impl Images {
-    /// The recipe as its keys have it: the codebook by gradient, nothing that a plain step would not do.
+    /// The recipe with these keys, and the codebook updated by its gradient: nothing beyond a plain training step.
     pub(super) fn recipe(&self) -> Result<Recipe> {
         let data = [
             format!("data.channels={}", self.channels),
@@ -112,7 +112,7 @@ impl Images {
 }
 
 impl Sequences {
-    /// Codes a sequence.
+    /// Codes per sequence.
     pub(super) fn length(&self) -> usize {
         self.grid[0] * self.grid[1]
     }
@@ -184,7 +184,7 @@ pub(super) fn prior_steps(
     })
 }
 
-/// Waits until the device has done the step.
+/// Waits until the device has completed the step.
 fn finished(device: &Device, done: Result<(), NonFinite>) -> Result<()> {
     device.sync().map_err(|e| Error::invalid(format!("the device failed: {e}")))?;
     done.map_err(|found| Error::invalid(format!("the {} became {}", found.term, found.value)))

@@ -4,22 +4,22 @@ use std::time::Instant;
 
 use crate::error::Result;
 
-/// Runs before the clock starts: caches fill, kernels are tuned, memory is faulted in.
+/// Untimed runs before measuring: caches fill, kernels are tuned, memory is faulted in.
 const WARM_UP: usize = 3;
 
-/// How long a case takes.
+/// The time of a case.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timing {
     /// The median over the repeats, in milliseconds.
     pub median_ms: f64,
-    /// The quickest repeat, in milliseconds: what is left when nothing disturbs.
+    /// The fastest repeat, in milliseconds: the time without disturbances.
     pub least_ms: f64,
 }
 
 /// Times `run`, which must not return before the device has finished.
 ///
 /// # Errors
-/// What `run` fails with.
+/// Errors of `run`.
 pub fn measure(run: &mut dyn FnMut() -> Result<()>, repeats: usize) -> Result<Timing> {
     for _ in 0..WARM_UP {
         run()?;

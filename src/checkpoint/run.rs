@@ -1,5 +1,5 @@
-//! The files of a run: the folder and its lock, the log, model files, the code file, what resuming needs, and whether
-//! the pieces belong together.
+//! The files of a run: the folder and its lock, the metrics log, model files, the code file, resume states, and whether
+//! they belong together.
 
 pub(in crate::checkpoint) mod binding;
 pub(in crate::checkpoint) mod build;

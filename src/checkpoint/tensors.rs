@@ -1,4 +1,4 @@
-//! Modules to tensors and back: named, on the host, in the layout of files. No file is known here, except by name in
+//! Between modules and tensors: named, on the host, in file layout. Files are not known here, except by name in
 //! messages.
 
 pub(in crate::checkpoint) mod layout;

@@ -14,12 +14,12 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub case: Option<String>,
 
-    /// Timed runs a case; the median counts
+    /// Timed runs per case, of which the median is reported
     #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeats: u32,
 }
 
-/// Measures each case and prints a line for it.
+/// Measures each case and prints one line for it.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<()> {
     let all = cases()?;
     let is_wanted = |name: &str| {
@@ -58,7 +58,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// To hundredths: beyond that it is noise.
+/// Rounds to hundredths: further digits are noise.
 fn rounded(milliseconds: f64) -> f64 {
     (milliseconds * 100.0).round() / 100.0
 }

@@ -1,11 +1,11 @@
-//! Classes by the names that the user types.
+//! Class names as typed by the user.
 
-/// How many near names a message lists.
+/// How many similar names a message lists.
 const MOST_NAMED: usize = 5;
-/// Classes up to this many are listed whole.
+/// Up to this many classes are all listed.
 const MOST_LISTED: usize = 12;
 
-/// The classes that are `wanted`, or all that are `known`, by index. A name as it is comes before one in another case.
+/// The `wanted` classes, or all `known` ones, by index. An exact match takes precedence over one that differs in case.
 pub(super) fn chosen_classes(wanted: &[String], known: &[String]) -> anyhow::Result<Vec<usize>> {
     if wanted.is_empty() {
         return Ok((0..known.len()).collect());
@@ -30,7 +30,7 @@ fn class_index(name: &str, known: &[String]) -> anyhow::Result<usize> {
     }
 }
 
-/// What to choose from: all classes where they are few, or those whose names are near.
+/// The classes to choose from: all where there are few, otherwise those with similar names.
 fn there_are(name: &str, known: &[String]) -> String {
     match known.len() {
         0 => "the prior was trained without classes (leave out --class)".to_owned(),

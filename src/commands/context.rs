@@ -1,5 +1,4 @@
-//! From the flags that every subcommand takes to what a command works with: one resolved recipe and the folders
-//! of one run.
+//! From the global flags to what a command works with: one resolved recipe and the folders of one run.
 
 use std::path::PathBuf;
 
@@ -23,7 +22,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "RECIPE")]
     pub config: Option<String>,
 
-    /// Set a key of the recipe, as in --set vqvae.codebook_size=1024; may be given several times
+    /// Set a key of the recipe, as in --set vqvae.codebook_size=1024; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<Override>,
 
@@ -47,16 +46,16 @@ pub struct GlobalArgs {
     )]
     pub device: DeviceSpec,
 
-    /// Everything random follows from it [default: the recipe's seed]
+    /// The seed of all randomness [default: the recipe's seed]
     #[arg(long, global = true, value_name = "NUMBER")]
     pub seed: Option<u64>,
 
-    /// Threads that compute on the CPU [default: one a core]
+    /// Number of compute threads on the CPU [default: one per core]
     #[arg(long, global = true, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
 
-    /// What matrix products on the CPU round their operands to: f32, or bf16 on processors with AVX512-BF16 or
-    /// AMX, which is faster; sums and weights are f32 in either
+    /// Precision of GEMM operands on the CPU: f32, or bf16 on processors with AVX512-BF16 or AMX, which is faster; sums
+    /// and weights are f32 in either case
     #[arg(long, global = true, value_name = "PRECISION", default_value = "f32")]
     pub precision: Precision,
 
@@ -77,7 +76,7 @@ fn thread_count(text: &str) -> Result<usize, String> {
 }
 
 impl GlobalArgs {
-    /// The part that is about the process.
+    /// The process-wide settings.
     pub fn session(&self) -> Session {
         Session {
             device: self.device,
@@ -88,7 +87,7 @@ impl GlobalArgs {
         }
     }
 
-    /// What the flags say about keys of the recipe, after those of `--set`.
+    /// The overrides from flags for single keys, after those of `--set`.
     fn overrides(&self) -> Vec<Override> {
         let data = self.data.iter().map(|path| Override::of_flag("--data", "data.path", path));
         let seed = self.seed.iter().map(|seed| Override::of_flag("--seed", "seed", seed));
@@ -108,11 +107,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// Resolves the recipe and the run. `of_command` are the keys that the subcommand's own flags stand for; they
-    /// come last.
+    /// Resolves the recipe and the run. `of_command` are the overrides from the subcommand's own flags; they come last.
     ///
-    /// Without `--config`, a run that exists goes on with its own recipe: `sample` after `train-prior --set …`
-    /// needs no repetition of the overrides.
+    /// Without `--config`, an existing run uses its own recipe: `sample` after `train-prior --set …` needs no
+    /// repetition of the overrides.
     ///
     /// # Errors
     /// A recipe that cannot be read or has a wrong key or value, or a run folder without a name.
@@ -131,7 +129,7 @@ impl Context {
             (None, run) => {
                 let run = match run {
                     Some(dir) => RunDirs::at(dir)?,
-                    // The overrides may name the run, so the built-in recipe is resolved to learn its name.
+                    // The overrides may set the run's name, so the built-in recipe is resolved to obtain it.
                     None => RunDirs::named(&Recipe::load(DEFAULT_RECIPE, &overrides)?.name),
                 };
                 let saved = run.dir.recipe_path();
@@ -194,6 +192,6 @@ mod tests {
 
         let wrong = Override::of_flag("--top-p", "sample.top_p", f64::NAN);
         let message = quiet(&args, &[wrong]).unwrap_err().to_string();
-        assert_eq!(message, r#"sample.top_p in --top-p is "NaN", wanted a number"#);
+        assert_eq!(message, r#"sample.top_p in --top-p is "NaN", expected a number"#);
     }
 }

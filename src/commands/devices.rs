@@ -1,10 +1,10 @@
-//! `vqgen devices`: what this build can run on here, and what `--device auto` takes.
+//! `vqgen devices`: the devices that this build can use here, and the choice of `--device auto`.
 
 use super::Session;
 use super::silence::silently;
 use crate::device::{self, Listed};
 
-/// Lists the devices, one a line.
+/// Lists the devices, one per line.
 pub fn run(session: &Session) -> anyhow::Result<()> {
     for line in table(&silently(device::list)) {
         session.result(line)?;

@@ -1,16 +1,16 @@
-//! The folders of a run. It names them and creates none.
+//! The folders of a run: their paths only; none is created.
 
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::RunDir;
 use crate::error::{Error, Result};
 
-/// Where a run keeps its state and puts its images.
+/// Paths of a run's state and images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunDirs {
-    /// The name of the run, the last part of each folder.
+    /// The name of the run, the last component of each path.
     pub name: String,
-    /// The recipe, the models, the codes and the metrics: `checkpoints/<name>`, or what `--run` says.
+    /// The recipe, the models, the codes and the metrics: `checkpoints/<name>`, or `--run`.
     pub dir: RunDir,
     /// Sampled images: `generations/<name>` for a run in `checkpoints/`, `generations` in the folder of any other.
     pub generations: PathBuf,
@@ -24,12 +24,12 @@ impl RunDirs {
         Self::new(name, &Path::new("checkpoints").join(name))
     }
 
-    /// The folders of the run in `dir`, whose last part is the name.
+    /// The folders of the run in `dir`, whose last component is the name.
     ///
     /// # Errors
-    /// A folder without a last part that is text, as `/` is.
+    /// A path without a last component in UTF-8, such as `/`.
     pub fn at(dir: &Path) -> Result<Self> {
-        // `.` and `..` have a name only as the folder they stand for.
+        // `.` and `..` have a name only once resolved.
         let resolved;
         let named = if dir.file_name().is_none() {
             resolved = dir.canonicalize().map_err(|error| Error::io("find", dir, error))?;
@@ -46,13 +46,13 @@ impl RunDirs {
         }
     }
 
-    /// Pictures of the tokenizer as it is trained.
+    /// Training previews of the tokenizer.
     pub fn previews(&self) -> PathBuf {
         self.reconstructions.join("training")
     }
 
     fn new(name: &str, dir: &Path) -> Self {
-        // Runs elsewhere may have the same name, and must not share their pictures.
+        // Runs elsewhere may have the same name, and must not share pictures.
         let pictures = |kind: &str| match is_in_checkpoints(dir) {
             true => Path::new(kind).join(name),
             false => dir.join(kind),
@@ -66,7 +66,7 @@ impl RunDirs {
     }
 }
 
-/// Whether `dir` lies in the folder `checkpoints` of the working directory, however it is written.
+/// Whether `dir` is in the folder `checkpoints` of the working directory, however the path is written.
 fn is_in_checkpoints(dir: &Path) -> bool {
     let checkpoints = Path::new("checkpoints");
     let Some(parent) = dir.parent() else { return false };

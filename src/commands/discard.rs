@@ -1,5 +1,5 @@
-//! What a change of one piece of a run makes useless: codes are of one tokenizer, and a prior of one code file. Such
-//! a change is refused before anything is written, unless the user lets the later pieces go.
+//! Dependencies between the pieces of a run: codes depend on one tokenizer, a prior on one code file. A change that
+//! invalidates later pieces is refused before anything is written, unless the user discards these.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::recipe::Views;
 use crate::training::{prior, vqvae};
 
-/// A piece of a run, in the order in which they are made.
+/// A piece of a run, in order of dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Piece {
     Tokenizer,
@@ -30,38 +30,38 @@ impl Piece {
     }
 }
 
-/// The code file of a run beside its tokenizer, its data set and its recipe.
+/// The state of a run's code file relative to its tokenizer, data set and recipe.
 pub(super) enum CodesState {
-    /// They are what extracting them again would give.
+    /// Extracting the codes again would give the same.
     Current(Box<Codes>),
-    /// There are none, or they do not say of which data set they are.
+    /// There is none, or it does not record its data set.
     Unknown,
-    /// They are others.
+    /// The codes would differ.
     Stale,
 }
 
-/// `None` in place of a file that is damaged or does not fit, if it may be `let_go`. What the system refuses may be whole:
-/// that stays an error.
+/// Turns the error of a damaged or mismatched file into `None`, if it may be `let_go`. After an I/O error the file may
+/// be intact: that stays an error.
 fn none_if<T>(let_go: bool, error: Error) -> Result<Option<T>> {
     if let_go && !error.is_refusal() { Ok(None) } else { Err(error) }
 }
 
 impl Context {
-    /// Makes way for `action`, "train the tokenizer", which leaves `first` and every later piece without use: with
-    /// `discard` they are removed, otherwise the action is refused if there are any. The run must be locked.
+    /// Prepares for `action`, "train the tokenizer", which invalidates `first` and every later piece: with `discard`
+    /// they are removed, otherwise the action is refused if any exist. The run must be locked.
     pub(super) fn make_way(&self, first: Piece, action: &str, discard: bool) -> anyhow::Result<()> {
         match self.files_from(first).first() {
             Some(file) if !discard => anyhow::bail!(
                 "cannot {action}: {} and what was made from it would no longer fit (add --discard to remove them and \
-                 make them anew, or name another run with --run to keep them)",
+                 rebuild them, or name another run with --run to keep them)",
                 file.display()
             ),
             _ => self.remove_from(first),
         }
     }
 
-    /// Makes way for all stages of the recipe, as `run` goes through them: whatever is there and does not fit the
-    /// recipe and the data set, or will not fit after the training that is left. The run must be locked.
+    /// Prepares for all stages of the recipe, as `run` does: discards or refuses whatever does not fit the recipe and
+    /// the data set, or will not after the remaining training. The run must be locked.
     pub(super) fn make_way_for_all(&self, dataset: &Dataset, discard: bool) -> anyhow::Result<()> {
         let (recipe, dir) = (&self.recipe, &self.run.dir);
         let steps = recipe.vqvae.steps;
@@ -89,10 +89,10 @@ impl Context {
         }
     }
 
-    /// What the code file of the run is worth.
+    /// The state of the run's code file.
     ///
     /// # Errors
-    /// The system refuses to read it or the tokenizer.
+    /// I/O errors on reading it or the tokenizer.
     pub(super) fn codes_state(&self, dataset: &Dataset) -> Result<CodesState> {
         let dir = &self.run.dir;
         let codes = Codes::load(dir.codes_path()).map(Some).or_else(|e| none_if(true, e))?;
@@ -114,17 +114,16 @@ impl Context {
         })
     }
 
-    /// The fingerprint of the codes that the prior of the run is trained on; `None` without one or with one that is
-    /// damaged.
+    /// The fingerprint of the codes that the run's prior was trained on; `None` without a prior or with a damaged one.
     ///
     /// # Errors
-    /// The system refuses to read its checkpoint.
+    /// I/O errors on reading its checkpoint.
     pub(super) fn codes_of_prior(&self) -> Result<Option<String>> {
         prior::trained_on(&self.run.dir).or_else(|error| none_if(true, error))
     }
 
     fn remove_from(&self, first: Piece) -> anyhow::Result<()> {
-        // The last first, so that a crash in between leaves no piece without the one that it was made from.
+        // The last first, so that a crash in between leaves no piece without the one it depends on.
         for file in self.files_from(first).iter().rev() {
             atomic::remove_file(file)?;
             self.session.note(format_args!("removed {}", file.display()));

@@ -1,4 +1,4 @@
-//! `vqgen eval`: the honest numbers of a run, as a table and as JSON.
+//! `vqgen eval`: metrics of a run, as a table or as JSON.
 
 use std::str::FromStr;
 use std::time::Instant;
@@ -29,7 +29,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Measures the tokenizer and, where there is one, the prior of the run.
+/// Evaluates the tokenizer and, if there is one, the prior of the run.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;
@@ -99,8 +99,8 @@ fn score(
     Ok(scores)
 }
 
-/// Nats per code of the split's images under the prior. The codes are those that the tokenizer has just made, and not
-/// those of the code file, whose splits may be others.
+/// Nats per code of the split's images under the prior. The codes are those just computed, not those of the code file,
+/// whose splits may differ.
 fn nats(
     prior: &LoadedPrior,
     codes: &[u16],
@@ -123,7 +123,7 @@ fn nats(
     nats_per_code(&prior.model, batches)
 }
 
-/// Name and value, a line each; what was not measured is left out.
+/// Name and value, one per line; what was not measured is left out.
 fn table(line: &Value) -> Vec<String> {
     let rows = line.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     rows.map(|(name, value)| match value {

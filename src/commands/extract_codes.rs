@@ -1,4 +1,4 @@
-//! `vqgen extract-codes`: every image of the data set becomes a grid of code ids, all in one file.
+//! `vqgen extract-codes`: encodes every image of the data set as a grid of code ids, all in one file.
 
 use clap::Args as ClapArgs;
 
@@ -11,18 +11,18 @@ use crate::recipe::Override;
 /// The flags of `extract-codes`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct Args {
-    /// Which views of an image to encode: none is the image as it is, flip adds its mirror image
-    /// [default: the recipe's prior.views]
+    /// Which views of an image to encode: none is the image unchanged, flip adds its horizontal flip [default: the
+    /// recipe's prior.views]
     #[arg(long, value_name = "VIEWS", value_parser = ["none", "flip"], hide_possible_values = true)]
     pub views: Option<String>,
 
-    /// Remove a prior that was trained on other codes than those that come out, instead of refusing
+    /// Remove a prior that was trained on other codes, instead of refusing
     #[arg(long)]
     pub discard: bool,
 }
 
 impl Args {
-    /// The recipe keys that these flags stand for.
+    /// The recipe overrides of these flags.
     pub fn overrides(&self) -> Vec<Override> {
         self.views.iter().map(|views| Override::of_flag("--views", "prior.views", views)).collect()
     }

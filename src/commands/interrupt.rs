@@ -1,5 +1,5 @@
-//! The wish to stop, from outside: Ctrl-C, a polite kill, a closed terminal. Work that has a state to save is
-//! asked to save it and end; other work, and a second wish, end the process at once, which harms no file.
+//! SIGINT (Ctrl-C), SIGTERM and SIGHUP. The first one asks work that has a state to save to save it and end; for other
+//! work, and on the second, the process ends at once, which damages no file.
 //!
 //! On Unix the signals are blocked in every thread and one thread waits for them, so that no code runs inside
 //! a signal handler.
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use anyhow::Context as _;
 
-/// The exit code of a process that Ctrl-C ended: 128 and the number of the signal.
+/// The exit code after SIGINT: 128 plus the signal number.
 const OF_CTRL_C: u8 = 130;
 
-/// Signals come to the process as a whole, and so does the exit code they ask for.
+/// Signals go to the whole process, and so does the resulting exit code.
 static EXIT_CODE: AtomicU8 = AtomicU8::new(OF_CTRL_C);
 
-/// The exit code of a process that was asked to stop and did.
+/// The exit code of an interrupted process.
 pub(super) fn exit_code() -> u8 {
     EXIT_CODE.load(Ordering::SeqCst)
 }
 
-/// Sets `stop` at the first request to stop that comes while `saves` is set. Once a process, before any other
+/// Sets `stop` on the first signal received while `saves` is set. To be called once per process, before any other
 /// thread is started.
 pub(super) fn catch(stop: Arc<AtomicBool>, saves: Arc<AtomicBool>) -> anyhow::Result<()> {
     listen(move |code| {
@@ -30,9 +30,9 @@ pub(super) fn catch(stop: Arc<AtomicBool>, saves: Arc<AtomicBool>) -> anyhow::Re
         if !saves.load(Ordering::SeqCst) || stop.swap(true, Ordering::SeqCst) {
             process::exit(i32::from(code));
         }
-        // On a terminal the cursor stands at the end of a bar, or behind the echoed ^C.
+        // On a terminal the cursor is at the end of a bar, or after the echoed ^C.
         let fresh_line = if io::stderr().is_terminal() { "\n" } else { "" };
-        let message = "stopping after this step; again to stop at once";
+        let message = "stopping after this step; interrupt again to stop at once";
         let _ = writeln!(io::stderr(), "{fresh_line}{message}");
     })
     .context("cannot handle Ctrl-C")
@@ -47,26 +47,26 @@ fn listen(mut asked: impl FnMut(u8) + Send + 'static) -> anyhow::Result<()> {
         waited_for.add(Signal::SIGHUP);
     }
     let mut blocked = waited_for;
-    // A file beyond the limit of its size (`ulimit -f`) would end the process; blocked, it is an error of the
-    // write like a full disk.
+    // Exceeding the file size limit (`ulimit -f`) would end the process; with the signal blocked, the write fails as on
+    // a full disk.
     blocked.add(Signal::SIGXFSZ);
     blocked.thread_block()?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         while let Ok(signal) = waited_for.wait() {
-            // The numbers of signals are far below 128.
+            // Signal numbers are far below 128.
             asked(128 + signal as i32 as u8);
         }
     })?;
     Ok(())
 }
 
-/// Whether this process was started to ignore SIGHUP, as `nohup` does: waiting for it would undo that. `false` where
-/// the system does not say it in `/proc`.
+/// Whether this process was started with SIGHUP ignored, as by `nohup`: waiting for it would undo that. `false` where
+/// `/proc` does not tell.
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // A bit a signal; SIGHUP is the first.
+    // One bit per signal; SIGHUP is the first.
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .is_some_and(|mask| mask & 1 == 1)
 }

@@ -1,5 +1,5 @@
-//! Where a picture goes. What stands at the place is looked at before the long work: a file is replaced whole, a
-//! pipe or a device is written to and stays what it is, and what is no place for a picture is refused.
+//! Output destinations of pictures. The destination is checked before the long work: a file is replaced atomically, a
+//! pipe or a device is written to in place, and anything else is refused.
 
 use std::ffi::OsStr;
 use std::fs::{File, FileType, OpenOptions};
@@ -12,10 +12,10 @@ use anyhow::Context as _;
 use crate::checkpoint::atomic;
 use crate::data::{Picture, PictureFormat, is_description};
 
-/// A temporary file that nobody wrote to for so long is a killed process's.
+/// A temporary file not written to for this long was left by a killed process.
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
 
-/// A place for a picture that is ready to be written to.
+/// A destination that has been checked.
 #[derive(Debug)]
 pub(super) struct Output {
     place: Place,
@@ -24,18 +24,18 @@ pub(super) struct Output {
 
 #[derive(Debug)]
 enum Place {
-    /// A regular file, there or not yet; replaced whole.
+    /// A regular file, existing or not; replaced atomically.
     File(PathBuf),
-    /// A pipe or a character device; written to as it is.
+    /// A pipe or a character device; written to in place.
     Stream(PathBuf),
     /// `-`.
     Stdout,
 }
 
 impl Output {
-    /// Makes `path` ready to take a picture: creates its folder and proves that it can be written to. `-` is stdout, a
-    /// folder takes `default_name`, and the extension says the format (PNG without one). `inputs` are files that must
-    /// stay.
+    /// Checks that `path` can take a picture: creates its folder and verifies that it is writable. `-` is stdout, a
+    /// folder gets `default_name`, and the extension determines the format (PNG without one). `inputs` are files that
+    /// must not be replaced.
     pub(super) fn prepare(
         path: &Path,
         default_name: &str,
@@ -66,10 +66,10 @@ impl Output {
         Ok(output)
     }
 
-    /// Where a JSON file about the picture goes: beside a file, with the extension `.json`; `None` beside a stream.
+    /// The path of the JSON description: beside a file, with the extension `.json`; `None` for a stream.
     ///
     /// # Errors
-    /// There is such a file and it is not one of ours.
+    /// Such a file exists and was not written by vqgen.
     pub(super) fn note_path(&self) -> anyhow::Result<Option<PathBuf>> {
         let Place::File(file) = &self.place else { return Ok(None) };
         let path = file.with_extension("json");
@@ -82,10 +82,10 @@ impl Output {
         Ok(Some(path))
     }
 
-    /// The paths of `n` pictures of their own, `-0007` before the extension.
+    /// The paths of `n` single pictures, with `-0007` before the extension.
     ///
     /// # Errors
-    /// A stream, which holds one picture, or a path among `inputs`.
+    /// A stream, which holds a single picture, or a path among `inputs`.
     pub(super) fn separate(&self, n: usize, inputs: &[PathBuf]) -> anyhow::Result<Separate<'_>> {
         let Place::File(file) = &self.place else {
             anyhow::bail!("--separate writes a file for each image: name a file with -o");
@@ -113,7 +113,7 @@ impl Output {
                 written.with_context(|| format!("cannot write {}", path.display()))
             }
             Place::Stdout => match io::stdout().write_all(&bytes) {
-                // A reader that has seen enough is no error.
+                // A closed pipe is not an error: the reader has seen enough.
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                     Err(error).context("cannot write to stdout")
                 }
@@ -122,7 +122,7 @@ impl Output {
         }
     }
 
-    /// The path to tell the user as the result; `None` where stdout holds the picture itself.
+    /// The path to report as the result; `None` where the picture itself goes to stdout.
     pub(super) fn shown(&self) -> Option<std::path::Display<'_>> {
         match &self.place {
             Place::File(path) | Place::Stream(path) => Some(path.display()),
@@ -131,7 +131,7 @@ impl Output {
     }
 }
 
-/// A file for each of many pictures.
+/// A file for each of several pictures.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Separate<'a> {
     file: &'a Path,
@@ -139,7 +139,7 @@ pub(super) struct Separate<'a> {
 }
 
 impl Separate<'_> {
-    /// Where picture `index` goes.
+    /// The path of picture `index`.
     pub(super) fn path(&self, index: usize) -> PathBuf {
         let mut name = self.file.file_stem().unwrap_or(OsStr::new("image")).to_owned();
         name.push(format!("-{index:04}"));
@@ -156,27 +156,27 @@ impl Separate<'_> {
     }
 }
 
-/// Creates the folder that `path` goes to, clears away what killed processes left half-written in it, and proves that
-/// a file can be made there.
+/// Creates the folder of `path`, removes leftover temporary files of killed processes, and verifies that a file can be
+/// created in it.
 pub(super) fn prepare_folder(path: &Path) -> anyhow::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     atomic::create_dir(folder)?;
-    // What cannot be cleared away, as another user's file, is in nobody's way.
+    // What cannot be removed, such as another user's file, does no harm.
     let _ = atomic::remove_leftovers(folder, LEFT_OVER_AFTER);
     Ok(atomic::probe(folder)?)
 }
 
-/// What stands at `path`.
+/// What exists at `path`.
 fn place_of(path: &Path) -> anyhow::Result<Place> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             anyhow::ensure!(
                 !path.is_symlink(),
-                "-o is {}, a link to something that does not exist: name the file itself",
+                "-o is {}, a broken link whose target does not exist: name the file itself",
                 path.display()
             );
             return Ok(Place::File(path.to_path_buf()));
@@ -190,7 +190,7 @@ fn place_of(path: &Path) -> anyhow::Result<Place> {
     }
     anyhow::ensure!(
         metadata.is_file(),
-        "-o is {}, which is no regular file, pipe or character device: name another one",
+        "-o is {}, which is not a regular file, pipe or character device: name another one",
         path.display()
     );
     anyhow::ensure!(
@@ -198,12 +198,12 @@ fn place_of(path: &Path) -> anyhow::Result<Place> {
         "-o is {}, which is read-only: name another file, or make it writable",
         path.display()
     );
-    // A link stays a link; the file that it stands for is replaced.
+    // A link stays a link; its target is replaced.
     let file = if path.is_symlink() { path.canonicalize()? } else { path.to_path_buf() };
     Ok(Place::File(file))
 }
 
-/// Whether `path` names an open file of a process, which no rename may replace.
+/// Whether `path` names an open file descriptor of a process, which no rename can replace.
 fn is_descriptor(path: &Path) -> bool {
     ["/dev/fd", "/dev/stderr", "/proc"].iter().any(|folder| path.starts_with(folder))
 }
@@ -220,7 +220,7 @@ fn is_stream(_: FileType) -> bool {
 }
 
 fn open_stream(path: &Path) -> io::Result<File> {
-    // A pipe or a device does not mind being truncated; a regular file behind a descriptor needs it.
+    // Truncating has no effect on a pipe or a device; a regular file behind a descriptor needs it.
     let file = OpenOptions::new().write(true).truncate(true).open(path)?;
     if file.is_terminal() {
         return Err(io::Error::other("it is a terminal"));
@@ -228,7 +228,7 @@ fn open_stream(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The format that the extension of `path` asks for.
+/// The format for the extension of `path`.
 fn format_of(path: &Path) -> anyhow::Result<PictureFormat> {
     let Some(extension) = path.extension() else { return Ok(PictureFormat::Png) };
     let known = extension.to_str().and_then(PictureFormat::of_extension);
@@ -252,12 +252,12 @@ fn check_is_no_input(file: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
     }
 }
 
-/// Whether both paths lead to one file that exists.
+/// Whether both paths lead to the same existing file.
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// The number 7 where `path` is called as `file` with `-0007` before its extension.
+/// The number 7 where `path` is `file` with `-0007` before its extension.
 fn number_in(file: &Path, path: &Path) -> Option<usize> {
     let (stem, name) = (file.file_stem()?.to_str()?, path.file_stem()?.to_str()?);
     name.strip_prefix(stem)?.strip_prefix('-')?.parse().ok()
@@ -352,6 +352,6 @@ mod tests {
         symlink(path("nothing"), path("dangling.png")).unwrap();
         assert!(refusal(&path("dangling.png"), &[]).contains("does not exist"));
         let _listener = std::os::unix::net::UnixListener::bind(path("socket.png")).unwrap();
-        assert!(refusal(&path("socket.png"), &[]).contains("no regular file"));
+        assert!(refusal(&path("socket.png"), &[]).contains("not a regular file"));
     }
 }

@@ -1,4 +1,4 @@
-//! `vqgen reconstruct`: images through the tokenizer and back, originals beside reconstructions.
+//! `vqgen reconstruct`: encodes and decodes images, originals beside reconstructions.
 
 use std::path::PathBuf;
 
@@ -19,11 +19,11 @@ pub struct Args {
     #[arg(value_name = "PATHS")]
     pub paths: Vec<PathBuf>,
 
-    /// Most images to reconstruct [default: 32]
+    /// Maximum number of images [default: 32]
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<usize>,
 
-    /// Also write each reconstruction as a file of its own
+    /// Also write each reconstruction to its own file
     #[arg(long)]
     pub separate: bool,
 
@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Most images to reconstruct.
+    /// Maximum number of images.
     fn most(&self) -> usize {
         self.count.unwrap_or(32).max(1)
     }
@@ -61,7 +61,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     write(args, context, &tokenizer, &originals, &device, &places)
 }
 
-/// Reconstructs images of the test split, or of the next best one.
+/// Reconstructs images of the test split, or, if that is empty, of validation or train.
 pub(super) fn held_out(
     args: &Args,
     context: &Context,
@@ -75,15 +75,15 @@ pub(super) fn held_out(
     let split = split.context("the data set holds no image")?;
     check_held_out("show held-out images", &tokenizer.file, dataset.provenance(), split)?;
     let n = dataset.len(split).min(args.most());
-    // Spread over the split: its order is that of the classes.
+    // Spread over the split, which is sorted by class.
     let indices: Vec<usize> = (0..n).map(|i| i * dataset.len(split) / n).collect();
     let originals = dataset.pixels(split, &indices, View::AsIs)?;
     let places = prepare(args, context, &format!("{split}.png"), n, &[])?;
     write(args, context, &tokenizer, &originals, device, &places)
 }
 
-/// Makes the place of the grid ready, which is called `name` where the user does not say, and proves that neither it nor
-/// any of `n` single images would replace one of `inputs`.
+/// Checks the destination of the grid, called `name` by default, and that neither it nor any of `n` single images would
+/// replace one of `inputs`.
 fn prepare(
     args: &Args,
     context: &Context,
@@ -99,7 +99,7 @@ fn prepare(
     Ok(output)
 }
 
-/// The image files at or below the paths; what is left out is named.
+/// The image files at or below the paths; reports what is left out.
 fn find(args: &Args, context: &Context) -> anyhow::Result<Vec<PathBuf>> {
     let found = image_paths(&args.paths)?;
     for unusable in &found.unusable {
@@ -112,7 +112,7 @@ fn find(args: &Args, context: &Context) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found.images)
 }
 
-/// The pixels of the first images; what cannot be read is named and left out.
+/// The pixels of the first images; what cannot be read is reported and left out.
 fn read(
     args: &Args,
     context: &Context,

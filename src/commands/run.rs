@@ -9,12 +9,12 @@ use crate::training::Begin;
 /// The flags of `run`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct Args {
-    /// Remove pieces of the run that do not fit the recipe or the data any more, and make them anew
+    /// Remove and rebuild pieces of the run that no longer fit the recipe or the data
     #[arg(long)]
     pub discard: bool,
 }
 
-/// Takes the run through every stage that is not finished, then samples and reconstructs.
+/// Completes every unfinished stage of the run, then samples and reconstructs.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let device = context.session.open_device()?;
     let dataset = context.open_dataset()?;

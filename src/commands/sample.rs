@@ -1,4 +1,4 @@
-//! `vqgen sample`: code sequences from the prior, decoded to images, in one grid.
+//! `vqgen sample`: samples code sequences from the prior and decodes them to images, in one grid.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,23 +23,23 @@ use crate::training::Event;
 /// The flags of `sample`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct Args {
-    /// Images in all [default: the recipe's sample.count]
+    /// Total images [default: the recipe's sample.count]
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<usize>,
 
-    /// Draw this class; several times for several classes in turn
+    /// Sample this class; repeat for several classes in turn
     #[arg(long, value_name = "NAME")]
     pub class: Vec<String>,
 
-    /// Below 1 safer, above 1 wilder, 0 always the likeliest code [default: the recipe's]
+    /// Below 1 sharper, above 1 flatter, 0 is greedy [default: the recipe's]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f64>,
 
-    /// Draw from the K likeliest codes only, 0 from all [default: the recipe's]
+    /// Sample from the K most probable codes only, 0 from all [default: the recipe's]
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
 
-    /// Draw from the likeliest codes that together have probability P, 1 from all [default: the recipe's]
+    /// Sample from the most probable codes that together reach probability P, 1 from all [default: the recipe's]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f64>,
 
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub guidance: Option<f64>,
 
-    /// Keep the upper rows of this image and let the prior draw the rest
+    /// Keep the upper rows of this image and sample the rest
     #[arg(long, value_name = "IMAGE")]
     pub complete: Option<PathBuf>,
 
@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "complete")]
     pub keep_rows: Option<usize>,
 
-    /// Also write each image as a file of its own; of more images than a grid can hold, these alone
+    /// Also write each image to its own file; without a grid if it would be too large
     #[arg(long)]
     pub separate: bool,
 
@@ -65,7 +65,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The recipe keys that these flags stand for.
+    /// The recipe overrides of these flags.
     pub fn overrides(&self) -> Vec<Override> {
         let count = self.count.map(|n| Override::of_flag("--count", "sample.count", n));
         let temperature =
@@ -77,8 +77,8 @@ impl Args {
     }
 }
 
-/// Images a pass on the CPU device, which computes as many rows as there are images: enough to read the weights from
-/// memory less often than to multiply them.
+/// Images per batch on the CPU device, which computes as many rows as there are images: enough that arithmetic, not
+/// reading the weights from memory, limits the speed.
 const HOST_LANES: usize = 64;
 
 /// Samples from the prior of the run.
@@ -87,7 +87,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     sample(args, context, &device)
 }
 
-/// Samples on a device that is open already.
+/// Samples on an opened device.
 pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow::Result<()> {
     let tokenizer = context.load_tokenizer(device)?;
     let codec = tokenizer.codec(device);
@@ -150,8 +150,8 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
     }
 }
 
-/// Decodes images and writes them as files of their own where that is asked for; gives the picture of all of them, if it
-/// is wanted. Otherwise only a batch of them is in memory.
+/// Decodes images and writes them to their own files if requested; returns the grid of all of them, if wanted.
+/// Otherwise only one batch is in memory at a time.
 fn write(
     codes: &[Vec<u16>],
     codec: Codec<'_>,
@@ -181,7 +181,7 @@ fn write(
     has_grid.then(|| Ok(grid(&tiles(&pixels, size, channels), layout)?)).transpose()
 }
 
-/// What made the pictures, for the file beside them.
+/// The description of how the pictures were made, for the file beside them.
 fn note(
     args: &Args,
     context: &Context,
@@ -212,7 +212,7 @@ fn note(
 }
 
 fn sampling_config(section: &SampleSection, args: &Args, classes: &[String]) -> SamplingConfig {
-    // The recipe's guidance is for priors with classes; asked for by flag, it is refused without them.
+    // The recipe's guidance applies to priors with classes; without classes, a guidance flag is refused.
     let is_guided = !classes.is_empty() || args.guidance.is_some();
     SamplingConfig {
         temperature: section.temperature,
@@ -223,7 +223,7 @@ fn sampling_config(section: &SampleSection, args: &Args, classes: &[String]) -> 
     }
 }
 
-/// One class a row of the grid, in turn. It depends on nothing but the image's number and the columns.
+/// One class per row of the grid, in turn. It depends only on the image's index and the columns.
 fn class_of(index: usize, columns: usize, classes: &[usize]) -> Option<usize> {
     (!classes.is_empty()).then(|| classes[index / columns % classes.len()])
 }
@@ -282,7 +282,7 @@ fn draw(
     Ok(codes)
 }
 
-/// `samples-Cats-seed-7.png`: the file of a request when none is named.
+/// `samples-Cats-seed-7.png`: the default name of the output file.
 fn default_name(args: &Args, classes: &[usize], known: &[String], seed: u64) -> String {
     let what = if args.complete.is_some() { "completions" } else { "samples" };
     let named: String = match args.class.is_empty() {
@@ -290,7 +290,7 @@ fn default_name(args: &Args, classes: &[usize], known: &[String], seed: u64) -> 
         false => classes.iter().map(|class| format!("-{}", known[*class])).collect(),
     };
     let plain = file_name_part(&named);
-    // Two classes must not have one file: where a name had to change, their numbers tell them apart.
+    // Two classes must not share a file: where a name had to be changed, class numbers tell them apart.
     let numbers: String = match plain == named {
         true => String::new(),
         false => classes.iter().map(|class| format!("-{class}")).take(8).collect(),
@@ -298,9 +298,9 @@ fn default_name(args: &Args, classes: &[usize], known: &[String], seed: u64) -> 
     format!("{what}{plain}{numbers}-seed-{seed}.png")
 }
 
-/// `text` as a part of a file name: class names come from files, and may be of any length and hold anything.
+/// `text` as a part of a file name: class names come from files, and may have any length and content.
 fn file_name_part(text: &str) -> String {
-    /// Most file systems allow 255 bytes a name, and the rest needs some.
+    /// Most file systems allow 255 bytes per name, and the rest needs some.
     const MOST_BYTES: usize = 120;
     let plain = |c: char| if c.is_alphanumeric() || "-_. ".contains(c) { c } else { '_' };
     let ends = |(at, c): (usize, char)| at + c.len_utf8() <= MOST_BYTES;

@@ -1,4 +1,4 @@
-//! The process as the commands see it: which device, how loud, and whether the user wants it to stop.
+//! The process as seen by commands: device, verbosity, and interruption.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -16,34 +16,34 @@ use crate::ops::{
 };
 use crate::progress::{Progress, printable};
 
-/// What holds for the whole process, whatever the recipe.
+/// Process-wide settings, whatever the recipe.
 #[derive(Debug, Clone, Default)]
 pub struct Session {
-    /// The device asked for; [`Session::open_device`] starts it.
+    /// The requested device; [`Session::open_device`] opens it.
     pub device: DeviceSpec,
-    /// Of the CPU's matrix products.
+    /// Of GEMM operands on the CPU.
     pub precision: Precision,
     /// Whether only warnings and errors are shown.
     pub quiet: bool,
     /// Whether one unreadable image is an error.
     pub strict: bool,
-    /// Set by the first Ctrl-C while `saves` is.
+    /// Set by the first signal while `saves` is.
     pub(super) stop: Arc<AtomicBool>,
-    /// Whether the work under way saves its state when it is asked to stop.
+    /// Whether the current work saves its state when interrupted.
     pub(super) saves: Arc<AtomicBool>,
 }
 
 impl Session {
-    /// Handles Ctrl-C and a polite kill. Once a process, before any other thread is started.
+    /// Handles SIGINT, SIGTERM and SIGHUP. To be called once per process, before any other thread is started.
     pub fn catch_interrupts(&self) -> anyhow::Result<()> {
         interrupt::catch(Arc::clone(&self.stop), Arc::clone(&self.saves))
     }
 
-    /// Does work that looks at the flag and saves its state when it is set. Elsewhere Ctrl-C ends the process at
-    /// once: there is nothing to save.
+    /// Runs work that polls the flag and saves its state when it is set. Elsewhere a signal ends the process at once:
+    /// there is nothing to save.
     ///
     /// # Errors
-    /// Those of the work, and [`Error::Interrupted`] when the flag was set as the work came to its end.
+    /// Errors of the work, and [`Error::Interrupted`] when the flag was set as the work completed.
     pub fn saving<T>(&self, work: impl FnOnce(&AtomicBool) -> Result<T>) -> Result<T> {
         self.saves.store(true, Ordering::SeqCst);
         let done = work(&self.stop);
@@ -55,7 +55,7 @@ impl Session {
         Ok(done)
     }
 
-    /// Runs `program` among `threads` compute threads, one a core by default. Once a process.
+    /// Runs `program` in a pool of `threads` compute threads, one per core by default. Once per process.
     pub fn compute_with<T: Send>(
         &self,
         threads: Option<usize>,
@@ -66,12 +66,12 @@ impl Session {
         device::in_pool(threads, program)?
     }
 
-    /// Starts the device and says which one it is.
+    /// Opens the device and reports which one it is.
     pub fn open_device(&self) -> Result<Device> {
         Ok(self.open()?.device)
     }
 
-    /// The same, with what is known of the device.
+    /// The same, with a description of the device.
     pub fn open(&self) -> Result<Opened> {
         let opened = silently(|| device::open(self.device))?;
         if self.precision != Precision::F32 && !runs_on_host(&opened.device) {
@@ -89,7 +89,7 @@ impl Session {
         Ok(opened)
     }
 
-    /// A view of long work on stderr.
+    /// Progress display for long work, on stderr.
     pub fn progress(&self) -> Progress {
         Progress::stderr(self.quiet)
     }
@@ -101,15 +101,15 @@ impl Session {
         }
     }
 
-    /// A warning on stderr, also when quiet.
+    /// A warning on stderr, even when quiet.
     pub fn warn(&self, message: impl Display) {
         let _ = writeln!(io::stderr(), "warning: {}", printable(&message.to_string()));
     }
 
-    /// A line of the result, on stdout. A reader that has seen enough (`| head`) is no error.
+    /// A line of the result, on stdout. A closed pipe (`| head`) is not an error.
     pub fn result(&self, line: impl Display) -> anyhow::Result<()> {
         let mut line = line.to_string();
-        // Another program gets what is really there.
+        // Another program gets the text verbatim.
         if io::stdout().is_terminal() {
             line = printable(&line).into_owned();
         }

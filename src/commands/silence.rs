@@ -1,15 +1,15 @@
-//! Drivers that talk, in lines that look like our own: where there is no desktop session, Mesa asks for one as a
-//! device is looked for, and complains ("error: XDG_RUNTIME_DIR is invalid or not set in the environment").
+//! Silences drivers that write to stderr, in lines that look like our own: without a desktop session, Mesa complains
+//! while devices are enumerated ("error: XDG_RUNTIME_DIR is invalid or not set in the environment").
 
-/// Runs `look`, which looks for devices. Where there is no desktop session, what any library writes to stderr meanwhile
-/// is thrown away.
+/// Runs `look`, which enumerates devices. Without a desktop session, everything that libraries write to stderr
+/// meanwhile is discarded.
 pub(super) fn silently<T>(look: impl FnOnce() -> T) -> T {
     #[cfg(unix)]
     let _silence = std::env::var_os("XDG_RUNTIME_DIR").is_none().then(Silence::begin).flatten();
     look()
 }
 
-/// Stderr is thrown away until this is dropped.
+/// Stderr is discarded until this is dropped.
 #[cfg(unix)]
 #[derive(Debug)]
 struct Silence {
@@ -18,7 +18,7 @@ struct Silence {
 
 #[cfg(unix)]
 impl Silence {
-    /// None where the system does not let us: then the lines show.
+    /// `None` where the system does not allow it: then the lines are shown.
     fn begin() -> Option<Self> {
         use std::os::fd::AsFd;
         let stderr = std::io::stderr().as_fd().try_clone_to_owned().ok()?;

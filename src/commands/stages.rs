@@ -1,5 +1,5 @@
-//! The steps that several commands share: opening the data set, loading the models of a run, writing
-//! pictures, and one function a stage, so that `run` does exactly what the subcommands do.
+//! Steps that several commands share: opening the data set, loading the models of a run, writing pictures, and one
+//! function per stage, so that `run` does exactly what the subcommands do.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,23 +24,23 @@ use crate::tokenizer::{Tokenizer, TokenizerConfig};
 use crate::training::prior::train_prior;
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
 
-/// Pairs in a row of a picture of originals and reconstructions.
+/// Pairs per row in a picture of originals and reconstructions.
 const PAIR_COLUMNS: usize = 8;
 
-/// A trained tokenizer and what its file says of itself.
+/// A trained tokenizer and its file.
 pub(super) struct LoadedTokenizer {
     pub(super) model: Tokenizer,
     pub(super) file: ModelFile,
 }
 
 impl LoadedTokenizer {
-    /// Pixels to codes and back on `device`, where the model is.
+    /// Pixels to codes and back on `device`, that of the model.
     pub(super) fn codec<'a>(&'a self, device: &'a Device) -> Codec<'a> {
         Codec::new(&self.model, device)
     }
 }
 
-/// A trained prior and what its file says of itself.
+/// A trained prior and its file.
 pub(super) struct LoadedPrior {
     pub(super) model: Prior,
     pub(super) file: ModelFile,
@@ -48,7 +48,7 @@ pub(super) struct LoadedPrior {
 }
 
 impl LoadedPrior {
-    /// The share of sequences that it was trained on without their class; `None` in a file of an older vqgen.
+    /// The fraction of sequences trained without their class; `None` in a file of an older vqgen.
     pub(super) fn class_dropout(&self) -> crate::error::Result<Option<f64>> {
         let provenance: Option<serde_json::Value> = self.file.optional_json("provenance")?;
         Ok(provenance.and_then(|provenance| provenance.get("class_dropout")?.as_f64()))
@@ -56,7 +56,7 @@ impl LoadedPrior {
 }
 
 impl Context {
-    /// Opens the data set of the recipe and says what was read and what was not.
+    /// Opens the data set of the recipe and reports what was read and what was left out.
     pub(super) fn open_dataset(&self) -> anyhow::Result<Arc<Dataset>> {
         let data = &self.recipe.data;
         let reading = Reading::new(self.session.progress(), &data.path);
@@ -69,7 +69,7 @@ impl Context {
         Ok(Arc::new(dataset))
     }
 
-    /// Loads the tokenizer of the run; its shape comes from its file.
+    /// Loads the tokenizer of the run; its configuration comes from its file.
     pub(super) fn load_tokenizer(&self, device: &Device) -> anyhow::Result<LoadedTokenizer> {
         let path = self.run.dir.model_path(Stage::Vqvae);
         let file = ModelFile::load(&path, Kind::Tokenizer).with_context(|| missing(&path))?;
@@ -77,7 +77,7 @@ impl Context {
         Ok(LoadedTokenizer { model, file })
     }
 
-    /// Loads the prior of the run; its shape comes from its file.
+    /// Loads the prior of the run; its configuration comes from its file.
     pub(super) fn load_prior(&self, device: &Device) -> anyhow::Result<LoadedPrior> {
         let path = self.run.dir.model_path(Stage::Prior);
         let file = ModelFile::load(&path, Kind::Prior).with_context(|| missing(&path))?;
@@ -130,8 +130,8 @@ impl Context {
         Ok(())
     }
 
-    /// Every image of every split becomes codes. A prior that was trained on other codes is in the way: with `discard`
-    /// it is removed. The run must be locked.
+    /// Encodes every image of every split. A prior that was trained on other codes is removed with `discard`, and
+    /// otherwise an error. The run must be locked.
     pub(super) fn encode_dataset(
         &self,
         dataset: &Arc<Dataset>,
@@ -178,7 +178,7 @@ impl Context {
         Ok(())
     }
 
-    /// Refuses a tokenizer that was trained for images of another shape.
+    /// Refuses a tokenizer trained for images of another shape.
     pub(super) fn check_images_fit(
         &self,
         dataset: &Dataset,
@@ -195,8 +195,8 @@ impl Context {
         Ok(())
     }
 
-    /// Refuses what would otherwise be found after hours of training: pictures that cannot be written, a grid that is too
-    /// large, settings of the sampler that do not fit the codebook.
+    /// Refuses what would otherwise fail after hours of training: an unwritable output, a grid that is too large,
+    /// sampling parameters that do not fit the codebook.
     pub(super) fn check_pictures(&self, dataset: &Dataset) -> anyhow::Result<()> {
         for folder in [&self.run.generations, &self.run.reconstructions] {
             prepare_folder(&folder.join("picture.png"))?;
@@ -213,19 +213,19 @@ impl Context {
         Ok(())
     }
 
-    /// Closes the run folder to other processes while this one writes into it as `command`.
+    /// Locks the run folder while this process writes into it as `command`.
     pub(super) fn lock(&self, command: &str) -> anyhow::Result<RunLock> {
         Ok(RunLock::take(&self.run.dir, command)?)
     }
 }
 
-/// Refuses to begin without a file of an earlier stage.
+/// Requires a file of an earlier stage.
 pub(super) fn require(path: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(path.exists(), missing(path));
     Ok(())
 }
 
-/// What to say when a file of an earlier stage cannot be loaded.
+/// The message when a file of an earlier stage cannot be loaded.
 fn missing(path: &Path) -> String {
     if path.exists() {
         return format!("cannot use {}", path.display());

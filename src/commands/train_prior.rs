@@ -12,21 +12,21 @@ use crate::training::Begin;
 /// The flags of `train-prior`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct Args {
-    /// Optimizer steps in all, also after --resume [default: the recipe's prior.steps]
+    /// Total optimizer steps, including those before --resume [default: the recipe's prior.steps]
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
 
-    /// Go on with the run at the step where it stopped; without it, a run that holds this stage is refused
+    /// Resume at the step where the run stopped; without it, a run that holds this stage is refused
     #[arg(long)]
     pub resume: bool,
 
-    /// Remove what the run holds of this stage, and train it anew
+    /// Remove what the run holds of this stage, and train from scratch
     #[arg(long, conflicts_with = "resume")]
     pub discard: bool,
 }
 
 impl Args {
-    /// The recipe keys that these flags stand for.
+    /// The recipe overrides of these flags.
     pub fn overrides(&self) -> Vec<Override> {
         self.steps.iter().map(|n| Override::of_flag("--steps", "prior.steps", n)).collect()
     }

@@ -12,21 +12,21 @@ use crate::training::vqvae::steps_made;
 /// The flags of `train-vqvae`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct Args {
-    /// Optimizer steps in all, also after --resume [default: the recipe's vqvae.steps]
+    /// Total optimizer steps, including those before --resume [default: the recipe's vqvae.steps]
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
 
-    /// Go on with the run at the step where it stopped; without it, a run that holds this stage is refused
+    /// Resume at the step where the run stopped; without it, a run that holds this stage is refused
     #[arg(long)]
     pub resume: bool,
 
-    /// Remove what is in the way: without --resume this stage itself, and in any case what was made from it
+    /// Remove what would be invalid: without --resume this stage itself, and in any case what was made from it
     #[arg(long)]
     pub discard: bool,
 }
 
 impl Args {
-    /// The recipe keys that these flags stand for.
+    /// The recipe overrides of these flags.
     pub fn overrides(&self) -> Vec<Override> {
         self.steps.iter().map(|n| Override::of_flag("--steps", "vqvae.steps", n)).collect()
     }

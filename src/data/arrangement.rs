@@ -1,10 +1,10 @@
-//! Which folders are classes and which are splits, told from the names of all images alone.
+//! Which folders are classes and which are splits, inferred from the names of all images alone.
 //!
 //! - A first-level folder is a class, however deep an image lies below it; without folders there are no classes.
-//! - If every first-level folder is called as a split is (`train`, `val`, `Testing`, `test_set`, `train2017`, …), and
-//!   there is one to train on and another one, they are the splits, and the classes are the folders in them.
-//! - A single folder around all of this (`dataset/train`, `images/cats` and `images/dogs`) is looked through, if it
-//!   holds folders alone, splits or several.
+//! - If every first-level folder is named like a split (`train`, `val`, `Testing`, `test_set`, `train2017`, …), one of
+//!   them a training split and at least one not, they are the splits, and the classes are the folders in them.
+//! - A single folder around all of this (`dataset/train`, or `images/cats` and `images/dogs`) is ignored, if it holds
+//!   only folders, which are splits or at least two.
 //! - An image beside folders that are classes or splits has no class.
 
 use std::collections::BTreeSet;
@@ -12,30 +12,30 @@ use std::collections::BTreeSet;
 use super::Split;
 use super::report::listed;
 
-/// What the name of an image says.
+/// What the path of an image implies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The split that its folder is. `None` for training images, of which others may be held out.
+    /// The split of its folder. `None` for training images, from which others may be held out.
     pub(super) published: Option<Split>,
     /// Its class; empty where there are none.
     pub(super) class: String,
 }
 
-/// The place of each name, or why it has none, as the rest of a sentence; and what a user should know.
+/// The place of each name, or why it has none, as the rest of a sentence; and notes for the user.
 #[derive(Debug, Default)]
 pub(super) struct Arrangement {
     pub(super) places: Vec<Result<Place, String>>,
     pub(super) notes: Vec<String>,
 }
 
-/// What lies in one folder.
+/// The contents of one folder.
 struct Level<'a> {
     has_images: bool,
     folders: BTreeSet<&'a str>,
 }
 
 impl<'a> Level<'a> {
-    /// The level below `prefix`, which is empty or ends in `/`.
+    /// The contents of `prefix`, which is empty or ends in `/`.
     fn of(names: &[&'a str], prefix: &str) -> Self {
         let mut level = Self { has_images: false, folders: BTreeSet::new() };
         for rest in names.iter().filter_map(|name| name.strip_prefix(prefix)) {
@@ -55,7 +55,7 @@ impl<'a> Level<'a> {
     }
 }
 
-/// The arrangement of images by their relative paths.
+/// Arranges images by their relative paths.
 pub(super) fn arrange(names: &[&str]) -> Arrangement {
     let mut prefix = String::new();
     let last = loop {
@@ -68,7 +68,7 @@ pub(super) fn arrange(names: &[&str]) -> Arrangement {
             None => break level,
         }
     };
-    // One class whose images lie deeper is one class.
+    // A single class whose images lie deeper is still one class.
     let looks_through = !last.has_images && last.folders.len() > 1;
     if !looks_through {
         prefix.clear();
@@ -76,7 +76,7 @@ pub(super) fn arrange(names: &[&str]) -> Arrangement {
     in_classes(names, &prefix)
 }
 
-/// The split that a folder is called after: the words of Hugging Face's datasets, alone or as in `test_set` and
+/// The split that a folder is named after: a split name as in Hugging Face's datasets, alone or as in `test_set` and
 /// `val2017`.
 fn split_of(folder: &str) -> Option<Split> {
     let lower = folder.to_lowercase();
@@ -98,7 +98,7 @@ fn are_splits(folders: &BTreeSet<&str>) -> bool {
     !splits.contains(&None) && has(Split::Train) && (has(Split::Validation) || has(Split::Test))
 }
 
-/// Classes are the folders below `prefix`.
+/// The folders below `prefix` are classes.
 fn in_classes(names: &[&str], prefix: &str) -> Arrangement {
     let Level { folders, .. } = Level::of(names, prefix);
     let place = |name: &&str| {
@@ -118,7 +118,7 @@ fn in_classes(names: &[&str], prefix: &str) -> Arrangement {
     Arrangement { places, notes }
 }
 
-/// What to say where a class is called as a split is.
+/// The note where a class is named like a split.
 fn split_that_is_a_class(folders: &BTreeSet<&str>) -> Option<String> {
     let (splits, others): (Vec<&str>, Vec<&str>) =
         folders.iter().partition(|folder| split_of(folder).is_some());
@@ -139,7 +139,7 @@ fn split_that_is_a_class(folders: &BTreeSet<&str>) -> Option<String> {
 
 /// The folders of `level`, below `prefix`, are splits; classes are the folders in them.
 fn in_splits(names: &[&str], prefix: &str, level: &Level<'_>) -> Arrangement {
-    // Where the images of each split begin; some archives hold `test_set/test_set`.
+    // Where the images of each split start; some archives hold `test_set/test_set`.
     let starts: Vec<(String, Option<Split>)> = level
         .folders
         .iter()

@@ -1,9 +1,9 @@
-//! Random changes to training images: a mirror image, a shift. Which change an image gets is a function of
-//! (seed, epoch, image), never of what was drawn before it.
+//! Augmentation of training images: a random horizontal flip and a random shift. The change of an image is a function
+//! of (seed, epoch, image), never of what was drawn before it.
 
 use crate::rng::{Purpose, stream};
 
-/// What happens to one image.
+/// The augmentation of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Change {
     flip: bool,
@@ -11,8 +11,8 @@ pub(super) struct Change {
     shift: (isize, isize),
 }
 
-/// The change of image `index` in `epoch`. The flip is drawn whether it is used or not, so that switching
-/// one of the two on leaves the other as it was.
+/// The change of image `index` in `epoch`. The flip is drawn even if unused, so that enabling one of the two does not
+/// affect the other.
 pub(super) fn draw(seed: u64, epoch: u64, index: usize, flip: bool, crop: usize) -> Change {
     let mut random = stream(seed, Purpose::Augment, epoch, index as u64);
     let heads = random.below(2) == 1;
@@ -30,7 +30,7 @@ pub(super) fn apply(change: Change, image: &mut [u8], size: usize, channels: usi
     }
 }
 
-/// Mirrors one image `[size, size, channels]` left to right.
+/// Flips one image `[size, size, channels]` horizontally.
 pub(super) fn flip(image: &mut [u8], size: usize, channels: usize) {
     for row in image.chunks_exact_mut(size * channels) {
         for x in 0..size / 2 {
@@ -41,7 +41,7 @@ pub(super) fn flip(image: &mut [u8], size: usize, channels: usize) {
     }
 }
 
-/// The image moved by `(right, down)` pixels; what was outside repeats the nearest edge pixel.
+/// The image shifted by `(right, down)` pixels, with the edge replicated.
 fn shift(image: &[u8], size: usize, channels: usize, (right, down): (isize, isize)) -> Vec<u8> {
     let from = |to: usize, by: isize| (to as isize - by).clamp(0, size as isize - 1) as usize;
     let mut out = Vec::with_capacity(image.len());
@@ -86,7 +86,7 @@ mod tests {
         }
         let off = Change { flip: false, shift: (0, 0) };
         assert!((0..100).all(|i| draw(3, 0, i, false, 0) == off));
-        // Turning the shift on leaves the flips alone.
+        // Enabling the shift does not change the flips.
         assert!((0..100).all(|i| draw(3, 0, i, true, 0).flip == draws[i].flip));
     }
 }

@@ -1,8 +1,8 @@
-//! Batches, prepared ahead by one thread. Which images a step sees, and how they are changed, is a
-//! pure function of (seed, step), so a run that starts at step 1,000 sees what an uninterrupted run would.
+//! Batches, prefetched by one thread. Which images a step sees, and how they are augmented, is a pure function of
+//! (seed, step), so a run resumed at step 1,000 sees what an uninterrupted run would.
 //!
-//! Training reads an endless row of images: epoch 0 in a random order, epoch 1 in another, and so on. Step
-//! `s` takes places `s * batch` to `(s + 1) * batch`. A batch may therefore span epochs, and is always full.
+//! Training reads an endless sequence of images: epoch 0 in a random order, epoch 1 in another, and so on. Step `s`
+//! takes elements `s * batch` to `(s + 1) * batch`. A batch may therefore span epochs, and is always full.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use super::{Dataset, Split, View, augment, pixels};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, stream};
 
-/// Batches that wait, besides the one being made. More would only cost memory: making one is far quicker
-/// than training on it.
+/// Batches queued, besides the one being prepared. More would only cost memory: preparing one is far quicker than
+/// training on it.
 const QUEUE: usize = 2;
 
-/// Images as a model takes them.
+/// A batch in a model's format.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// `[size, image_size, image_size, channels]` in [-0.5, 0.5].
     pub pixels: Vec<f32>,
     /// The class of each image; all 0 where there are no classes.
     pub labels: Vec<u16>,
-    /// Which images of the split these are.
+    /// Indices of these images within the split.
     pub indices: Vec<usize>,
     /// The training step it is for; 0 for a batch by index.
     pub step: u64,
@@ -33,7 +33,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// These images of `split`, unchanged: for validation and for extracting codes.
+    /// These images of `split`, without augmentation: for validation and code extraction.
     ///
     /// # Errors
     /// As [`Dataset::pixels`].
@@ -49,17 +49,16 @@ impl Batch {
     }
 }
 
-/// One place in the endless row of training images.
+/// One element of the endless sequence of training images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Draw {
-    /// How often the whole split was seen before.
+    /// Number of complete passes over the split before.
     pub epoch: u64,
-    /// Which image of the split.
+    /// Index of the image within the split.
     pub index: usize,
 }
 
-/// The order in which training sees `n` images. It remembers the permutation of one epoch, which is only a
-/// matter of speed.
+/// The order in which training sees `n` images. The permutation of one epoch is cached, for speed only.
 #[derive(Debug, Clone)]
 pub struct Order {
     seed: u64,
@@ -69,7 +68,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// The order of `n` images, at least 1, under `seed`.
+    /// The order of `n` images, at least 1, for `seed`.
     pub fn new(seed: u64, n: usize) -> Self {
         assert!(n > 0, "an order of 0 images");
         Self { seed, n, epoch: 0, permutation: permutation(seed, 0, n) }
@@ -77,7 +76,7 @@ impl Order {
 
     /// The images of `step`, `batch_size` of them. Depends on the arguments and on (seed, n) alone.
     pub fn draws(&mut self, step: u64, batch_size: usize) -> Vec<Draw> {
-        // 128 bits: no step and batch size overflow.
+        // 128 bits: cannot overflow.
         let first = u128::from(step) * batch_size as u128;
         let n = self.n as u128;
         (first..first + batch_size as u128)
@@ -99,19 +98,19 @@ fn permutation(seed: u64, epoch: u64, n: usize) -> Vec<usize> {
     order
 }
 
-/// Some neighbouring images of a split.
+/// A range of images of a split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// The split.
     pub split: Split,
-    /// Which of its images.
+    /// Indices of the images.
     pub images: Range<usize>,
-    /// How they are seen.
+    /// The view.
     pub view: View,
 }
 
 impl Part {
-    /// All images of `dataset` in each of `views`, split by split, at most `batch_size` at a time.
+    /// All images of `dataset` in each of `views`, split by split, in parts of at most `batch_size`.
     pub fn all(dataset: &Dataset, views: &[View], batch_size: usize) -> Vec<Self> {
         let of_split = |view: View, split: Split| {
             let n = dataset.len(split);
@@ -123,7 +122,7 @@ impl Part {
     }
 }
 
-/// A stream of batches. Dropping it ends its thread.
+/// A stream of batches. Dropping it stops its thread.
 #[derive(Debug)]
 pub struct BatchStream {
     /// `None` only while dropping.
@@ -132,7 +131,7 @@ pub struct BatchStream {
 }
 
 impl BatchStream {
-    /// Starts preparing the batches of `first_step`, `first_step + 1` and so on.
+    /// Starts prefetching the batches of `first_step`, `first_step + 1` and so on.
     ///
     /// # Errors
     /// A batch size of 0, a training split without images, or a thread that cannot be started.
@@ -155,7 +154,7 @@ impl BatchStream {
         )
     }
 
-    /// Starts preparing the batches of `parts`, unchanged, one after the other: for code extraction.
+    /// Starts prefetching the batches of `parts`, in order and without augmentation: for code extraction.
     ///
     /// # Errors
     /// A thread that cannot be started.
@@ -181,10 +180,11 @@ impl BatchStream {
         Ok(Self { receiver: Some(receiver), thread: Some(thread) })
     }
 
-    /// The next batch, in order. Waits only if the thread has fallen behind.
+    /// The next batch, in order. Blocks only if the thread has fallen behind.
     ///
     /// # Errors
-    /// A file that can no longer be read, or nothing that was not taken. The stream is over then, and every later call is an error too.
+    /// A file that can no longer be read, or the end of the stream. The stream has then ended, and every later call is
+    /// an error too.
     pub fn next_batch(&mut self) -> Result<Batch> {
         let received = self.receiver.as_ref().and_then(|receiver| receiver.recv().ok());
         received.unwrap_or_else(|| Err(Error::invalid("the batch thread has stopped")))
@@ -193,16 +193,16 @@ impl BatchStream {
 
 impl Drop for BatchStream {
     fn drop(&mut self) {
-        // Without a receiver the thread's next send fails and it returns; only then is joining finite.
+        // Without a receiver the thread's next send fails and it returns, so joining cannot block forever.
         self.receiver = None;
         if let Some(thread) = self.thread.take() {
-            // Its panic, if it had one, was reported by `next_batch`.
+            // A panic in it was reported by `next_batch`.
             let _ = thread.join();
         }
     }
 }
 
-/// The batch of these draws, each image changed as its own random stream says.
+/// The batch of these draws, each image augmented from its own random stream.
 fn prepare(dataset: &Dataset, seed: u64, step: u64, draws: &[Draw]) -> Result<Batch> {
     let indices: Vec<usize> = draws.iter().map(|draw| draw.index).collect();
     let mut bytes = dataset.pixels(Split::Train, &indices, View::AsIs)?;

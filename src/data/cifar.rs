@@ -1,5 +1,5 @@
-//! The binary version of CIFAR-10: files of records of one label byte and 3,072 bytes, the red, the green and
-//! the blue plane of 32 x 32 pixels. `test_batch.bin` is the test split.
+//! The binary version of CIFAR-10: files of records of one label byte and 3,072 bytes, the red, green and blue planes
+//! of 32 x 32 pixels. `test_batch.bin` is the test split.
 //!
 //! Format: Krizhevsky, <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
@@ -16,14 +16,14 @@ const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 const RECORD: usize = 1 + 3 * PLANE;
 const N_TRAIN_FILES: usize = 5;
-/// The names in the published `batches.meta.txt`, for a folder without it.
+/// The names in the published `batches.meta.txt`, for a folder without that file.
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// What the published archive unpacks to.
+/// The folder in the published archive.
 pub(super) const ARCHIVE_FOLDER: &str = "cifar-10-batches-bin";
 
-/// The folder that holds the batches: `folder` itself, or the one that the published archive unpacks to.
+/// The folder that holds the batches: `folder` itself, or that of the published archive in it.
 pub(super) fn find(folder: &Path) -> Option<PathBuf> {
     [folder.to_path_buf(), folder.join(ARCHIVE_FOLDER)]
         .into_iter()
@@ -39,7 +39,7 @@ fn train_file(folder: &Path, i: usize) -> PathBuf {
     folder.join(format!("data_batch_{i}.bin"))
 }
 
-/// Reads what is there of the five training files and the test file; a missing one is a note.
+/// Reads those of the five training files and the test file that exist; a missing one is a note.
 pub(super) fn read(folder: &Path) -> Result<PackedSet> {
     let named = read_class_names(&folder.join("batches.meta.txt"))?;
     let classes = named.unwrap_or_else(|| CLASSES.map(str::to_string).to_vec());
@@ -51,7 +51,7 @@ pub(super) fn read(folder: &Path) -> Result<PackedSet> {
         if path.is_file() {
             read_batch(&path, &stem, &mut set)?;
         } else {
-            set.notes.push(format!("{stem}.bin is missing; going on without it"));
+            set.notes.push(format!("{stem}.bin is missing; continuing without it"));
         }
     }
     Ok(set)

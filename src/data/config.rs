@@ -1,5 +1,5 @@
-//! The `data` section of a recipe: where the images are and what becomes of them before training. Values
-//! only; [`super::Dataset::open`] acts on them.
+//! The `data` section of a recipe: where the images are and how they are prepared. Values only;
+//! [`super::Dataset::open`] acts on them.
 
 use super::Target;
 use crate::error::{Error, Result};
@@ -12,27 +12,27 @@ section! {
     /// What to read and how to prepare it.
     pub struct DataConfig, prefix "data." {
         /// A folder of images, of IDX files or of CIFAR-10 batches, relative to the working directory, or the data set
-        /// inside the binary. A folder of several EMNIST sets and the name of one, `gzip/emnist-letters`, is that one.
+        /// inside the binary. Where a folder holds several EMNIST sets, append the name of one: `gzip/emnist-letters`.
         path: String = EMBEDDED_NOTO_EMOJI.to_owned(),
             allowed "a path or `embedded:noto-emoji`", resume Silent;
         /// Height and width of every image, in pixels.
         image_size: usize = 32, allowed 4..=1024, resume Refused;
-        /// Numbers a pixel.
+        /// Channels: 1 is grey, 3 is RGB.
         channels: usize = 3, allowed [(1, "grey"), (3, "colour")], resume Refused;
         /// What transparent pixels are composited on.
         background: [u8; 3] = [255; 3],
             allowed "red, green and blue, each 0 to 255", resume Refused;
-        /// The fraction of images held out to watch training with. Unused where a data set has a published validation
-        /// split.
+        /// The fraction of images held out for validation during training. Unused where a data set has a published
+        /// validation split.
         validation: f64 = 0.05, allowed 0.0..1.0, resume Refused;
-        /// The fraction of images held out to the end. Unused where a data set has a published test split.
+        /// The fraction of images held out for the final test. Unused where a data set has a published test split.
         test: f64 = 0.05, allowed 0.0..1.0, resume Refused;
-        /// Mirror half of the training images, drawn anew in each epoch.
+        /// Random horizontal flips of training images, with probability one half, redrawn in each epoch.
         flip: bool = true, resume Refused;
-        /// Shift training images by up to this many pixels each way, repeating the edge; 0 is off. Images are
-        /// decoded at `image_size` either way, so that this changes nothing about validation or code extraction.
+        /// Random shifts of training images by up to this many pixels in each direction, replicating the edge; 0 is
+        /// off. Images are decoded at `image_size` either way, so validation and code extraction are unaffected.
         crop: usize = 0, allowed "0 to half of `image_size`", resume Refused;
-        /// Decoded images up to this many MiB are kept in memory; beyond it, each is decoded again at every use.
+        /// Decoded images up to this many MiB are kept in memory; a larger data set is decoded again at every use.
         memory_budget_mb: usize = 2048, resume Silent;
     }
 }
@@ -41,7 +41,7 @@ impl DataConfig {
     /// Checks every value against what is allowed, without touching a file.
     ///
     /// # Errors
-    /// The first value that is not allowed, with its key and the values that are.
+    /// The first value that is not allowed, with its key and the allowed values.
     pub fn validate(&self) -> Result<()> {
         self.check_keys()?;
         let held_out = self.validation + self.test;
@@ -58,7 +58,7 @@ impl DataConfig {
         Err(Error::invalid(message))
     }
 
-    /// The part that decides what one decoded image looks like.
+    /// The settings that determine the pixels of a decoded image.
     pub fn target(&self) -> Target {
         Target { image_size: self.image_size, channels: self.channels, background: self.background }
     }

@@ -1,7 +1,7 @@
-//! An open data set: every image decoded once, damaged ones set aside, the rest in three splits. The pixels
-//! stay in memory if they fit the budget; beyond it they are decoded again at every use, and everything else
-//! (order, splits, batches, variance) is the same to the bit, because the first decoding pass is made either
-//! way. It hands out u8; [`super::batches`] makes f32 of them.
+//! An open data set: every image decoded once, damaged ones set aside, the rest in three splits. The pixels stay in
+//! memory if they fit the budget; otherwise they are decoded again at every use, and everything else (order, splits,
+//! batches, variance) is bitwise the same, because the first decoding pass is made in either case. It delivers u8;
+//! [`super::batches`] converts to f32.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,42 +14,42 @@ use super::source::{Decoded, Item, Source};
 use super::{DataConfig, Provenance, Report, Skip, Split, Target, augment, split, split_notes};
 use crate::error::{Error, Result};
 
-/// One in this many files may be unreadable; more is an error.
+/// At most one in this many files may be unreadable; more is an error.
 const TOLERANCE: usize = 10;
 
-/// How to look at an image.
+/// A view of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum View {
-    /// As it is.
+    /// Unchanged.
     AsIs = 0,
-    /// Mirrored left to right.
+    /// Flipped horizontally.
     Flipped = 1,
 }
 
 impl View {
-    /// Both, in the order of their numbers in files.
+    /// Both, in the order of their ids in files.
     pub const ALL: [Self; 2] = [Self::AsIs, Self::Flipped];
 }
 
-/// Images of one size with their classes and splits. Within a split they are in order of name. Shared
-/// between threads by `Arc`.
+/// Images of one size with their classes and splits. Within a split they are sorted by name. Shared between threads by
+/// `Arc`.
 pub struct Dataset {
     config: DataConfig,
     target: Target,
     source: Source,
-    /// Every image of `source.items` one after the other; `None` if they are decoded at every use.
+    /// Every image of `source.items`, concatenated; `None` if they are decoded at every use.
     pixels: Option<Vec<u8>>,
-    /// What each of `source.items` was decoded from.
+    /// Content keys of `source.items`.
     content_keys: Vec<u64>,
-    /// For each split, the positions of its images in `source.items`.
+    /// For each split, the indices of its images in `source.items`.
     splits: [Vec<usize>; 3],
     report: Report,
     variance: f64,
     provenance: Provenance,
 }
 
-/// Sum and sum of squares of one image's bytes: exact, so their order does not matter.
+/// Sum and sum of squares of one image's bytes: integers, so their order does not matter.
 #[derive(Clone, Copy)]
 struct Sums {
     sum: u64,
@@ -72,13 +72,13 @@ impl Dataset {
     /// Opens the data set of `config` and decodes every image once, on all cores.
     ///
     /// # Errors
-    /// A value of `config` that is not allowed, nothing to read, more than 10 % of the files unreadable, or
-    /// with `strict` a single one.
+    /// A value of `config` that is not allowed, no images, or more than 10 % of the files unreadable, or with `strict`
+    /// a single one.
     pub fn open(config: &DataConfig, strict: bool) -> Result<Self> {
         Self::open_with_progress(config, strict, &|_, _| {})
     }
 
-    /// [`Dataset::open`], calling `progress(images done, images in all)` after each image, from any thread.
+    /// [`Dataset::open`], calling `progress(images done, images in total)` after each image, from any thread.
     ///
     /// # Errors
     /// As [`Dataset::open`].
@@ -156,18 +156,18 @@ impl Dataset {
         self.len(split) == 0
     }
 
-    /// Class names by label, sorted for folders; empty if there are no classes.
+    /// Class names by label, sorted for folders; empty without classes.
     pub fn classes(&self) -> &[String] {
         &self.source.classes
     }
 
-    /// The class of image `index` of `split`; 0 where there are no classes. Panics if there is no such image.
+    /// The class of image `index` of `split`; 0 without classes. Panics if there is no such image.
     pub fn label(&self, split: Split, index: usize) -> u16 {
         self.item(split, index).label
     }
 
-    /// The relative path of image `index` of `split`, `/` between folders; for raw data sets the file and the
-    /// number in it. Panics if there is no such image.
+    /// The relative path of image `index` of `split`, `/` between folders; for raw data sets the file and the index in
+    /// it. Panics if there is no such image.
     pub fn name(&self, split: Split, index: usize) -> &str {
         &self.item(split, index).name
     }
@@ -187,24 +187,24 @@ impl Dataset {
         self.pixels.as_ref().map_or(0, Vec::len)
     }
 
-    /// What was read and what was not.
+    /// What was read and what was left out.
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// The variance of the training pixels in [0, 1], over all pixels and channels: the yardstick of a
-    /// normalised reconstruction error. Exact, also for a data set beyond the memory budget.
+    /// The variance of the training pixels in [0, 1], over all pixels and channels: normalises the reconstruction
+    /// error. Exact, also for a data set beyond the memory budget.
     pub fn variance(&self) -> f64 {
         self.variance
     }
 
-    /// 16 hexadecimal digits that change when images are added, removed, renamed or altered, or when the
-    /// configuration changes their pixels or splits. `path`, `flip`, `crop` and the budget are not part of it.
+    /// 16 hexadecimal digits that change when images are added, removed, renamed or altered, or when the configuration
+    /// changes their pixels or splits. `path`, `flip`, `crop` and the memory budget do not affect it.
     pub fn fingerprint(&self) -> &str {
         &self.provenance.fingerprint
     }
 
-    /// What a file that is made from this data set keeps of it.
+    /// What a file made from this data set records of it.
     pub fn provenance(&self) -> &Provenance {
         &self.provenance
     }
@@ -245,8 +245,8 @@ impl Dataset {
         Ok(out)
     }
 
-    /// The pixels of `source.items[position]`, which must be what they were when the data set was opened: a
-    /// run that goes on over other images would be another run.
+    /// The pixels of `source.items[position]`, which must be unchanged since the data set was opened: resuming a run on
+    /// other images would be another run.
     fn decode_again(&self, position: usize) -> Result<Vec<u8>> {
         let item = &self.source.items[position];
         let decoded = self.source.decode(item, &self.target).map_err(|reason| {
@@ -273,10 +273,10 @@ impl std::fmt::Debug for Dataset {
     }
 }
 
-/// What is kept of an image besides its pixels: their sums, its content key, and what became of its colours.
+/// What is kept of an image besides its pixels: their sums, its content key, and how its colours were handled.
 type Read = Result<(Sums, u64, Colours), String>;
 
-/// Decodes every item once: into one buffer if that fits the budget, for the sums alone if not.
+/// Decodes every item once: into one buffer if that fits the budget, otherwise only for the sums.
 fn decode_all(
     source: &Source,
     config: &DataConfig,
@@ -310,7 +310,7 @@ fn decode_all(
     (outcomes, Some(pixels))
 }
 
-/// Moves what could not be decoded from the items, and from the buffer, to the list of skipped files.
+/// Moves undecodable images from the items, and from the buffer, to the list of skipped files.
 fn keep_readable(
     source: &mut Source,
     outcomes: Vec<Read>,
@@ -344,7 +344,7 @@ fn keep_readable(
     kept
 }
 
-/// Refuses a data set of which too much cannot be used.
+/// Refuses a data set with too many unusable files.
 fn check_skipped(
     config: &DataConfig,
     source: &Source,
@@ -362,7 +362,7 @@ fn check_skipped(
     Err(Error::file(&config.path, format!("{n} of {n_listed} files are unusable, {rule}: {what}")))
 }
 
-/// The variance in [0, 1] of the bytes behind `sums`; 0 without any.
+/// The variance in [0, 1] of the bytes summed in `sums`; 0 without any.
 fn variance(sums: impl Iterator<Item = Sums>, target: Target) -> f64 {
     let (mut n, mut sum, mut squares) = (0u128, 0u128, 0u128);
     for one in sums {
@@ -373,7 +373,7 @@ fn variance(sums: impl Iterator<Item = Sums>, target: Target) -> f64 {
     if n == 0 {
         return 0.0;
     }
-    // n^2 times the variance in u8 units, in whole numbers: no cancellation.
+    // n^2 times the variance in u8 units, in integers: no cancellation.
     let scaled = n * squares - sum * sum;
     scaled as f64 / (n as f64 * n as f64 * 255.0 * 255.0)
 }
@@ -385,7 +385,7 @@ fn fingerprint(items: &[Item], content_keys: &[u64], config: &DataConfig) -> Str
         config.image_size, config.channels, config.background, config.validation, config.test
     ));
     for (item, key) in items.iter().zip(content_keys) {
-        // The same file gave other pixels before colours were converted.
+        // Before colours were converted, the same file gave other pixels.
         let colours = if item.is_converted { " srgb" } else { "" };
         hash.update(format!("{}\0{} {key}{colours}\n", item.name, item.label));
     }

@@ -1,10 +1,10 @@
-//! One image file to one square of u8 pixels: any format, colour mode, orientation and size in, `image_size`
-//! squared times `channels` out. The format comes from the content, never from the file's name. It trusts
-//! nothing: sizes are checked before memory is taken, and a decoder that panics is an error like any other.
+//! One image file to one square of u8 pixels: any format, colour mode, orientation and size in, `image_size` squared
+//! times `channels` out. The format is detected from the content, never from the file's name. Input is untrusted: sizes
+//! are checked before memory is allocated, and a panic in a decoder becomes an error.
 //!
-//! Order of work: decode the first frame, convert its colours to sRGB, reduce them to 8 bits, composite alpha on
-//! the background, apply the orientation, cut the centre square, resize it (Catmull-Rom over the whole area that a
-//! target pixel covers), then luma if one channel is asked for.
+//! The steps: decode the first frame, convert its colours to sRGB, reduce them to 8 bits, composite alpha on the
+//! background, apply the orientation, crop the centre square, resize it (Catmull-Rom over the whole area that a target
+//! pixel covers), then compute luma for one channel.
 
 mod limits;
 
@@ -41,14 +41,14 @@ pub(super) use resize::fit;
 
 pub use limits::{MAX_DECODED_BYTES, MAX_SIDE};
 
-/// What every image is turned into.
+/// What every image is decoded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// Height and width in pixels, at least 1.
     pub image_size: usize,
     /// 1 or 3.
     pub channels: usize,
-    /// What transparent pixels are composited on.
+    /// Background for transparent pixels.
     pub background: [u8; 3],
 }
 
@@ -62,14 +62,14 @@ impl Target {
 /// The image in the file at `path`, `[image_size, image_size, channels]`.
 ///
 /// # Errors
-/// The file cannot be read, is no image of a known format, is damaged, or is too large.
+/// The file cannot be read, is not an image of a known format, is damaged, or is too large.
 pub fn decode_file(path: impl AsRef<Path>, target: &Target) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let bytes = read_bounded(path).map_err(|reason| Error::file(path, reason))?;
     decode(&bytes, target).map(|square| square.pixels).map_err(|reason| Error::file(path, reason))
 }
 
-/// The image in `bytes`, `[image_size, image_size, channels]`. `name` is for the message of an error.
+/// The image in `bytes`, `[image_size, image_size, channels]`. `name` is for error messages.
 ///
 /// # Errors
 /// As [`decode_file`].
@@ -77,10 +77,10 @@ pub fn decode_bytes(name: &str, bytes: &[u8], target: &Target) -> Result<Vec<u8>
     decode(bytes, target).map(|square| square.pixels).map_err(|reason| Error::file(name, reason))
 }
 
-/// The content of a regular file of at most 512 MiB, or the reason why not.
+/// The content of a regular file of at most 512 MiB, or the reason why it is refused.
 pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
-    // Asked of the path first: opening a pipe would wait for a writer.
+    // The path's metadata first: opening a pipe would block until there is a writer.
     let metadata = std::fs::metadata(path).map_err(cannot)?;
     if !metadata.is_file() {
         return Err("is not a regular file".to_string());
@@ -99,29 +99,29 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
 pub(super) struct Square {
     /// `[image_size, image_size, channels]`.
     pub(super) pixels: Vec<u8>,
-    /// What became of its colours.
+    /// How its colours were handled.
     pub(super) colours: Colours,
 }
 
-/// What became of the colours of an image.
+/// How the colours of an image were handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Colours {
-    /// They were sRGB.
+    /// They are sRGB.
     AsStored,
     /// They were converted to sRGB.
     Converted,
-    /// They were taken as sRGB, as their profile could not be converted: "damaged", "of kind ...".
+    /// They are treated as sRGB, as their profile cannot be converted: "damaged", "of kind ...".
     Unconverted(String),
 }
 
-/// [`decode_bytes`] with the bare reason as the error, and what there is to say of the colours.
+/// [`decode_bytes`] with only the reason as the error, and how the colours were handled.
 pub(super) fn decode(bytes: &[u8], target: &Target) -> Result<Square, String> {
     let Target { image_size, channels, background } = *target;
     if !(1..=MAX_SIDE as usize).contains(&image_size) || !matches!(channels, 1 | 3) {
-        return Err(format!("cannot become {image_size} x {image_size} x {channels}"));
+        return Err(format!("cannot be decoded to {image_size} x {image_size} x {channels}"));
     }
-    // The decoders are other people's code reading other people's files: a panic in one of them must cost
-    // one image, not hours of training. Nothing is shared, so nothing is left half changed.
+    // Third-party decoders read untrusted files: a panic in one of them must cost one image, not hours of training.
+    // Nothing is shared, so nothing is left half changed.
     catch_unwind(AssertUnwindSafe(|| {
         let raster = match Format::of(bytes)? {
             Format::Jpeg => jpeg::decode(bytes),

@@ -1,5 +1,5 @@
-//! The data set inside the binary: Noto emoji (Apache-2.0, notice beside them), foldered by category. The
-//! same rules as for a folder on disk apply to it.
+//! The data set inside the binary: Noto Emoji (Apache-2.0, notice beside them), in folders by category. The same rules
+//! as for a folder on disk apply to it.
 
 use include_dir::{Dir, DirEntry, include_dir};
 
@@ -7,7 +7,7 @@ use super::names::is_image_path;
 
 static NOTO_EMOJI: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/data/noto-emoji");
 
-/// Every embedded image, its path relative to the set with `/` between folders, sorted by it.
+/// Every embedded image, with its path relative to the set, `/` between folders, sorted by path.
 pub(super) fn noto_emoji() -> Vec<(String, &'static [u8])> {
     let mut images = Vec::new();
     collect(&NOTO_EMOJI, &mut images);

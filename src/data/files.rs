@@ -1,4 +1,4 @@
-//! Image files named one by one, outside any data set: what `reconstruct` and a completion are given.
+//! Image files named individually, outside any data set: the input of `reconstruct` and of a completion.
 
 use std::path::{Path, PathBuf};
 
@@ -6,20 +6,19 @@ use super::folder::Listing;
 use super::report::unusable;
 use crate::error::{Error, Result};
 
-/// The images that paths stand for, and what was left out in the folders among them.
+/// The images that paths name, and what was left out of the folders among them.
 #[derive(Debug, Default)]
 pub struct ImagePaths {
-    /// Files that were named, and image files below folders that were, in order.
+    /// Files that were named, and image files below named folders, in order.
     pub images: Vec<PathBuf>,
-    /// What cannot be used and should be, a text for each folder: damaged links, pictures of formats that are not
-    /// read.
+    /// What cannot be used and should be, one text per folder: broken links, pictures in unsupported formats.
     pub unusable: Vec<String>,
-    /// What was passed over, a text each.
+    /// What was skipped, one text each.
     pub notes: Vec<String>,
 }
 
-/// The files among `paths`, and the image files below the folders among them in order of their path, by the rules of
-/// a data set. A file that is named counts whatever it is called.
+/// The files among `paths`, and the image files below the folders among them, sorted by path, by the rules of a data
+/// set. A file that is named explicitly counts whatever its name.
 ///
 /// # Errors
 /// A path that does not exist, or a folder that holds no image file.
@@ -47,7 +46,7 @@ pub fn image_paths(paths: &[PathBuf]) -> Result<ImagePaths> {
     Ok(all)
 }
 
-/// Width and height of the image in a file as it is stored, or `None` where the header cannot be read.
+/// Width and height of the image in a file as stored, or `None` where the header cannot be read.
 pub fn pixel_size(path: impl AsRef<Path>) -> Option<[usize; 2]> {
     let reader = image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
     let (width, height) = reader.into_dimensions().ok()?;

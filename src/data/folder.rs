@@ -1,8 +1,8 @@
-//! Listing a folder: its images, what in it is left out, and why. It goes by names, and by the first bytes of files
-//! whose names say too little; it does not know which folder is a class.
+//! Listing a folder: its images, what is left out of it, and why. It goes by names, and by the first bytes of files
+//! whose names are inconclusive; it does not know which folder is a class.
 //!
-//! Symbolic links are followed; a loop of them is skipped and counted. What systems leave in folders is passed over
-//! in silence; everything else that is no image is counted.
+//! Symbolic links are followed; a loop of them is skipped and counted. Files that systems leave in folders are ignored
+//! silently; everything else that is not an image is counted.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,36 +13,36 @@ use super::names::{self, Kind};
 use super::report::{CONVERT, Extensions, Skip, counted, listed, unread_pictures};
 use super::{cifar, idx, own};
 
-/// A file found: its path relative to the root with `/` between folders, and where it is.
+/// A file found: its path relative to the root with `/` between folders, and its actual path.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) name: String,
     pub(super) path: PathBuf,
 }
 
-/// What is in a folder and those below it.
+/// The contents of a folder and those below it.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// Every image file, sorted by name.
     pub(super) found: Vec<Found>,
-    /// What could not be walked, sorted by name.
+    /// What could not be traversed, sorted by name.
     pub(super) skipped: Vec<Skip>,
-    /// Pictures of formats that are not read.
+    /// Pictures in unsupported formats.
     pub(super) unread: Extensions,
-    /// The same, where an image that is read stands beside them under the same name.
+    /// The same, where a readable image of the same name is beside them.
     pub(super) doubled: Extensions,
-    /// Files that are no pictures by their names.
+    /// Files that are not pictures, by their names.
     pub(super) other: Extensions,
-    /// Images and folders whose names begin with a dot, and which no system is known to make.
+    /// Images and folders whose names begin with a dot, and which no known system creates.
     pub(super) hidden: Vec<String>,
     /// Folders with the files of a raw data set, relative names, the root as `.`.
     pub(super) raw: BTreeSet<String>,
-    /// Folders and pictures that vqgen made.
+    /// Folders and pictures made by vqgen.
     pub(super) made: Vec<String>,
 }
 
 impl Listing {
-    /// Lists what is below `root`. Costs the opening of each file whose name says too little, and no other.
+    /// Lists what is below `root`. Opens only files whose names are inconclusive.
     pub(super) fn of(root: &Path) -> Self {
         let mut listing = Self::default();
         let (mut unread, mut json) = (Vec::new(), HashSet::new());
@@ -88,7 +88,7 @@ impl Listing {
         listing
     }
 
-    /// Whether nothing below the folder `entry` belongs to the user's collection; notes it unless a system made it.
+    /// Whether the folder `entry` is no part of the user's collection; notes it unless a system made it.
     fn leaves_out(&mut self, root: &Path, entry: &DirEntry) -> bool {
         let path = entry.path();
         let name = || format!("{}/", relative_name(root, path));
@@ -106,7 +106,7 @@ impl Listing {
         false
     }
 
-    /// Moves the pictures that vqgen drew, which `json` files beside them say, from the images to what it made.
+    /// Moves the pictures that vqgen drew, as `json` files beside them record, from the images to what it made.
     fn leave_out_drawn(&mut self, json: HashSet<PathBuf>) {
         let mut descriptions = HashSet::new();
         if !json.is_empty() {
@@ -127,7 +127,7 @@ impl Listing {
         (descriptions.len()..json.len()).for_each(|_| self.other.add("json"));
     }
 
-    /// Counts pictures that are not read, apart those that an image of the same name stands for.
+    /// Counts pictures in unsupported formats, separately those with a readable image of the same name.
     fn count_unread(&mut self, unread: &[(String, String)]) {
         if unread.is_empty() {
             return;
@@ -143,7 +143,7 @@ impl Listing {
         }
     }
 
-    /// What was left out and is neither damaged nor a picture that is missed, a line each.
+    /// What was left out and is neither damaged nor a missing picture, one line each.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.doubled.total() > 0 {
@@ -154,10 +154,13 @@ impl Listing {
         }
         if self.other.total() > 0 {
             let n = counted(self.other.total(), "other file");
-            notes.push(format!("left out {n}, no images by their names: {}", self.other));
+            notes.push(format!("left out {n}, not images by their names: {}", self.other));
         }
         if !self.hidden.is_empty() {
-            notes.push(format!("left out what is hidden by a dot: {}", listed(&self.hidden, ", ")));
+            notes.push(format!(
+                "left out hidden names, which start with a dot: {}",
+                listed(&self.hidden, ", ")
+            ));
         }
         if !self.made.is_empty() {
             notes.push(format!("left out what vqgen made: {}", listed(&self.made, ", ")));
@@ -165,7 +168,7 @@ impl Listing {
         notes
     }
 
-    /// What is there where no image is, as the rest of a sentence; empty for a folder that is.
+    /// What is there instead of images, as the rest of a sentence; empty for an empty folder.
     pub(super) fn instead(&self) -> String {
         let mut parts = self.notes();
         if self.unread.total() > 0 {
@@ -175,13 +178,13 @@ impl Listing {
     }
 }
 
-/// Whether the file at `path` holds many images, by its name.
+/// Whether the file at `path` holds many images, judged by its name.
 fn is_raw(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| idx::is_image_file(name) || cifar::is_batch_file(name))
 }
 
-/// What to say of an entry that cannot be walked; nothing of one that is no image.
+/// The report on an entry that cannot be traversed; none if it is not an image.
 fn skip_of(root: &Path, error: &walkdir::Error) -> Option<Skip> {
     let path = error.path().unwrap_or(root);
     if path != root && (names::is_hidden(path) || names::is_system_folder(path)) {
@@ -197,8 +200,8 @@ fn skip_of(root: &Path, error: &walkdir::Error) -> Option<Skip> {
     counts.then(|| Skip::new(name, format!("cannot be read: {}", cause())))
 }
 
-/// `path` below `root` with forward slashes on every system: the name that order and class come from. Bytes that are
-/// no text are shown by their numbers, so that two names stay two.
+/// `path` below `root` with forward slashes on every system: determines order and class. Bytes that are not UTF-8 are
+/// escaped, so that distinct names stay distinct.
 fn relative_name(root: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(root).unwrap_or(path);
     let parts: Vec<String> = relative
@@ -211,7 +214,7 @@ fn relative_name(root: &Path, path: &Path) -> String {
     if parts.is_empty() { ".".to_string() } else { parts.join("/") }
 }
 
-/// The text in `bytes`, `\xe9` for what is none.
+/// The text in `bytes`, with `\xe9` for what is not UTF-8.
 fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {

@@ -1,21 +1,21 @@
-//! Image grids: tiles of u8 pixels laid out in columns and enlarged by whole factors.
+//! Image grids: tiles of u8 pixels arranged in columns and enlarged by integer factors.
 
 use super::Picture;
 use crate::error::{Error, Result};
 
-/// Most pixels a side of a grid: what image viewers still open.
+/// Most pixels per side of a grid: what image viewers can still open.
 const MAX_SIDE: usize = 32_768;
 
-/// How tiles are laid out.
+/// The layout of a grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Tiles in a row, at least 1.
+    /// Tiles per row, at least 1.
     pub columns: usize,
     /// Pixels between tiles and around all of them, after enlarging.
     pub padding: usize,
-    /// Every pixel becomes a square of this many pixels a side, at least 1.
+    /// Every pixel becomes a square of this many pixels per side, at least 1.
     pub scale: usize,
-    /// The colour of the padding and of places without a tile; grey pictures take its first number.
+    /// The colour of the padding and of empty cells; grey pictures take its first component.
     pub background: [u8; 3],
 }
 
@@ -26,8 +26,7 @@ impl Default for Layout {
 }
 
 impl Layout {
-    /// Height and width in pixels of a picture of `n` tiles of this height and width. To be asked before the
-    /// tiles are made.
+    /// Height and width in pixels of a picture of `n` tiles of this size. For checking before the tiles are made.
     ///
     /// # Errors
     /// As [`grid`].
@@ -50,7 +49,7 @@ impl Layout {
             (Some(height), Some(width)) => Ok([height, width]),
             _ => Err(Error::invalid(format!(
                 "a grid of {columns} x {rows} images of {width} x {height} pixels, scale {scale}, padding \
-                 {padding}, is larger than {MAX_SIDE} pixels a side; ask for fewer images, another number of \
+                 {padding}, is larger than {MAX_SIDE} pixels per side; ask for fewer images, another number of \
                  columns or a smaller scale"
             ))),
         }
@@ -60,7 +59,7 @@ impl Layout {
 /// Images of one size: `pixels` is u8 `[n, height, width, channels]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Tiles<'a> {
-    /// The pixels of all tiles, one after the other.
+    /// The pixels of all tiles, concatenated.
     pub pixels: &'a [u8],
     /// Pixels from top to bottom.
     pub height: usize,
@@ -74,7 +73,7 @@ impl Tiles<'_> {
     /// How many tiles there are.
     ///
     /// # Errors
-    /// An extent of 0, channels other than 1 and 3, or pixels that are no whole number of tiles.
+    /// A size of 0, channels other than 1 and 3, or pixels that are not a whole number of tiles.
     pub fn count(&self) -> Result<usize> {
         let Self { height, width, channels, .. } = *self;
         let length = height.checked_mul(width).and_then(|area| area.checked_mul(channels));
@@ -87,18 +86,18 @@ impl Tiles<'_> {
                 Ok(self.pixels.len() / length)
             }
             _ => Err(Error::invalid(format!(
-                "{} bytes are no whole number of tiles of {height} x {width} x {channels}",
+                "{} bytes are not a whole number of tiles of {height} x {width} x {channels}",
                 self.pixels.len()
             ))),
         }
     }
 }
 
-/// Lays `tiles` out row by row, from the top left. With fewer tiles than columns there are only as many
-/// columns as tiles.
+/// Arranges `tiles` in row-major order, from the top left. With fewer tiles than columns there are only as many columns
+/// as tiles.
 ///
 /// # Errors
-/// No tile, a layout with 0 columns or scale 0, or a picture of more than 32,768 pixels a side.
+/// No tile, a layout with 0 columns or scale 0, or a picture of more than 32,768 pixels per side.
 pub fn grid(tiles: &Tiles<'_>, layout: &Layout) -> Result<Picture> {
     let n = tiles.count()?;
     let [height, width] = layout.size(n, [tiles.height, tiles.width])?;
@@ -121,8 +120,8 @@ pub fn grid(tiles: &Tiles<'_>, layout: &Layout) -> Result<Picture> {
     Ok(Picture { pixels, height, width, channels })
 }
 
-/// The tiles of two equally shaped sets for [`grid`] with `columns` columns: a row of `first`, below it the
-/// same images of `second`, then the next row. The last row is filled up with `background`.
+/// The tiles of two equally shaped sets for [`grid`] with `columns` columns: a row of `first`, below it the same images
+/// of `second`, then the next row. The last row is padded with `background`.
 ///
 /// # Errors
 /// Sets of different shape, or as [`Tiles::count`].
@@ -140,7 +139,7 @@ pub fn pair_rows(
         return Err(Error::invalid(message));
     }
     let length = first.height * first.width * first.channels;
-    // As `grid` does, so that rows stay pairs with fewer images than columns.
+    // As in `grid`, so that rows stay pairs with fewer images than columns.
     let columns = columns.min(n.max(1));
     let mut out = Vec::new();
     for (first, second) in
@@ -200,7 +199,7 @@ mod tests {
         let fails =
             |tiles: &Tiles<'_>, layout: &Layout| grid(tiles, layout).unwrap_err().to_string();
         let layout = Layout::default();
-        assert!(fails(&grey(&pixels, 3, 1), &layout).contains("8 bytes are no whole number"));
+        assert!(fails(&grey(&pixels, 3, 1), &layout).contains("8 bytes are not a whole number"));
         assert!(fails(&grey(&[], 2, 2), &layout).contains("at least 1"));
         assert!(fails(&grey(&pixels, 0, 2), &layout).contains("0 x 2"));
         let huge = Layout { scale: usize::MAX, ..layout };

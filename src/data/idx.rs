@@ -1,5 +1,5 @@
-//! Data sets of IDX files, plain or gzipped, under the names of MNIST (also Fashion-MNIST and others) and of EMNIST.
-//! The published test images are the test split.
+//! Data sets in IDX files, plain or gzipped, with the file names of MNIST (also used by Fashion-MNIST and others) and
+//! of EMNIST. The published test images are the test split.
 //!
 //! Format: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 
@@ -15,10 +15,10 @@ use super::Split;
 use super::packed::{Packed, PackedItem, PackedSet, read_class_names};
 use crate::error::{Error, Result};
 
-/// Where the class names of MNIST's files may stand, one a line; the IDX files hold numbers alone.
+/// Optional file of class names for MNIST's files, one per line; the IDX files hold only numbers.
 const CLASS_FILE: &str = "classes.txt";
 
-/// The files of one data set, which share a beginning of their names.
+/// The files of one data set, which share a name prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct IdxSet {
     folder: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct IdxSet {
 }
 
 impl IdxSet {
-    /// Every set of which images are in `folder`.
+    /// Every set with images in `folder`.
     pub(super) fn all_in(folder: &Path) -> Vec<Self> {
         let of = |emnist| Self { folder: folder.to_path_buf(), emnist };
         let all = std::iter::once(None).chain(emnist::SETS.into_iter().map(Some)).map(of);
@@ -35,7 +35,7 @@ impl IdxSet {
             .collect()
     }
 
-    /// The set that `path` names, which is no folder: the folder of its files and the name of the set.
+    /// The set that `path`, which is not a folder, names: the folder of its files and the name of the set.
     pub(super) fn named(path: &Path) -> Option<Self> {
         let folder = match path.parent() {
             Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
@@ -51,7 +51,7 @@ impl IdxSet {
         self.emnist.map_or("mnist".to_owned(), |set| format!("emnist-{set}"))
     }
 
-    /// What the names of training and test images begin with.
+    /// Prefixes of the names of training and test images.
     fn parts(&self) -> [&'static str; 2] {
         if self.emnist.is_some() { ["train", "test"] } else { ["train", "t10k"] }
     }
@@ -74,7 +74,7 @@ impl IdxSet {
         names.map(|name| self.folder.join(name)).find(|path| path.is_file())
     }
 
-    /// Reads both parts; the test part may be missing, then the test split comes from the training images.
+    /// Reads both parts; if the test part is missing, the test split is taken from the training images.
     pub(super) fn read(&self) -> Result<PackedSet> {
         let [train, test] = self.parts();
         let image_name = |part| format!("{}-idx3-ubyte", self.stem(part, "images"));
@@ -134,7 +134,7 @@ impl IdxSet {
         Ok(Some(PackedSet { images, items, classes: Vec::new(), notes: Vec::new() }))
     }
 
-    /// The classes of MNIST's files: ten digits, or what [`CLASS_FILE`] says.
+    /// The classes of MNIST's files: ten digits, or those of [`CLASS_FILE`].
     fn name_digits(&self, set: &mut PackedSet) -> Result<()> {
         let named = read_class_names(&self.folder.join(CLASS_FILE))?;
         set.classes = named.unwrap_or_else(|| (0..10).map(|digit| digit.to_string()).collect());
@@ -145,13 +145,13 @@ impl IdxSet {
                 &self.folder,
                 format!(
                     "label {label} of {name} is out of range: there are {n} classes \
-                     (write the class names, one a line, to {CLASS_FILE})"
+                     (write the class names, one per line, to {CLASS_FILE})"
                 ),
             )),
         }
     }
 
-    /// The classes of an EMNIST set; labels become positions in their list.
+    /// The classes of an EMNIST set; labels become indices into their list.
     fn name_characters(&self, set: &mut PackedSet, name: &str) -> Result<()> {
         let classes = emnist::classes(&self.folder, name)?;
         for item in &mut set.items {
@@ -168,7 +168,7 @@ impl IdxSet {
                 );
                 return Err(Error::file(&self.folder, message));
             };
-            // There are at most 256 classes.
+            // At most 256 classes.
             item.label = class as u16;
         }
         set.classes = classes.into_iter().map(|class| class.name).collect();

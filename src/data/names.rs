@@ -1,6 +1,6 @@
-//! What the name of a file or a folder says about it, and the first bytes of a file where its name says too little:
-//! an image that is read, a picture of a format that is not, a system's own file, or something else. Every command
-//! that lists a folder goes by it.
+//! What the name of a file or folder says about it, and its first bytes where the name is inconclusive: a readable
+//! image, a picture in an unsupported format, a system file, or something else. Every command that lists a folder uses
+//! it.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,16 +8,16 @@ use std::path::Path;
 
 use image::ImageFormat;
 
-/// Extensions of files that are taken for images, in lower case; any case matches. Several are other names of one
-/// format: a JPEG is also called jpe, jfif, jif, jfi, pjpeg and pjp, and mpo where it holds a second view; a BMP dib.
+/// Extensions of image files, in lower case; any case matches. Some are aliases of one format: a JPEG is also called
+/// jpe, jfif, jif, jfi, pjpeg and pjp, and mpo where it holds a second view; a BMP dib.
 pub(super) const IMAGE_EXTENSIONS: &[&str] = &[
     "png", "apng", "jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "pjpeg", "pjp", "mpo", "webp",
     "bmp", "dib", "gif", "tif", "tiff",
 ];
 
-/// Extensions of files that a person calls pictures, whose formats are not read, in lower case.
+/// Extensions of pictures in unsupported formats, in lower case.
 const UNREAD_EXTENSIONS: &[&str] = &[
-    // Of phones and of the web.
+    // Phones and the web.
     "heic",
     "heif",
     "heics",
@@ -48,7 +48,7 @@ const UNREAD_EXTENSIONS: &[&str] = &[
     "ico",
     "cur",
     "icns",
-    // Raw files of cameras.
+    // Camera raw files.
     "dng",
     "cr2",
     "cr3",
@@ -79,7 +79,7 @@ const UNREAD_EXTENSIONS: &[&str] = &[
     "k25",
     "gpr",
     "ari",
-    // Of drawing programs; vectors.
+    // Drawing programs; vector graphics.
     "svg",
     "svgz",
     "eps",
@@ -96,7 +96,7 @@ const UNREAD_EXTENSIONS: &[&str] = &[
     "cdr",
     "afphoto",
     "afdesign",
-    // Of renderers, games, scanners and science.
+    // Renderers, games, scanners and science.
     "tga",
     "dds",
     "ktx",
@@ -122,7 +122,7 @@ const UNREAD_EXTENSIONS: &[&str] = &[
     "svs",
 ];
 
-/// Files that systems and programs leave in folders, in lower case; what begins with a dot needs no entry.
+/// Files that systems and programs leave in folders, in lower case; names that begin with a dot need no entry.
 const SYSTEM_FILES: &[&str] = &[
     "thumbs.db",
     "thumbs.db:encryptable",
@@ -134,9 +134,9 @@ const SYSTEM_FILES: &[&str] = &[
     "icon\r",
 ];
 
-/// Folders that systems and programs make, in lower case: whatever is in them is not the user's collection.
+/// Folders that systems and programs create, in lower case: their contents are not part of the user's collection.
 const SYSTEM_FOLDERS: &[&str] = &[
-    // Archives, Windows, macOS, file systems, cameras' cards.
+    // Archives, Windows, macOS, file systems, camera cards.
     "__macosx",
     "$recycle.bin",
     "recycler",
@@ -156,7 +156,7 @@ const SYSTEM_FOLDERS: &[&str] = &[
     ".appledouble",
     ".appledb",
     ".appledesktop",
-    // Network disks.
+    // Network storage.
     "@eadir",
     "#recycle",
     "#snapshot",
@@ -165,7 +165,7 @@ const SYSTEM_FOLDERS: &[&str] = &[
     ".snapshot",
     ".snapshots",
     ".@__thumb",
-    // Viewers, synchronisers, editors, programming.
+    // Image viewers, synchronisation, editors, programming.
     ".thumbnails",
     ".thumb",
     ".xvpics",
@@ -187,22 +187,22 @@ const SYSTEM_FOLDERS: &[&str] = &[
     ".tox",
 ];
 
-/// What a file is, by its name.
+/// The kind of a file, judged by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// An image of a format that is read. Says nothing about the content.
+    /// An image in a supported format, whatever its content.
     Image,
-    /// A picture of a format that is not read, with its extension.
+    /// A picture in an unsupported format, with its extension.
     Unread(String),
     /// Some other file, with its extension in lower case; empty where it has none.
     Other(String),
-    /// A file of the system, which no one put there.
+    /// A system file.
     System,
-    /// A name with a dot in front.
+    /// A name that begins with a dot.
     Hidden,
 }
 
-/// What the file at `path` is by its name alone.
+/// The kind of the file at `path`, judged by its name alone.
 pub(super) fn kind_of(path: &Path) -> Kind {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     if SYSTEM_FILES.contains(&name.as_str()) || name.starts_with("._") {
@@ -221,21 +221,21 @@ pub(super) fn kind_of(path: &Path) -> Kind {
     }
 }
 
-/// Whether the name of `path` ends as an image's does. Says nothing about the content.
+/// Whether `path` has the extension of an image, whatever its content.
 pub(super) fn is_image_path(path: &Path) -> bool {
     IMAGE_EXTENSIONS.contains(&extension_of(path).as_str())
 }
 
-/// The extension in lower case; empty where there is none. The end of `photo 12.30` is none: it has no letter.
+/// The extension in lower case; empty where there is none. That of `photo 12.30` does not count: it has no letter.
 fn extension_of(path: &Path) -> String {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if extension.chars().any(char::is_alphabetic) { extension } else { String::new() }
 }
 
-/// Whether a folder of this name is made by a system or a program.
+/// Whether a folder of this name is created by a system or a program.
 pub(super) fn is_system_folder(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    // `.Trash-1000` has the user's number at its end.
+    // `.Trash-1000` ends in the user's number.
     SYSTEM_FOLDERS.contains(&name.as_str()) || name.starts_with(".trash-")
 }
 
@@ -244,16 +244,16 @@ pub(super) fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// Whether the file at `path`, whose name does not say so, begins as an image that is read does. Under the name of
-/// another format a TIFF does not count: raw files of cameras are TIFF files of which only a preview would be seen.
-/// Costs the opening of a file without an extension, or with that of another format of pictures.
+/// Whether the content of the file at `path`, whose name is inconclusive, begins like a readable image. Under the name
+/// of another format a TIFF does not count: camera raw files are TIFF files of which only a preview would be seen.
+/// Opens files without an extension or with that of another picture format.
 pub(super) fn holds_image(path: &Path, kind: &Kind) -> bool {
     let is_nameless = match kind {
         Kind::Other(extension) if extension.is_empty() => true,
         Kind::Unread(_) => false,
         _ => return false,
     };
-    // Asked of the path first: opening a pipe would wait for a writer.
+    // The path's metadata first: opening a pipe would block until there is a writer.
     if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
         return false;
     }
@@ -265,7 +265,7 @@ pub(super) fn holds_image(path: &Path, kind: &Kind) -> bool {
     match image::guess_format(&start) {
         Ok(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Gif) => true,
         Ok(ImageFormat::Tiff) => is_nameless,
-        // Its mark is two letters, which a text may begin with; the size of its second header is one of a few.
+        // Its magic number is two letters, which a text may begin with; the size of its second header is one of a few.
         Ok(ImageFormat::Bmp) => {
             start.get(6..10) == Some(&[0; 4])
                 && matches!(

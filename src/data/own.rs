@@ -1,11 +1,11 @@
-//! What vqgen itself left in a folder of images: runs, and the pictures that it drew. They are recognised by the
-//! files of a run and by the description beside a sample, never by a name alone, as a class may have any name.
+//! What vqgen itself left in a folder of images: runs, and pictures that it drew. They are recognised by the files of a
+//! run and by the description beside a sample, never by a name alone, as a class may have any name.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Whether `folder` holds a run: its recipe and something that a stage left.
+/// Whether `folder` holds a run: its recipe and some output of a stage.
 fn is_run(folder: &Path) -> bool {
     let holds = |name: &str| folder.join(name).exists();
     holds("recipe.json")
@@ -19,7 +19,7 @@ pub(super) fn is_made(folder: &Path) -> bool {
     is_run(folder) || is_gallery(folder) || is_gallery_of_run(folder)
 }
 
-/// Where pictures go by default, and what is beside both.
+/// Default folders of pictures, beside the folder of runs.
 const GALLERIES: [&str; 2] = ["generations", "reconstructions"];
 const RUNS: &str = "checkpoints";
 
@@ -31,7 +31,7 @@ fn is_gallery(folder: &Path) -> bool {
 }
 
 /// Whether `folder` is `generations/<name>` or `reconstructions/<name>` beside the run `<name>`, or of a run that is
-/// elsewhere: then nothing but reconstructions may be there, under the names that vqgen gives them.
+/// elsewhere: then it may hold only reconstructions, under the names that vqgen gives them.
 fn is_gallery_of_run(folder: &Path) -> bool {
     let (Some(name), Some(parent)) = (folder.file_name(), folder.parent()) else { return false };
     let kind = parent.file_name().and_then(|kind| kind.to_str()).unwrap_or_default();
@@ -40,7 +40,7 @@ fn is_gallery_of_run(folder: &Path) -> bool {
             || kind == "reconstructions" && holds_only_reconstructions(folder))
 }
 
-/// Whether everything in `folder` has a name that `reconstruct` or a training gives.
+/// Whether everything in `folder` has a name that `reconstruct` or training gives.
 fn holds_only_reconstructions(folder: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     let mut n = 0;
@@ -59,7 +59,7 @@ fn holds_only_reconstructions(folder: &Path) -> bool {
     n > 0
 }
 
-/// Whether `stem` is `test`, `images-12`, or one image of such a grid, `test-0007`.
+/// Whether `stem` is `test`, `images-12`, or a single image of such a grid, `test-0007`.
 fn is_reconstruction(stem: &str) -> bool {
     let grid = grid_of(stem).unwrap_or(stem);
     ["train", "validation", "test"].contains(&grid)
@@ -67,7 +67,7 @@ fn is_reconstruction(stem: &str) -> bool {
         || grid.strip_prefix("images-").is_some_and(is_number)
 }
 
-/// Whether everything in `folder` is named as the previews of a training are, `step-000100.png`.
+/// Whether everything in `folder` is named like a training preview, `step-000100.png`.
 fn holds_only_previews(folder: &Path) -> bool {
     let is_preview = |name: &str| {
         let step = name.strip_prefix("step-").and_then(|name| name.strip_suffix(".png"));
@@ -84,23 +84,23 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The name of the grid whose image `stem` is, if it ends as single images of a grid do: `sheet` of `sheet-0007`.
+/// The name of the grid that the single image `stem` belongs to, if it is named so: `sheet` of `sheet-0007`.
 fn grid_of(stem: &str) -> Option<&str> {
     let (grid, number) = stem.rsplit_once('-')?;
     (number.len() >= 4 && is_number(number)).then_some(grid)
 }
 
-/// Where the description of the picture at `path` would be if vqgen drew it: beside it, or beside its grid.
+/// Possible paths of the description of the picture at `path`, had vqgen drawn it: beside it, or beside its grid.
 pub(super) fn descriptions(path: &Path) -> Vec<PathBuf> {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let stems = [Some(stem), grid_of(stem)].into_iter().flatten();
     stems.map(|stem| path.with_file_name(format!("{stem}.json"))).collect()
 }
 
-/// Whether the JSON file at `path` begins as the description of a sample does, with `{"vqgen":`.
+/// Whether the JSON file at `path` begins like the description of a sample, with `{"vqgen":`.
 pub fn is_description(path: &Path) -> bool {
     let mut start = Vec::new();
-    // Asked of the path first: opening a pipe would wait for a writer.
+    // The path's metadata first: opening a pipe would block until there is a writer.
     if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
         return false;
     }

@@ -1,5 +1,5 @@
-//! What the IDX and CIFAR-10 readers share: a whole data set as equally sized raw images in memory, and
-//! reading a file of an announced length without trusting the announcement.
+//! Shared by the IDX and CIFAR-10 readers: a whole data set as equally sized raw images in memory, and reading a file
+//! of a declared length without trusting the declaration.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,17 +13,17 @@ use super::pixels::{grey_to_rgb, luma};
 use super::{Split, Target};
 use crate::error::{Error, Result};
 
-/// Most bytes of raw pixels one file may announce: forty times MNIST.
+/// Most bytes of raw pixels that one file may declare: forty times MNIST.
 pub(super) const MAX_PACKED_BYTES: u64 = 2 << 30;
 
-/// What a gzipped file may unpack to, as a multiple of its size (MNIST: 5) and a slack for small, very even files
-/// such as labels in order. Deflate reaches 1,032, which would make 2 GiB of a file of 2 MB.
+/// The most that a gzipped file may expand to, as a multiple of its size (MNIST: 5), plus a slack for small, repetitive
+/// files such as sorted labels. Deflate reaches 1,032, which would turn a file of 2 MB into 2 GiB.
 const MAX_GZIP_RATIO: u64 = 64;
 const GZIP_SLACK: u64 = 4 << 20;
-/// The labels of both formats are one byte.
+/// Labels of both formats are one byte.
 const MAX_CLASSES: usize = 256;
 
-/// Raw images of one size, one after the other, channels last.
+/// Raw images of one size, concatenated, channels last.
 pub(super) struct Packed {
     pub(super) width: usize,
     pub(super) height: usize,
@@ -31,15 +31,15 @@ pub(super) struct Packed {
     pub(super) pixels: Vec<u8>,
 }
 
-/// One image of a packed set, before the splits.
+/// One image of a packed set, before it has a split.
 pub(super) struct PackedItem {
     pub(super) name: String,
     pub(super) label: u16,
-    /// The split in which it was published, of validation and test.
+    /// The split in which it was published, validation or test.
     pub(super) published: Option<Split>,
 }
 
-/// A packed data set as its files hold it; item `i` is image `i` of `images`.
+/// A packed data set as stored in its files; item `i` is image `i` of `images`.
 pub(super) struct PackedSet {
     pub(super) images: Packed,
     pub(super) items: Vec<PackedItem>,
@@ -48,7 +48,7 @@ pub(super) struct PackedSet {
 }
 
 impl Packed {
-    /// The bytes of image `index`, one of the items'.
+    /// The bytes of image `index`, that of an item.
     pub(super) fn raw(&self, index: usize) -> Result<&[u8], String> {
         let length = self.width * self.height * self.channels;
         let raw = self.pixels.get(index * length..(index + 1) * length);
@@ -69,7 +69,7 @@ impl Packed {
         (self.width, self.height) = (height, width);
     }
 
-    /// Image `index` as `target` wants it.
+    /// Image `index`, decoded to `target`.
     pub(super) fn decode(&self, index: usize, target: &Target) -> Result<Vec<u8>, String> {
         let raw = self.raw(index)?;
         if self.width == target.image_size && self.height == target.image_size {
@@ -85,7 +85,7 @@ impl Packed {
     }
 }
 
-/// Refuses a gzipped file that announces far more data than images of its size hold.
+/// Refuses a gzipped file that declares far more data than images of its size hold.
 pub(super) fn check_ratio(path: &Path, announced: u64) -> Result<()> {
     if !is_gzip(path)? {
         return Ok(());
@@ -96,12 +96,12 @@ pub(super) fn check_ratio(path: &Path, announced: u64) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "announces {announced} bytes of data in {size} bytes of gzip; at most {most} are unpacked (gunzip it)"
+        "declares {announced} bytes of data in {size} bytes of gzip; at most {most} are decompressed (gunzip it)"
     );
     Err(Error::file(path, message))
 }
 
-/// Whether the file at `path` begins as gzip does, whatever its name.
+/// Whether the file at `path` begins like gzip, whatever its name.
 fn is_gzip(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
     let file = open_regular(path)?;
@@ -118,8 +118,8 @@ fn open_regular(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// The content of `path`, decompressed if it begins as gzip does, read to its end or to `limit + 1` bytes,
-/// whichever comes first. Memory grows with what is there, not with what a header says.
+/// The content of `path`, decompressed if it is gzip, read to its end or to `limit + 1` bytes, whichever comes first.
+/// Memory grows with what is there, not with what a header declares.
 pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let is_gzip = is_gzip(path)?;
     let file = open_regular(path)?;
@@ -137,7 +137,7 @@ pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The non-empty lines of a file of names, one class a line; `None` if there is no such file.
+/// The non-empty lines of a file of class names, one per line; `None` if there is no such file.
 pub(super) fn read_class_names(path: &Path) -> Result<Option<Vec<String>>> {
     /// Far more than any list of class names.
     const MAX_BYTES: u64 = 1 << 20;
@@ -149,11 +149,11 @@ pub(super) fn read_class_names(path: &Path) -> Result<Option<Vec<String>>> {
         return Err(Error::file(path, format!("is larger than {MAX_BYTES} bytes of class names")));
     }
     let text = String::from_utf8(bytes)
-        .map_err(|_| Error::file(path, "is not UTF-8 text; write one class name a line"))?;
+        .map_err(|_| Error::file(path, "is not UTF-8 text; write one class name per line"))?;
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect();
     if names.is_empty() {
-        return Err(Error::file(path, "holds no class name; write one a line"));
+        return Err(Error::file(path, "holds no class name; write one per line"));
     }
     if names.len() > MAX_CLASSES {
         let message = format!(

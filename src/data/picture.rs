@@ -1,5 +1,5 @@
-//! One picture as the content of a file, in the format that the file's name asks for. It returns bytes; writing a
-//! file, whole or not at all, is the caller's part.
+//! Encodes one picture in the format of its file name. It returns bytes; writing the file, atomically, is the caller's
+//! part.
 
 use std::io::Cursor;
 
@@ -8,13 +8,13 @@ use image::{ExtendedColorType, ImageFormat};
 
 use crate::error::{Error, Result};
 
-/// JPEG's quality, of 100: no block shows at it.
+/// JPEG quality, of 100: no block artefacts are visible.
 const JPEG_QUALITY: u8 = 95;
 
 /// One picture, u8 `[height, width, channels]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
-    /// The pixels by rows.
+    /// The pixels, row-major.
     pub pixels: Vec<u8>,
     /// Pixels from top to bottom.
     pub height: usize,
@@ -24,14 +24,14 @@ pub struct Picture {
     pub channels: usize,
 }
 
-/// A format that pictures are written in. All but JPEG keep every pixel.
+/// An output format. All but JPEG are lossless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureFormat {
     /// `.png`.
     Png,
     /// `.jpg`, `.jpeg`: lossy, at quality 95.
     Jpeg,
-    /// `.webp`, without loss.
+    /// `.webp`, lossless.
     WebP,
     /// `.bmp`.
     Bmp,
@@ -40,10 +40,10 @@ pub enum PictureFormat {
 }
 
 impl PictureFormat {
-    /// The extensions that [`PictureFormat::of_extension`] knows.
+    /// The extensions of [`PictureFormat::of_extension`].
     pub const EXTENSIONS: &str = "png, jpg, jpeg, webp, bmp, tif, tiff";
 
-    /// The format that files of this extension have, in any case.
+    /// The format of files with this extension, in any case.
     pub fn of_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
             "png" => Some(Self::Png),
@@ -67,10 +67,10 @@ impl PictureFormat {
 }
 
 impl Picture {
-    /// The picture as the content of a file. The same picture gives the same bytes.
+    /// Encodes the picture. Equal pictures give equal bytes.
     ///
     /// # Errors
-    /// A size that the format does not allow (WebP ends at 16,383 pixels a side).
+    /// A size that the format does not support (WebP: 16,383 pixels per side).
     pub fn encode(&self, format: PictureFormat) -> Result<Vec<u8>> {
         let color =
             if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };

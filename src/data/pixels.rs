@@ -1,22 +1,22 @@
-//! The one place where u8 pixels become the f32 of models, [-0.5, 0.5], and back, and where colour becomes
-//! grey. Slices in, vectors out; layout is the caller's affair, except that colour is interleaved RGB.
+//! The one place where u8 pixels become a model's f32 in [-0.5, 0.5], and back, and where colour becomes grey. Slices
+//! in, vectors out; layout is up to the caller, except that colour is interleaved RGB.
 
-/// What is subtracted from a pixel in [0, 1], so that models see numbers around 0.
+/// Subtracted from a pixel in [0, 1], so that model inputs are centred on 0.
 const CENTRE: f32 = 0.5;
 
-/// u8 pixels as a model sees them: `u8 / 255 - 0.5`.
+/// u8 pixels as model inputs: `u8 / 255 - 0.5`.
 pub fn to_model(bytes: &[u8]) -> Vec<f32> {
     bytes.iter().map(|&byte| f32::from(byte) / 255.0 - CENTRE).collect()
 }
 
-/// What a model gives, as u8 pixels: rounded to the nearest, clamped to 0..=255. NaN becomes 0.
+/// Model outputs as u8 pixels: rounded to the nearest, clamped to 0..=255. NaN becomes 0.
 pub fn to_u8(values: &[f32]) -> Vec<u8> {
     // A float-to-integer `as` saturates and maps NaN to 0.
     values.iter().map(|&value| ((value + CENTRE) * 255.0).round() as u8).collect()
 }
 
 /// Interleaved RGB to luma with the weights of ITU-R BT.601 in 16-bit fixed point, bit for bit what Pillow's
-/// `convert("L")` computes. Grey (r = g = b) stays as it is.
+/// `convert("L")` computes. Grey (r = g = b) is unchanged.
 pub fn luma(rgb: &[u8]) -> Vec<u8> {
     rgb.chunks_exact(3)
         .map(|pixel| {

@@ -1,5 +1,5 @@
-//! What a file that was made from a data set keeps of it, so that later commands can tell held-out images from those
-//! that were trained on.
+//! What a file made from a data set records of it, so that later commands can tell held-out images from training
+//! images.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 pub struct Provenance {
     /// [`super::Dataset::fingerprint`].
     pub fingerprint: String,
-    /// The fraction held out to watch training with.
+    /// The fraction held out for validation.
     pub validation: f64,
-    /// The fraction held out to the end.
+    /// The fraction held out for the final test.
     pub test: f64,
-    /// Whether the split of each image follows from its content and the two fractions alone. Not so where splits are
-    /// published, nor where an image was moved into a split that would have been empty.
+    /// Whether the split of each image is determined by its content and the two fractions alone. Not so where splits
+    /// are published, nor where an image was moved into a split that would have been empty.
     pub by_content: bool,
 }
 
 impl Provenance {
-    /// Whether images that are held out in `now` were held out in this data set too, if they were in it at all.
+    /// Whether images held out in `now` were held out in this data set too, if they were in it at all.
     pub fn holds_out_those_of(&self, now: &Self) -> bool {
         let same_rule = (self.validation, self.test) == (now.validation, now.test);
         self.fingerprint == now.fingerprint || self.by_content && now.by_content && same_rule

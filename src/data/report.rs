@@ -1,30 +1,30 @@
-//! What opening a data set found, for the front end to show: counts, the files that were skipped and why, and
-//! anything unusual about the splits. Values and their text; nothing is printed here.
+//! What opening a data set found, for the front end to show: counts, skipped files with reasons, and anything unusual
+//! about the splits. Values and their text; nothing is printed here.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Split;
 
-/// How many files, kinds or names a text lists; the rest is a count.
+/// How many files, kinds or names are listed; the rest is a count.
 const MAX_NAMED: usize = 10;
-/// How many images with colours that are not converted it names.
+/// How many images with unconverted colours are listed.
 const MAX_NAMED_COLOURS: usize = 3;
 
-/// What to do with pictures of formats that are not read.
+/// The advice on pictures in unsupported formats.
 pub(super) const CONVERT: &str = "convert them to PNG or JPEG, or move them out of the folder";
 
 /// Why a file could not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// It cannot be read, or is no image, or is damaged.
+    /// It cannot be read, is not an image, or is damaged.
     Unreadable,
-    /// It is where an image has no class.
+    /// It is in a place without a class.
     Misplaced,
 }
 
 impl Cause {
-    /// What is wrong with `n` such files, and what to do about it.
+    /// What is wrong with `n` such files, and the advice.
     fn text(self, n: usize) -> (&'static str, &'static str) {
         match (self, n) {
             (Self::Unreadable, _) => ("cannot be read", "repair or remove them"),
@@ -80,8 +80,7 @@ impl Extensions {
         self.0.values().sum()
     }
 
-    /// Extension in lower case and number of files, the most frequent first; an extension of no letters is one of
-    /// no extension.
+    /// Lower-case extensions and numbers of files, the most frequent first; files without an extension are under "".
     pub fn counts(&self) -> Vec<(&str, usize)> {
         let mut counts: Vec<_> = self.0.iter().map(|(name, n)| (name.as_str(), *n)).collect();
         counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
@@ -106,7 +105,7 @@ impl fmt::Display for Extensions {
     }
 }
 
-/// The first of `names`, with `separator` between them, and how many more there are.
+/// The first of `names`, joined by `separator`, and how many more there are.
 pub(super) fn listed(names: &[String], separator: &str) -> String {
     let named = &names[..names.len().min(MAX_NAMED)];
     let mut text = named.join(separator);
@@ -121,10 +120,10 @@ pub(super) fn counted(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
-/// What is wrong with files that cannot be used, one text a kind, without the files that are meant.
+/// A group of unusable files with one cause, without their names.
 struct Group<'a> {
     head: String,
-    /// What to do.
+    /// The advice.
     advice: &'static str,
     skips: Vec<&'a Skip>,
 }
@@ -139,7 +138,7 @@ fn groups(skipped: &[Skip]) -> Vec<Group<'_>> {
     [Cause::Unreadable, Cause::Misplaced].into_iter().filter_map(of).collect()
 }
 
-/// The files that cannot be used, in one line: how many of each kind, the first names of each, and what to do.
+/// The files that cannot be used, in one line: how many of each kind, the first names of each, and the advice.
 pub(super) fn unusable(skipped: &[Skip], unread: &Extensions) -> String {
     let mut parts: Vec<String> = groups(skipped)
         .into_iter()
@@ -151,7 +150,7 @@ pub(super) fn unusable(skipped: &[Skip], unread: &Extensions) -> String {
     parts.join("; ")
 }
 
-/// The first files with their reasons; what several in a row have in common is said once.
+/// The first files with their reasons; a reason that consecutive files share is given once.
 fn with_reasons(skips: &[&Skip]) -> String {
     let named = &skips[..skips.len().min(MAX_NAMED)];
     let mut parts: Vec<String> = named
@@ -170,37 +169,37 @@ fn with_reasons(skips: &[&Skip]) -> String {
     parts.join("; ")
 }
 
-/// `40 pictures of formats that are not read: 20 .heic, 20 .avif`.
+/// `40 pictures in unsupported formats: 20 .heic, 20 .avif`.
 pub(super) fn unread_pictures(unread: &Extensions) -> String {
     match unread.total() {
-        1 => format!("1 picture of a format that is not read: {unread}"),
-        n => format!("{n} pictures of formats that are not read: {unread}"),
+        1 => format!("1 picture in an unsupported format: {unread}"),
+        n => format!("{n} pictures in unsupported formats: {unread}"),
     }
 }
 
-/// What is in an open data set. Its `Display` is a summary of one line, then what was skipped, a line a kind and one
-/// more for each file (the first ten), then the notes.
+/// The contents of an open data set. Its `Display` is a one-line summary, then what was skipped, one line per kind and
+/// one per file (the first ten), then the notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The kind of source: "images in a folder", "IDX files" and so on.
     pub source: &'static str,
     /// How many images can be used.
     pub read: usize,
-    /// Every file that cannot, sorted by path.
+    /// Every unusable file, sorted by path.
     pub skipped: Vec<Skip>,
-    /// Pictures of formats that are not read. They count as skipped.
+    /// Pictures in unsupported formats. They count as skipped.
     pub unread: Extensions,
-    /// How many classes there are; 0 for a set without.
+    /// Number of classes; 0 without classes.
     pub classes: usize,
     /// Images per split, in the order of [`Split::ALL`].
     pub per_split: [usize; 3],
     /// Whether images are decoded again at every use, because they exceed the memory budget.
     pub streamed: bool,
-    /// Anything else worth a line.
+    /// Anything else worth reporting.
     pub notes: Vec<String>,
 }
 
-/// What is said of images whose colour profiles could not be converted, each with the reason; nothing without any.
+/// The note on images whose colour profiles cannot be converted, each with the reason.
 pub(super) fn unconverted_note(images: &[(String, String)]) -> Option<String> {
     let subject = match images.len() {
         0 => return None,
@@ -212,7 +211,7 @@ pub(super) fn unconverted_note(images: &[(String, String)]) -> Option<String> {
     if images.len() > MAX_NAMED_COLOURS {
         named.push(format!("{} more", images.len() - MAX_NAMED_COLOURS));
     }
-    Some(format!("{subject} colours are taken as sRGB: {}", named.join(", ")))
+    Some(format!("{subject} colours are treated as sRGB: {}", named.join(", ")))
 }
 
 impl fmt::Display for Report {

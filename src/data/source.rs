@@ -1,6 +1,6 @@
-//! Where the images of a data set come from: tells the kinds apart by what a folder holds, lists the images
-//! by sorted relative path with their classes, and decodes one on demand. It does not know which are in which
-//! split or whether they are kept in memory.
+//! Where the images of a data set come from: distinguishes the kinds by the contents of a folder, lists the images
+//! sorted by relative path with their classes, and decodes one on demand. It does not know which are in which split or
+//! whether they are kept in memory.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,31 +15,31 @@ use super::split::content_key;
 use super::{DataConfig, EMBEDDED_NOTO_EMOJI, Split, Target, arrangement, cifar, embedded, names};
 use crate::error::{Error, Result};
 
-/// The kinds of raw data sets, as reports call them.
+/// The kinds of raw data sets, as named in reports.
 const IDX: &str = "IDX files";
 const CIFAR: &str = "CIFAR-10 batches";
 
 /// One image that may be read.
 pub(super) struct Item {
-    /// Relative path, `/` between folders: order and class come from it.
+    /// Relative path, `/` between folders: determines order and class.
     pub(super) name: String,
     pub(super) label: u16,
     /// The name of its class in a folder; empty where there are none, and in raw data sets.
     class: String,
-    /// The split in which it was published, of validation and test.
+    /// The split in which it was published, validation or test.
     pub(super) published: Option<Split>,
-    /// Whether its colours were converted to sRGB; known once it was decoded.
+    /// Whether its colours were converted to sRGB; known after decoding.
     pub(super) is_converted: bool,
     origin: Origin,
 }
 
-/// An image that was read.
+/// A decoded image.
 pub(super) struct Decoded {
     /// `[image_size, image_size, channels]`.
     pub(super) pixels: Vec<u8>,
     /// [`content_key`] of what it was decoded from.
     pub(super) content_key: u64,
-    /// What became of its colours.
+    /// How its colours were handled.
     pub(super) colours: Colours,
 }
 
@@ -57,15 +57,15 @@ pub(super) struct Source {
     /// Class names by label. Empty for folders until [`Source::name_classes`].
     pub(super) classes: Vec<String>,
     pub(super) skipped: Vec<Skip>,
-    /// Pictures of formats that are not read, which were not listed.
+    /// Pictures in unsupported formats, which are not listed.
     pub(super) unread: Extensions,
     pub(super) notes: Vec<String>,
-    /// The raw images that `Origin::Packed` points into; dropped when all are decoded and kept.
+    /// The raw images that `Origin::Packed` indexes; dropped once all are decoded and kept.
     pub(super) packed: Option<Packed>,
 }
 
 impl Source {
-    /// Lists what `config.path` names. Reads folders, headers and raw data sets, decodes nothing.
+    /// Lists what `config.path` names. Reads folders, headers and raw data sets, but decodes nothing.
     pub(super) fn load(config: &DataConfig) -> Result<Self> {
         if let Some(name) = config.path.strip_prefix("embedded:") {
             if config.path == EMBEDDED_NOTO_EMOJI {
@@ -76,7 +76,7 @@ impl Source {
         }
         let root = Path::new(&config.path);
         if let Err(error) = check_folder(root) {
-            // A set among several in its folder.
+            // One of several sets in its folder.
             return match IdxSet::named(root) {
                 Some(set) => Ok(Self::from_packed(IDX, set.read()?)),
                 None => Err(error),
@@ -88,7 +88,7 @@ impl Source {
         Self::from_folder(root)
     }
 
-    /// The raw data set whose files are in `folder` itself, if there is one.
+    /// The raw data set in `folder` itself, if there is one.
     fn from_raw(folder: &Path) -> Result<Option<Self>> {
         match IdxSet::all_in(folder).as_slice() {
             [] => {}
@@ -135,7 +135,7 @@ impl Source {
         Ok(source)
     }
 
-    /// The raw data set in the one folder below `root` that holds any, as in `MNIST/raw`.
+    /// The raw data set in the only folder below `root` that holds one, as in `MNIST/raw`.
     fn from_raw_below(root: &Path, listing: &Listing) -> Result<Option<Self>> {
         let folders: Vec<&String> = listing.raw.iter().collect();
         match folders.as_slice() {
@@ -162,7 +162,7 @@ impl Source {
         }
     }
 
-    /// Adds what else is in the folder `root` of a raw data set.
+    /// Adds notes on what else is in the folder `root` of a raw data set.
     fn with_notes_on(mut self, root: &Path) -> Result<Self> {
         let mut listing = Listing::of(root);
         let n = listing.found.len() + listing.unread.total();
@@ -173,7 +173,7 @@ impl Source {
                 self.kind
             ));
         }
-        // What was read is in `root` itself, or where CIFAR-10's archive unpacks to.
+        // The set that was read is in `root` itself, or in the folder of CIFAR-10's archive.
         listing.raw.remove(".");
         if self.kind == CIFAR {
             listing.raw.remove(cifar::ARCHIVE_FOLDER);
@@ -236,7 +236,7 @@ impl Source {
         }
     }
 
-    /// Image `item` as `target` wants it, or the reason why not.
+    /// Image `item` decoded to `target`, or the reason why it cannot be.
     pub(super) fn decode(&self, item: &Item, target: &Target) -> Result<Decoded, String> {
         let of_file = |bytes: &[u8]| {
             let Square { pixels, colours } = decode(bytes, target)?;
@@ -254,14 +254,14 @@ impl Source {
         }
     }
 
-    /// Names the classes of folders after the items that are left, so that a folder in which nothing could
-    /// be read is no class. Raw data sets have theirs from the start.
+    /// Derives the class names from the remaining items, so that a folder without readable images is not a class. Raw
+    /// data sets have theirs from the start.
     pub(super) fn name_classes(&mut self) -> Result<()> {
         if self.packed.is_some() {
             return Ok(());
         }
         let classes: BTreeSet<&str> = self.items.iter().map(|item| item.class.as_str()).collect();
-        // Images without a class are all without one.
+        // Images without a class are so only where there are no classes.
         let classes = classes.into_iter().filter(|class| !class.is_empty());
         self.classes = classes.map(str::to_owned).collect();
         if self.classes.len() > usize::from(u16::MAX) {
@@ -277,7 +277,7 @@ impl Source {
     }
 }
 
-/// Refuses what is no folder that can be read.
+/// Refuses what is not a readable folder.
 fn check_folder(root: &Path) -> Result<()> {
     match std::fs::metadata(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -292,10 +292,10 @@ fn check_folder(root: &Path) -> Result<()> {
     }
 }
 
-/// What to say of a folder that does not exist.
+/// The message for a folder that does not exist.
 fn not_there(root: &Path) -> String {
     let what = match std::fs::symlink_metadata(root) {
-        Ok(_) => "is a link to what does not exist".to_owned(),
+        Ok(_) => "is a broken link".to_owned(),
         Err(_) => "does not exist".to_owned(),
     };
     let place = match std::path::absolute(root) {
@@ -308,7 +308,7 @@ fn not_there(root: &Path) -> String {
     format!("{what}{place} (name the folder with --data, or take {EMBEDDED_NOTO_EMOJI})")
 }
 
-/// What to say of raw data sets that are not the one that is read.
+/// The note on raw data sets other than the one that is read.
 fn raw_left_out(root: &Path, folders: &BTreeSet<String>) -> Option<String> {
     let names: Vec<String> =
         folders.iter().map(|folder| root.join(folder).display().to_string()).collect();
@@ -317,7 +317,7 @@ fn raw_left_out(root: &Path, folders: &BTreeSet<String>) -> Option<String> {
         .then(|| format!("left out {what} that --data can name: {}", listed(&names, ", ")))
 }
 
-/// What to say of a folder that holds no image.
+/// The message for a folder without images.
 fn no_image(listing: &Listing) -> String {
     let extensions = names::IMAGE_EXTENSIONS.join(", ");
     let message = format!(

@@ -1,17 +1,16 @@
-//! Which images train a model, which watch the training and which are kept for the end. A function of each
-//! image's content, so that an image keeps its split when others come, go or are renamed, and copies of one
-//! file, which scraped folders are full of, never fall into different splits.
+//! Assigns images to training, validation and test. The split is a function of each image's content, so that an image
+//! keeps it when others are added, removed or renamed, and copies of one file, which are common in scraped folders,
+//! never fall into different splits.
 //!
-//! The rule, which is fixed: take the first 8 bytes of the SHA-256 of the file (of the raw pixels, where one
-//! file holds many images) as a big-endian number, divided by 2^64. Below `test` is test, below
-//! `test + validation` is validation, the rest is train. Where a test split is published, that is test, and the other
-//! images whose number is in `[test, test + validation)` are validation. Where a validation split is published, that is
-//! validation, and the other images whose number is below `test` are test, unless that is published too.
+//! The rule, which is fixed: take the first 8 bytes of the SHA-256 of the file (of the raw pixels, where one file holds
+//! many images) as a big-endian integer, divided by 2^64. Below `test` is test, below `test + validation` is
+//! validation, the rest is train. A published test split is used as such, and the other images in `[test, test +
+//! validation)` are validation. A published validation split is used as such, and the other images below `test` are
+//! test, unless that is published too.
 //!
-//! A set of a few dozen images can leave a split empty. Then the image whose number is nearest moves in, with
-//! its copies: the largest number into an empty train, after that the smallest of train into an empty
-//! validation, then into an empty test, as long as train keeps one. These are the only images that can change
-//! their split when others are added.
+//! A set of a few dozen images can leave a split empty. Then the image with the nearest number moves in, with its
+//! copies: the largest number into an empty train, after that the smallest of train into an empty validation, then into
+//! an empty test, as long as train keeps one. Only these images can change their split when others are added.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,16 +23,16 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Split {
-    /// Images that models learn from.
+    /// Images that models are trained on.
     Train = 0,
-    /// Images that decide when to stop and which model is best.
+    /// Images for early stopping and selecting the best model.
     Validation = 1,
-    /// Images that only the final numbers see.
+    /// Images for the final evaluation only.
     Test = 2,
 }
 
 impl Split {
-    /// All three, in the order of their numbers in files (0, 1, 2).
+    /// All three, in the order of their ids in files (0, 1, 2).
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
     /// The name in file formats, flags and messages.
@@ -62,13 +61,13 @@ impl FromStr for Split {
     }
 }
 
-/// The first 8 bytes of the SHA-256 of `content`: the key that [`assign`] goes by.
+/// The first 8 bytes of the SHA-256 of `content`: the key of [`assign`].
 pub(super) fn content_key(content: &[u8]) -> u64 {
     let digest = Sha256::digest(content);
     digest.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// The number in `[0, 1)` that places an image.
+/// The number in `[0, 1)` that determines an image's split.
 fn place(content_key: u64) -> f64 {
     // The upper 53 bits, which an f64 holds exactly; rounding all 64 could give 1.0.
     (content_key >> 11) as f64 / (1u64 << 53) as f64
@@ -83,8 +82,8 @@ pub(super) fn by_content(content_key: u64, validation: f64, test: f64) -> Split 
     }
 }
 
-/// The splits of the images with these content keys; `published[i]` is the split that image `i` was published in, of
-/// validation and test: `None` for those that others may be taken from.
+/// The splits of the images with these content keys; `published[i]` is the split in which image `i` was published,
+/// validation or test: `None` for those that others may be held out from.
 pub(super) fn assign(
     content_keys: &[u64],
     published: &[Option<Split>],
@@ -110,7 +109,7 @@ pub(super) fn assign(
         .collect();
 
     if !splits.contains(&Split::Train) {
-        // What was published to be held out never trains a model.
+        // What was published as held out never trains a model.
         let movable = (0..splits.len()).filter(|&i| published[i].is_none());
         if let Some(last) = movable.map(|i| content_keys[i]).max() {
             for i in (0..splits.len()).filter(|&i| published[i].is_none()) {
@@ -127,7 +126,7 @@ pub(super) fn assign(
         let train = || (0..splits.len()).filter(|&i| splits[i] == Split::Train);
         let keys = || train().map(|i| content_keys[i]);
         let Some(first) = keys().min().filter(|first| keys().any(|key| key != *first)) else {
-            continue; // copies of one image are never told apart
+            continue; // copies of one image stay together
         };
         let moved: Vec<usize> = train().filter(|&i| content_keys[i] == first).collect();
         moved.into_iter().for_each(|i| splits[i] = split);

@@ -1,5 +1,5 @@
-//! What a user should know of the splits that images fell into: one that is empty, an image in two of them, a class
-//! that nothing is trained on.
+//! Notes for the user on the resulting splits: an empty split, an image in two of them, a class without training
+//! images.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use super::report::{counted, listed};
 use super::source::Source;
 use super::{DataConfig, Split};
 
-/// The notes on `splits`, which hold positions in the items of `source`, whose content keys these are.
+/// The notes on `splits`, which hold indices into the items of `source`, with these content keys.
 pub(super) fn of(
     source: &Source,
     content_keys: &[u64],
@@ -27,7 +27,7 @@ pub(super) fn of(
     notes
 }
 
-/// Why there was no image to put into a split.
+/// Why no image could be put into a split.
 fn why_empty(source: &Source, content_keys: &[u64]) -> String {
     let movable = source.items.iter().zip(content_keys);
     let movable: Vec<u64> =
@@ -42,7 +42,7 @@ fn why_empty(source: &Source, content_keys: &[u64]) -> String {
     }
 }
 
-/// Images that were published in two splits: what one was trained on, the other does not measure.
+/// Images published in two splits: what a model was trained on, the other split cannot measure.
 fn leaks(content_keys: &[u64], splits: &[Vec<usize>; 3]) -> Vec<String> {
     let keys = |split: Split| splits[split as usize].iter().map(|position| content_keys[*position]);
     let pairs = [
@@ -57,7 +57,7 @@ fn leaks(content_keys: &[u64], splits: &[Vec<usize>; 3]) -> Vec<String> {
         (n > 0).then(|| {
             let images = counted(n, "image");
             format!(
-                "{images} of {held_out} {are} in {other} too, byte for byte, so that the numbers of {held_out} look \
+                "{images} of {held_out} {are} in {other} too, byte for byte, so that the results on {held_out} look \
                  better than they are (keep each image in one split)"
             )
         })

@@ -1,4 +1,4 @@
-//! NVIDIA GPUs through CUDA, whose libraries are loaded when they are first used.
+//! NVIDIA GPUs through CUDA, whose libraries are loaded on first use.
 
 use burn::tensor::{Device, DeviceType};
 
@@ -24,7 +24,7 @@ pub(super) fn list() -> Vec<Listed> {
     names.unwrap_or_default().into_iter().enumerate().map(listed).collect()
 }
 
-/// Starts the device of this number.
+/// Opens the device of this index.
 pub(super) fn open(index: usize) -> Result<Device> {
     use_kernel_cache();
     let failed = format!("cannot start cuda:{index}");

@@ -1,6 +1,6 @@
-//! GPUs through wgpu: which adapters there are, and how one is started.
+//! GPUs through wgpu: listing adapters and opening one.
 //!
-//! OpenGL is left out: its drivers do not say what they are, and what it offers is too little to train on.
+//! OpenGL is left out: its drivers do not report the kind of device, and its features are insufficient for training.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use super::quiet::without_panic;
 use super::{DeviceSpec, Kind, Listed, use_kernel_cache};
 use crate::error::{Error, Result};
 
-/// The graphics APIs in the order of preference: of those with a hardware GPU, `gpu:N` counts the first one's.
+/// The graphics APIs in order of preference: `gpu:N` counts the adapters of the first one with a hardware GPU.
 const APIS: [Api; 3] = [
     Api { name: "Metal", wgpu: wgpu::Backend::Metal, burn: WgpuBackend::Metal },
     Api { name: "Vulkan", wgpu: wgpu::Backend::Vulkan, burn: WgpuBackend::Vulkan },
@@ -32,7 +32,7 @@ struct Adapter {
     api: Api,
     name: String,
     kind: Kind,
-    /// Its number among those of the same type, which is how burn addresses it.
+    /// Its index among those of the same type, by which Burn addresses it.
     index_of_type: usize,
     device_type: wgpu::DeviceType,
 }
@@ -60,7 +60,7 @@ pub(super) fn list() -> Vec<Listed> {
     devices
 }
 
-/// Starts the adapter that `spec` (one of [`list`]) names.
+/// Opens the adapter that `spec` (one of [`list`]) names.
 pub(super) fn open(spec: DeviceSpec) -> Result<Device> {
     let found = match spec {
         DeviceSpec::Gpu(Some(index)) => adapters_of_best_api().into_iter().nth(index),
@@ -73,7 +73,7 @@ pub(super) fn open(spec: DeviceSpec) -> Result<Device> {
     let failed = format!("cannot start {spec} ({}, {})", adapter.name, adapter.api.name);
     let kind = device_kind(&adapter)
         .ok_or_else(|| Error::invalid(format!("{failed}: it cannot be addressed")))?;
-    // A runtime is made once for each adapter and shared from then on, under whatever name it is asked for.
+    // A runtime is created once per adapter and shared from then on, under whatever name it is opened.
     static STARTED: Mutex<Vec<(DeviceKind, WgpuBackend, Device)>> = Mutex::new(Vec::new());
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
     let same = |(of_kind, api, _): &&(DeviceKind, WgpuBackend, Device)| {
@@ -97,7 +97,7 @@ fn device_kind(adapter: &Adapter) -> Option<DeviceKind> {
         wgpu::DeviceType::DiscreteGpu => Some(DeviceKind::DiscreteGpu(index)),
         wgpu::DeviceType::IntegratedGpu => Some(DeviceKind::IntegratedGpu(index)),
         wgpu::DeviceType::VirtualGpu => Some(DeviceKind::VirtualGpu(index)),
-        // burn addresses the first of these only.
+        // Burn can address only the first of these.
         wgpu::DeviceType::Cpu => (index == 0).then_some(DeviceKind::Cpu),
         wgpu::DeviceType::Other => None,
     }
@@ -151,7 +151,7 @@ fn sorted(api: Api, infos: Vec<wgpu::AdapterInfo>) -> Vec<Adapter> {
 }
 
 fn kind_of(device_type: wgpu::DeviceType, name: &str) -> Kind {
-    // Some drivers report these as something else than a CPU.
+    // Some drivers report these as something other than a CPU.
     const SOFTWARE: [&str; 4] = ["llvmpipe", "lavapipe", "swiftshader", "microsoft basic render"];
     let name = name.to_lowercase();
     if SOFTWARE.iter().any(|software| name.contains(software)) {
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn listing_adapters_works_without_a_driver() {
-        // Wherever this runs, with or without a GPU, it neither panics nor hangs.
+        // With or without a GPU, it neither panics nor hangs.
         for adapter in adapters_of_best_api() {
             assert!(!adapter.name.is_empty());
         }

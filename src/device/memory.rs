@@ -1,8 +1,8 @@
-//! How much memory is left for a training on the CPU.
+//! Memory available for training on the CPU.
 
 use sysinfo::{MemoryRefreshKind, System};
 
-/// Bytes that the system, or the container around this process, can still give; `None` where it does not say.
+/// Bytes that the system, or the container around this process, can still provide; `None` where unknown.
 pub fn available_memory() -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());

@@ -1,15 +1,15 @@
-//! Drivers that panic: GPU runtimes report some failures of their set-up only so. It turns such a panic into an
-//! error, without the panic's text on the terminal.
+//! GPU runtimes report some failures of their initialisation only by a panic. This turns it into an error, without the
+//! panic's text on the terminal.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// Runs `set_up`; a panic inside becomes an error that begins with `failed`. Only for the set-up of devices: it
-/// silences the panics of all threads meanwhile.
+/// Runs `set_up`; a panic in it becomes an error that begins with `failed`. Only for opening devices: it silences the
+/// panics of all threads meanwhile.
 pub(super) fn without_panic<T>(failed: &str, set_up: impl FnOnce() -> T) -> Result<T> {
-    // The hook is global: two set-ups at once would restore each other's.
+    // The panic hook is global: two calls at once would restore each other's.
     static HOOK: Mutex<()> = Mutex::new(());
     let _guard = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = take_hook();

@@ -1,11 +1,11 @@
-//! What `--device` may say, as text and as a value. It knows no backend and does not look at the machine.
+//! The values of `--device`, as text and parsed. It knows no backend and does not look at the machine.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// A device by name. The numbers are those of `vqgen devices`.
+/// A device by name, numbered as in `vqgen devices`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceSpec {
     /// The first hardware GPU, or else the CPU.
@@ -13,7 +13,7 @@ pub enum DeviceSpec {
     Auto,
     /// The CPU.
     Cpu,
-    /// The first hardware GPU, or the one of a number, through the API that suits this machine.
+    /// The first hardware GPU, or that of an index, through the API preferred on this machine.
     Gpu(Option<usize>),
     /// An NVIDIA GPU through CUDA.
     Cuda(usize),
@@ -23,14 +23,14 @@ pub enum DeviceSpec {
     Metal(usize),
 }
 
-/// What `--device` takes, for messages and help.
+/// The forms of `--device`, for messages and help.
 pub(super) const DEVICE_FORMS: &str = "auto, cpu, gpu, gpu:N, cuda:N, vulkan:N or metal:N";
 
-/// A larger number is a typing error: no machine has so many.
+/// A larger number is a typo: no machine has so many.
 const MOST_DEVICES: usize = 1024;
 
 impl DeviceSpec {
-    /// The API and the cargo feature this build lacks to use the device, if it does.
+    /// The API and the cargo feature that this build lacks for the device, if any.
     pub(super) fn missing_feature(self) -> Option<(&'static str, &'static str)> {
         let (compiled, api, feature) = match self {
             Self::Auto | Self::Cpu => return None,
@@ -62,7 +62,7 @@ impl FromStr for DeviceSpec {
 
     fn from_str(text: &str) -> Result<Self> {
         let unknown =
-            || Error::invalid(format!("device {text:?} is not known, allowed are {DEVICE_FORMS}"));
+            || Error::invalid(format!("unknown device {text:?}, allowed are {DEVICE_FORMS}"));
         let (kind, index) = match text.split_once(':') {
             None => (text, None),
             Some((kind, index)) => match index.parse::<usize>() {

@@ -1,30 +1,30 @@
-//! How many CPU threads compute, and the program's place among them.
+//! The number of compute threads, and running the program inside their pool.
 
 use crate::error::{Error, Result};
 
-/// Most threads that `--threads` may ask for.
+/// Upper limit of `--threads`.
 pub const MOST_THREADS: usize = 1024;
 
-/// Room for deep graphs: the 2 MiB that threads get otherwise are the main thread's 8 MiB on no system.
+/// Stack size, for deep autodiff graphs: the default of 2 MiB is less than the 8 MiB of the main thread.
 const STACK_BYTES: usize = 16 << 20;
 
-/// How many threads run at once here, as the system says (control groups and affinity included).
+/// How many threads can run at once, as reported by the system (including control groups and affinity).
 pub(super) fn available() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How many threads compute.
+/// The number of compute threads.
 pub fn thread_count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Sizes the pool of compute threads, `threads` of them or one a core, and runs `program` inside it.
+/// Creates the pool of compute threads, `threads` of them or one per core, and runs `program` inside it.
 ///
-/// A parallel region entered from a thread outside the pool costs a wake-up and a sleep; training has thousands
-/// of small ones a second.
+/// Entering a parallel region from a thread outside the pool costs a wake-up and a sleep; training enters thousands of
+/// small ones per second.
 ///
-/// With one thread `program` stays outside: it would fill the pool, and a second thread that asks the pool for
-/// work while `program` waits for that thread would wait forever.
+/// With one thread `program` stays outside: it would occupy the pool, and if it waited for a second thread that needs
+/// the pool, both would deadlock.
 ///
 /// # Errors
 /// `threads` out of range, or the pool exists already (this is for `main`, once).

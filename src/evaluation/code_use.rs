@@ -1,12 +1,12 @@
-//! What the codes say: how many are used, how evenly, and what a picture costs in bits.
+//! Code statistics: how many are used, how evenly, and the bits per pixel of a picture.
 
 /// Number of codes that occur.
 pub fn usage(counts: &[u64]) -> usize {
     counts.iter().filter(|count| **count > 0).count()
 }
 
-/// The exponential of the entropy of the code frequencies: K where all K codes are as frequent, 1 where one code is
-/// alone, 0 where nothing was counted.
+/// The exponential of the entropy of the code frequencies: K where all K codes are equally frequent, 1 where a single
+/// code occurs, 0 where nothing was counted.
 pub fn perplexity(counts: &[u64]) -> f64 {
     let total: f64 = counts.iter().map(|count| *count as f64).sum();
     if total == 0.0 {
@@ -17,8 +17,8 @@ pub fn perplexity(counts: &[u64]) -> f64 {
     entropy.exp()
 }
 
-/// Bits a pixel of an image whose `n_codes` codes cost `nats_per_code` each. A pixel is a position: its channels
-/// are not counted apart (published "bits per dim" of RGB images are a third of this).
+/// Bits per pixel of an image whose `n_codes` codes cost `nats_per_code` each. A pixel counts once, whatever its
+/// channels (published "bits per dim" of RGB images are a third of this).
 pub fn bits_per_pixel(nats_per_code: f64, n_codes: usize, height: usize, width: usize) -> f64 {
     nats_per_code * n_codes as f64 / (height as f64 * width as f64) / std::f64::consts::LN_2
 }

@@ -1,10 +1,10 @@
-//! Errors pixel by pixel. Images may be in any range of width 1 (the program's [-0.5, 0.5] or [0, 1]): none of these
-//! numbers depends on where zero is. Nothing is clamped here; what the decoder says beyond the range counts as error.
+//! Pixelwise errors. Images may be in any range of width 1 (the program's [-0.5, 0.5] or [0, 1]): none of these metrics
+//! depends on the offset. Nothing is clamped here; decoder output beyond the range counts as error.
 
 use rayon::prelude::*;
 
-/// PSNR of images that agree exactly, and the most that is ever reported: a mean over images should not become
-/// infinite because one of them is black. It stands for an MSE of 1e-10.
+/// PSNR of identical images, and the upper limit reported: a mean over images should not become infinite because one of
+/// them is black. It corresponds to an MSE of 1e-10.
 pub const PSNR_CEILING_DB: f64 = 100.0;
 
 /// Mean squared error over all values. The slices must have the same length; 0 for empty ones.
@@ -34,20 +34,19 @@ pub fn mse_per_image(originals: &[f32], reconstructions: &[f32], image_len: usiz
 }
 
 /// Peak signal-to-noise ratio in dB of a mean squared error, for a data range of 1: `-10 log10(mse)`, at most
-/// [`PSNR_CEILING_DB`]. Of the MSE over a whole set it is the PSNR "from the mean", which is lower than the
-/// reported one.
+/// [`PSNR_CEILING_DB`]. For the MSE of a whole set this is lower than the reported PSNR, which is a mean over images.
 pub fn psnr_db(mse: f64) -> f64 {
-    // Not `min`, which would turn the NaN of a broken model into the best of values.
+    // Not `min`, which would turn the NaN of a broken model into the best value.
     (-10.0 * mse.log10()).clamp(f64::NEG_INFINITY, PSNR_CEILING_DB)
 }
 
-/// [`psnr_db`] of each image. The reported PSNR is the [`mean`] of these, as is usual.
+/// [`psnr_db`] of each image. The reported PSNR is the [`mean`] of these, as usual.
 pub fn psnr_db_per_image(originals: &[f32], reconstructions: &[f32], image_len: usize) -> Vec<f64> {
     mse_per_image(originals, reconstructions, image_len).into_iter().map(psnr_db).collect()
 }
 
-/// Population variance over all values, channels and positions together: what van den Oord et al. divide the
-/// reconstruction error by. 0 for an empty slice.
+/// Population variance over all values, channels and positions together, by which van den Oord et al. divide the
+/// reconstruction error. 0 for an empty slice.
 pub fn variance(values: &[f32]) -> f64 {
     if values.is_empty() {
         return 0.0;

@@ -4,8 +4,8 @@ use burn::tensor::{Int, Tensor};
 
 use crate::prior::{Conditions, Prior};
 
-/// Adds up the nats of the codes of `batches` (`[batch]` conditions and `[batch, n_codes]` codes each) and
-/// returns their mean per code; 0 without any.
+/// Sums the nats of the codes of `batches` (`[batch]` conditions and `[batch, n_codes]` codes each) and returns their
+/// mean per code; 0 without any.
 pub fn nats_per_code(
     prior: &Prior,
     batches: impl Iterator<Item = (Conditions, Tensor<2, Int>)>,

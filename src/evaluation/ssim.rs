@@ -12,7 +12,7 @@ const SIGMA: f64 = 1.5;
 const C1: f64 = 0.01 * 0.01;
 const C2: f64 = 0.03 * 0.03;
 
-/// Extents of one image, values in the order `[height, width, channels]`.
+/// The shape of one image, `[height, width, channels]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageShape {
     /// Rows.
@@ -24,14 +24,14 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// Values of an image.
+    /// Number of values of an image.
     pub fn image_len(&self) -> usize {
         self.height * self.width * self.channels
     }
 }
 
-/// SSIM of each image in -1..=1, or `None` where the images are smaller than the window in height or width. `black`
-/// is the value of black: -0.5 for images in [-0.5, 0.5] and 0 for [0, 1]; other than errors, SSIM depends on it.
+/// SSIM of each image in -1..=1, or `None` where the images are smaller than the window in height or width. `black` is
+/// the value of black: -0.5 for images in [-0.5, 0.5] and 0 for [0, 1]; unlike errors, SSIM depends on it.
 ///
 /// # Shapes
 /// `originals`, `reconstructions`: `[images, height, width, channels]`, both.

@@ -1,22 +1,22 @@
-//! How well a tokenizer reconstructs a split, and how it uses its codes.
+//! Reconstruction quality of a tokenizer on a split, and its codebook usage.
 
 use super::{ImageShape, mean, mse_per_image, perplexity, psnr_db, ssim_per_image, usage};
 use crate::codec::{Codec, RoundTrip};
 use crate::data::{Batch, Dataset, Split, View, pixels};
 use crate::error::Result;
 
-/// The numbers of a tokenizer on a split.
+/// The metrics of a tokenizer on a split.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenizerScores {
-    /// Images seen.
+    /// Number of images.
     pub n_images: usize,
-    /// Mean squared error in the [0, 1] scale, of the reconstruction as the decoder gives it.
+    /// Mean squared error on the [0, 1] scale, of the decoder's output before clamping.
     pub mse: f64,
-    /// The same over the variance of the training pixels.
+    /// The MSE divided by the variance of the training pixels.
     pub nmse: f64,
     /// Mean over the images of the PSNR of each, in dB, of the reconstruction as written (8 bits, clamped).
     pub psnr_db: f64,
-    /// Mean over the images of the SSIM of each, of the same; `None` for images below 11 pixels.
+    /// Mean over the images of the SSIM of each, likewise; `None` for images below 11 pixels.
     pub ssim: Option<f64>,
     /// How often each code was used.
     pub counts: Vec<u64>,
@@ -36,8 +36,8 @@ impl TokenizerScores {
     }
 }
 
-/// Passes every image of `split` through the tokenizer, `batch_size` at a time; `each` hears how many are
-/// done. SSIM, which costs more than the rest, only where asked for.
+/// Passes every image of `split` through the tokenizer, `batch_size` at a time, calling `each` with the number done.
+/// SSIM, which costs more than the rest, only if requested.
 ///
 /// # Errors
 /// As [`Batch::of`].

@@ -1,5 +1,5 @@
-//! Rules about the value of one key. Each says what it allows, and refuses the rest with the key, the value seen and
-//! the values allowed. NaN breaks every rule about numbers, because every comparison with it is false.
+//! Rules for the value of a single key. Each describes what it allows, and refuses the rest with the key, the value
+//! seen and the values allowed. NaN breaks every rule about numbers, because every comparison with it is false.
 
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
@@ -15,10 +15,10 @@ pub(crate) const MOST_STEPS: usize = 16_777_216;
 /// Most images or sequences in a batch.
 pub(crate) const MOST_BATCH: usize = 65_536;
 
-/// A rule about a value: `1..=5`, `0.0..1.0`, [`AboveZero`], a list of values with what they mean, or a text where
+/// A rule for a value: `1..=5`, `0.0..1.0`, [`AboveZero`], a list of values with their meanings, or a text where
 /// `validate` does the checking.
 pub(crate) trait Allowed<T> {
-    /// What is allowed, as it follows "allowed are".
+    /// The allowed values, worded to follow "allowed are".
     fn text(&self) -> String;
 
     /// Refuses a value of `key` that is not allowed.
@@ -32,7 +32,7 @@ fn refuse_unless(good: bool, key: &str, value: impl Display, allowed: String) ->
     Err(Error::invalid(format!("{key} is {value}, allowed are {allowed}")))
 }
 
-/// Both ends included.
+/// Inclusive range.
 impl<T: PartialOrd + Display> Allowed<T> for RangeInclusive<T> {
     fn text(&self) -> String {
         format!("{} to {}", self.start(), self.end())
@@ -43,7 +43,7 @@ impl<T: PartialOrd + Display> Allowed<T> for RangeInclusive<T> {
     }
 }
 
-/// Without the upper end.
+/// Half-open range.
 impl<T: PartialOrd + Display> Allowed<T> for Range<T> {
     fn text(&self) -> String {
         format!("{} up to but not {}", self.start, self.end)
@@ -67,7 +67,7 @@ impl Allowed<f64> for AboveZero {
     }
 }
 
-/// One of some values, each with what it means.
+/// One of several values, each with its meaning.
 impl<T: PartialEq + Display, const N: usize> Allowed<T> for [(T, &str); N] {
     fn text(&self) -> String {
         or_list(self.iter().map(|(value, meaning)| format!("{value} ({meaning})")))
@@ -78,7 +78,7 @@ impl<T: PartialEq + Display, const N: usize> Allowed<T> for [(T, &str); N] {
     }
 }
 
-/// A rule that takes more than the value of one key; `validate` has it.
+/// A rule that involves other keys; checked by `validate`.
 impl<T> Allowed<T> for &str {
     fn text(&self) -> String {
         (*self).to_owned()
@@ -89,12 +89,12 @@ impl<T> Allowed<T> for &str {
     }
 }
 
-/// What `rules`, of which there is at most one, allow.
+/// The values that `rules`, at most one, allow.
 pub(crate) fn rule_text<T: DeserializeOwned>(rules: &[&dyn Allowed<T>]) -> String {
     rules.first().map_or_else(values_of::<T>, |rule| rule.text())
 }
 
-/// Refuses a value of `key` other than that of a key left out, because `of` has none of `values`.
+/// Refuses any value of `key` but its default, because the key `of` has none of `values`.
 pub(crate) fn refuse_unless_off<T>([key, of]: [&str; 2], value: &T, values: &[String]) -> Result<()>
 where
     T: Default + PartialEq + Serialize,

@@ -10,9 +10,9 @@ use serde::{Deserialize, Deserializer};
 ///     pub struct VqvaeSection, prefix "vqvae." {
 ///         /// The architecture.
 ///         preset: TokenizerPreset = Plain, resume Refused;
-///         /// Optimizer steps in all.
+///         /// Total optimizer steps.
 ///         steps: usize = 2400, allowed 1..=MOST_STEPS, resume Silent;
-///         /// Numbers in a code, D.
+///         /// Dimension of a code, D.
 ///         code_dim: usize,
 ///             by preset |given| match given.preset() { Resnet => 8, _ => 64 },
 ///             allowed 1..=16_384, resume Refused;
@@ -22,19 +22,19 @@ use serde::{Deserialize, Deserializer};
 /// }
 /// ```
 ///
-/// The comment of a key is its text in `docs/recipe.md`. After name and type come, in this order:
+/// The doc comment of a key is its text in `docs/recipe.md`. After name and type come, in this order:
 ///
 /// - `= value`, the default, or `by KEY |given| value`, a default that depends on KEY, any other key of the section:
-///   `given.key()` is what the recipe says about a key, or else its default. Where KEY is set from the command
-///   line, what a file says about this key no longer counts.
-/// - `only KEY [values]`: it has a meaning for these values of KEY alone. For others it is what `Default` says of its
-///   type, and anything else is refused.
+///   `given.key()` is the recipe's value of a key, or else its default. Where KEY is set on the command line, a file's
+///   value for this key is ignored.
+/// - `only KEY [values]`: it applies only to these values of KEY. For others it has the type's `Default`, and anything
+///   else is refused.
 /// - `allowed rule`: an [`Allowed`](super::Allowed), such as a range. Without one, all values of the type are.
 /// - `resume variant`: an [`OnResume`](super::OnResume).
 ///
-/// Besides the struct this makes `Default`, `Serialize` (every key), `Deserialize` (what is left out is filled in, an
-/// unknown key is refused), `KEYS` and `check_keys`. Rules between keys stay in a `validate` written by hand. The
-/// recipe itself has `sections { … }` besides, fields that are such structs, and lists them as `SECTIONS`.
+/// Besides the struct this generates `Default`, `Serialize` (every key), `Deserialize` (missing keys are filled in,
+/// unknown ones refused), `KEYS` and `check_keys`. Rules between keys remain in a hand-written `validate`. The recipe
+/// itself also has `sections { … }`, fields that are such structs, and lists them as `SECTIONS`.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -94,7 +94,7 @@ macro_rules! section {
                 )+];
             )?
 
-            /// Checks every key by itself; the keys of sections inside are for those.
+            /// Checks every key by itself; nested sections check their own.
             fn check_keys(&self) -> $crate::error::Result<()> {
                 $(
                     $(
@@ -117,9 +117,9 @@ macro_rules! section {
             }
         }
 
-        // In a block of its own, so that the name `Given` is free outside.
+        // In a block of its own, so that the name `Given` does not leak.
         const _: () = {
-            /// What a recipe says about the section.
+            /// The section's values that a recipe sets.
             #[derive(Default, serde::Deserialize)]
             #[serde(default, deny_unknown_fields)]
             struct Given {
@@ -172,7 +172,7 @@ macro_rules! section {
 }
 pub(crate) use section;
 
-/// A value that is there. `Option` by itself would take `null` for one that is not.
+/// A value that is present. `Option` by itself would read `null` as absent.
 pub(crate) fn given<'de, D, T>(value: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

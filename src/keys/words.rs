@@ -1,4 +1,4 @@
-//! What a type accepts, in the words of a user. serde knows it, but says `usize` and `unknown variant`.
+//! What a type accepts, worded for users. serde knows it, but says `usize` and `unknown variant`.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::Value;
 
-/// The names that an enum of names chooses between; none for other types.
+/// The variant names of an enum; none for other types.
 pub(crate) fn choices<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &[&str] = &[];
-    // An error in any case: it has no value to give.
+    // Always an error: it has no value to offer.
     let _ = T::deserialize(Choices(&mut names));
     names
 }
 
-/// Holds no value, and keeps the names that an enum asks it for.
+/// Holds no value, and records the variant names that an enum asks for.
 struct Choices<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for Choices<'_> {
@@ -41,19 +41,19 @@ impl<'de> Deserializer<'de> for Choices<'_> {
     }
 }
 
-/// The values of a type.
+/// The values of a type, in words.
 pub(crate) fn values_of<T: DeserializeOwned>() -> String {
     match choices::<T>() {
-        // No type of a key takes `null`, so serde says what it takes.
+        // No type of a key accepts `null`, so serde's error says what it accepts.
         [] => T::deserialize(Value::Null)
             .map_or_else(|error| wanted(&error.to_string()), |_| String::new()),
         names => or_list(names.iter().map(|name| format!("`{name}`"))),
     }
 }
 
-/// serde's message (`invalid type: string "x", expected usize`) reduced to what is wanted.
+/// serde's message (`invalid type: string "x", expected usize`) reduced to what is expected.
 pub(crate) fn wanted(message: &str) -> String {
-    // The last one: the value seen, which comes first, may hold the word too.
+    // The last one: the value seen, which comes first, may contain the word too.
     let expected = message.rsplit_once("expected ").map_or(message, |(_, expected)| expected);
     match expected {
         "usize" | "u64" | "u32" | "u16" => "a whole number of at least 0".to_owned(),
@@ -79,11 +79,11 @@ pub(crate) fn or_list(items: impl IntoIterator<Item = impl fmt::Display>) -> Str
 
 /// A value of a key as JSON.
 pub(crate) fn json(value: impl Serialize) -> Value {
-    // Keys are numbers, texts, names and lists of them, which JSON can always hold.
+    // Keys are numbers, strings, names and lists of them, which JSON can always represent.
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
-/// The names of some values of a key that chooses between names.
+/// The names of some values of an enum key.
 pub(crate) fn names<T: Serialize>(values: &[T]) -> Vec<String> {
     values.iter().filter_map(|value| json(value).as_str().map(str::to_owned)).collect()
 }

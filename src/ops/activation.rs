@@ -1,4 +1,4 @@
-//! Activation functions, element by element, for any rank.
+//! Elementwise activation functions, for any rank.
 
 use burn::tensor::{Tensor, activation};
 use vqgen_kernels::{self as kernels, Activation};
@@ -75,13 +75,13 @@ mod tests {
         let device = Device::flex().autodiff();
         let pairs: [(Function, Function); 3] =
             [(gelu, activation::gelu), (silu, activation::silu), (relu, activation::relu)];
-        // Two blocks and a part; the values run from -8 to 8, more than once.
+        // Two blocks and a partial one; the values range over -8 to 8, more than once.
         let values: Vec<f32> = (0..40_001).map(|i| (i * 37 % 16_001) as f32 * 1e-3 - 8.0).collect();
         for (kernel, plain) in pairs {
             let passes = |function: Function| {
                 let x = Tensor::<1>::from_floats(values.as_slice(), &device).require_grad();
                 let y = function(x.clone());
-                // Gradients that differ from place to place.
+                // Gradients that differ between elements.
                 let grads = (y.clone() * x.clone().detach()).sum().backward();
                 [y.into_data(), x.grad(&grads).unwrap().into_data()]
             };

@@ -1,12 +1,12 @@
-//! The arithmetic of AdamW (Loshchilov and Hutter 2019) and of clipping, on flat parameters: what is done to every
-//! weight after every step. It knows no parameter's name and takes no gradient itself.
+//! The arithmetic of AdamW (Loshchilov and Hutter 2019) and of gradient clipping, on flat parameters. It knows no
+//! parameter's name and takes no gradient itself.
 
 use burn::tensor::Tensor;
 use vqgen_kernels as kernels;
 
 pub use vqgen_kernels::{AdamWStep, Moving};
 
-/// One update of a parameter by its gradient; all tensors are of one size.
+/// One AdamW update of a parameter; all tensors have the same size.
 pub fn adamw_step(moving: Moving, gradient: Tensor<1>, step: AdamWStep) -> Moving {
     if kernels::runs_here(&moving.value) {
         return kernels::adamw(moving, gradient, step);
@@ -25,12 +25,12 @@ fn plain_adamw_step(moving: Moving, gradient: Tensor<1>, step: AdamWStep) -> Mov
     Moving { value: moving.value.mul_scalar(step.kept) - change, mean, square }
 }
 
-/// The sum of the squares, `[1]`.
+/// The sum of squares, `[1]`.
 pub fn square_sum(x: Tensor<1>) -> Tensor<1> {
     if kernels::runs_here(&x) { kernels::square_sum(x) } else { x.square().sum() }
 }
 
-/// `x` times the one value of `factor`, without reading the device.
+/// `x` times the single element of `factor`, without reading it back from the device.
 ///
 /// # Shapes
 /// - factor: `[1]`

@@ -1,5 +1,5 @@
-//! Causal multi-head attention (Vaswani et al. 2017) over rows that hold query, key and value side by
-//! side: over whole sequences to train, and over one new position against stored keys to sample.
+//! Causal multi-head attention (Vaswani et al. 2017) over rows of queries, keys and values side by side: over whole
+//! sequences in training, and over one new position and a KV cache in sampling.
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use vqgen_kernels as kernels;
@@ -7,16 +7,16 @@ use vqgen_kernels as kernels;
 use super::precision::in_use;
 use crate::ops::{Dropout, RotaryTables, dropout};
 
-/// Which positions see which: 0 where a query may look, -infinity where it may not. Made once a forward
-/// pass and shared by the layers.
+/// The causal mask: 0 where a query may attend, -infinity where it may not. Made once per forward pass and shared by
+/// the layers.
 #[derive(Debug, Clone)]
 pub struct CausalMask {
-    /// `[1, 1, sequence, sequence]`, added to the scores: adding costs the backward pass nothing.
+    /// `[1, 1, sequence, sequence]`, added to the scores: an addition costs nothing in the backward pass.
     mask: Tensor<4>,
 }
 
 impl CausalMask {
-    /// Each position sees itself and the ones before it.
+    /// Each position attends to itself and those before it.
     pub fn new(sequence: usize, device: &Device) -> Self {
         let entry = |index: usize| {
             let (query, key) = (index / sequence, index % sequence);
@@ -27,15 +27,15 @@ impl CausalMask {
         Self { mask: Tensor::from_data(data, device) }
     }
 
-    /// Positions of the sequences it is for.
+    /// Sequence length it is for.
     pub fn sequence(&self) -> usize {
         let [_, _, sequence, _] = self.mask.dims();
         sequence
     }
 }
 
-/// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions up to the query's own.
-/// Dropout acts on the attention weights; its mask is of another kind on the CPU device than on the others.
+/// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions up to the query's own. Dropout acts on
+/// the attention weights; the CPU device computes its mask differently from the other devices.
 ///
 /// # Shapes
 /// - qkv: `[batch * sequence, 3 * width]`: queries, keys, values, each head by head
@@ -79,15 +79,15 @@ fn plain_causal_attention(
     let [query, key, value] = [query, key, value].map(|x| x.swap_dims(1, 2)); // [batch, heads, sequence, head_dim]
     let [_, _, _, head_dim] = query.dims();
     let scores = query.matmul(key.transpose()).mul_scalar(scale(head_dim)) + mask.mask.clone();
-    // The softmax, with the division by its sum moved behind the product with the values: the result is
-    // head_dim wide where the weights are `sequence` wide.
+    // The softmax, with its division after the product with the values: the result has `head_dim` columns, the weights
+    // `sequence`.
     let weights = (scores.clone() - scores.detach().max_dim(3)).exp();
     let sum = weights.clone().sum_dim(3);
     let output = thin(weights).matmul(value) / sum;
     output.swap_dims(1, 2).reshape([rows, three_widths / 3])
 }
 
-/// Keys and values of the positions seen so far, allocated for all positions at once and written in place.
+/// The KV cache of a layer, allocated for all positions at once and written in place.
 #[derive(Debug, Clone)]
 pub struct KeyValues {
     /// `[batch, heads, positions, head_dim]`.
@@ -96,7 +96,7 @@ pub struct KeyValues {
 }
 
 impl KeyValues {
-    /// Room for `positions` keys and values a head.
+    /// Capacity for `positions` keys and values per head.
     pub fn new(
         batch: usize,
         heads: usize,
@@ -108,8 +108,8 @@ impl KeyValues {
         Self { keys: empty(), values: empty() }
     }
 
-    /// Writes the keys and values of the `sequence` positions from `position` on. Takes and returns the
-    /// buffers: they are written without a copy only while nobody else holds them.
+    /// Writes the keys and values of the `sequence` positions from `position` on. Takes and returns the buffers:
+    /// writing needs no copy only while they are not shared.
     ///
     /// # Shapes
     /// - qkv: `[batch * sequence, 3 * width]`
@@ -134,7 +134,7 @@ impl KeyValues {
     }
 }
 
-/// [`causal_attention`] of the one position whose keys and values were appended last.
+/// [`causal_attention`] of the single position whose keys and values were appended last.
 ///
 /// # Shapes
 /// - qkv: `[batch, 3 * width]`
@@ -163,7 +163,7 @@ fn scale(head_dim: usize) -> f32 {
     1.0 / (head_dim as f32).sqrt()
 }
 
-/// Queries, keys and values, each `[batch, sequence, heads, head_dim]`: views, no copies.
+/// Queries, keys and values, each `[batch, sequence, heads, head_dim]`: views without copies.
 fn split(qkv: Tensor<2>, sequence: usize, heads: usize) -> [Tensor<4>; 3] {
     let [rows, three_widths] = qkv.dims();
     let width = three_widths / 3;
@@ -177,7 +177,7 @@ fn split(qkv: Tensor<2>, sequence: usize, heads: usize) -> [Tensor<4>; 3] {
     })
 }
 
-/// `qkv` with its queries and keys turned.
+/// `qkv` with rotary embeddings applied to its queries and keys.
 fn turned(qkv: Tensor<2>, sequence: usize, heads: usize, tables: &RotaryTables) -> Tensor<2> {
     let [rows, three_widths] = qkv.dims();
     let [query, key, value] = split(qkv, sequence, heads);
@@ -197,8 +197,8 @@ mod tests {
     #[test]
     fn two_positions_of_one_head_give_the_hand_worked_value() {
         let device = Device::flex();
-        // Head of 1 dimension, so the scale is 1. Position 1 sees itself alone: its value, 10. Position 2
-        // has scores 1·0 = 0 and 1·ln 3: weights 1/4 and 3/4 of the values 10 and 20.
+        // A head of 1 dimension, so the scale is 1. Position 1 attends only to itself: its value, 10. Position 2 has
+        // scores 1·0 = 0 and 1·ln 3: weights 1/4 and 3/4 of the values 10 and 20.
         let qkv = Tensor::from_floats([[5.0, 0.0, 10.0], [1.0, 1.0986123, 20.0]], &device);
         let y = causal_attention(qkv, 1, &CausalMask::new(2, &device), None, None);
         let expected = TensorData::from([[10.0], [17.5]]);
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn scores_are_divided_by_the_root_of_the_head_dimension() {
         let device = Device::flex();
-        // Head of 4: q·k = 4 · (1 · ln 3 / 2) = 2 ln 3, divided by 2.
+        // A head of 4: q·k = 4 · (1 · ln 3 / 2) = 2 ln 3, divided by 2.
         let key = 1.0986123 / 2.0;
         let row =
             |key: f32, value: f32| [1.0, 1.0, 1.0, 1.0, key, key, key, key, value, 0.0, 0.0, 0.0];
@@ -362,8 +362,8 @@ mod tests {
         for shape in SHAPES {
             let (batch, sequence, heads, _) = shape;
             let mask = CausalMask::new(sequence, &device);
-            // Queries of zero weigh the keys they see alike, and values that are the unit matrix show the
-            // weights: 1 / (number of keys) times the factor of the mask.
+            // Zero queries weigh all visible keys alike, and values equal to the identity matrix reveal the weights: 1
+            // / (number of keys) times the factor of the mask.
             let unit = |index: usize| {
                 let columns = 3 * heads * sequence;
                 let (row, column) = (index / columns % sequence, index % columns);

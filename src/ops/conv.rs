@@ -1,5 +1,5 @@
-//! Two-dimensional convolution and transposed convolution over channels-last images, and the layers that own
-//! their weights. Weights are kept in matrix layout, so that a kernel can multiply them as they are.
+//! Two-dimensional convolution and transposed convolution over channels-last images, and the layers that own their
+//! weights. Weights are stored in matrix layout, so that a GEMM takes them as they are.
 
 use burn::module::{Module, Param};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
@@ -26,16 +26,16 @@ pub fn conv2d(
     convolution(x, weight, bias, [stride, padding], false, Around::default())
 }
 
-/// What is computed with a convolution, in the same pass on the CPU.
+/// Operations fused with a convolution on the CPU.
 #[derive(Debug, Default)]
 struct Around {
-    /// Whether it is of [`super::relu`] of its input.
+    /// Whether [`super::relu`] is applied to the input first.
     relu: bool,
-    /// What its output is added to, of its shape.
+    /// A residual added to the output, of its shape.
     residual: Option<Tensor<4>>,
 }
 
-/// Either convolution with what is around it.
+/// Either convolution with its fused operations.
 fn convolution(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -82,7 +82,7 @@ fn plain_conv2d(
     module::conv2d(x, weight, bias, options).permute([0, 2, 3, 1])
 }
 
-/// Transposed convolution, the gradient of [`conv2d`] by its input.
+/// Transposed convolution, the input gradient of [`conv2d`].
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, c_in]`
@@ -127,18 +127,18 @@ pub struct Conv2d {
     padding: usize,
 }
 
-/// The shape of a convolution layer.
+/// The hyperparameters of a convolution layer.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvShape {
-    /// Channels in.
+    /// Input channels.
     pub c_in: usize,
-    /// Channels out.
+    /// Output channels.
     pub c_out: usize,
     /// Height and width of the kernel.
     pub kernel: usize,
-    /// Step between outputs (or, transposed, between inputs).
+    /// Stride between outputs (or, transposed, between inputs).
     pub stride: usize,
-    /// Zeros around the input.
+    /// Zero padding on each side of the input.
     pub padding: usize,
     /// Whether there is a bias.
     pub bias: bool,
@@ -161,8 +161,8 @@ impl ConvShape {
     }
 }
 
-/// A uniform distribution of variance 1 / fan-in, as sonnet's convolutions start with (there it is a truncated
-/// normal one): an output then has the variance of the inputs. Biases start at 0.
+/// The bound of a uniform distribution of variance 1 / fan-in, as sonnet initialises its convolutions (with a truncated
+/// normal): an output then has the variance of the inputs. Biases start at 0.
 fn unit_variance_bound(fan_in: usize) -> f32 {
     (3.0 / fan_in.max(1) as f32).sqrt()
 }
@@ -197,23 +197,23 @@ impl Conv2d {
         self.forward_around(x, Around::default())
     }
 
-    /// [`Self::forward`] of [`super::relu`] of `x`, in one pass on the CPU.
+    /// [`Self::forward`] after [`super::relu`], fused on the CPU.
     pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward_around(x, Around { relu: true, residual: None })
     }
 
-    /// `residual` plus [`Self::forward`], in one pass on the CPU.
+    /// [`Self::forward`] plus `residual`, fused on the CPU.
     ///
     /// # Shapes
-    /// - `residual`: that of the output
+    /// - `residual`: as the output
     pub fn forward_onto(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
         self.forward_around(x, Around { relu: false, residual: Some(residual) })
     }
 
-    /// `residual` plus [`Self::forward_relu`], in one pass on the CPU.
+    /// [`Self::forward_relu`] plus `residual`, fused on the CPU.
     ///
     /// # Shapes
-    /// - `residual`: that of the output
+    /// - `residual`: as the output
     pub fn forward_relu_onto(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
         self.forward_around(x, Around { relu: true, residual: Some(residual) })
     }
@@ -268,7 +268,7 @@ impl ConvTranspose2d {
         self.forward_around(x, Around::default())
     }
 
-    /// [`Self::forward`] of [`super::relu`] of `x`, in one pass on the CPU.
+    /// [`Self::forward`] after [`super::relu`], fused on the CPU.
     pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward_around(x, Around { relu: true, residual: None })
     }

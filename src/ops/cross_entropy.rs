@@ -28,8 +28,8 @@ pub fn token_losses(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
 /// What [`token_losses`] computes, in Burn's own operations.
 fn plain_token_losses(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [rows, _] = logits.dims();
-    // Written out rather than taken from log_softmax: only one entry of a row of log-probabilities is
-    // needed, and this way neither pass stores the others.
+    // Written out instead of calling log_softmax: only one entry per row of log-probabilities is needed, and this way
+    // neither pass stores the others.
     let shifted = logits.clone() - logits.detach().max_dim(1);
     let target = shifted.clone().gather(1, targets.reshape([rows, 1])); // [rows, 1]
     let normaliser = shifted.exp().sum_dim(1).log(); // [rows, 1]
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn hand_worked_losses_and_their_mean() {
         let device = Device::flex();
-        // Row 1: softmax of (0, ln 3) is (1/4, 3/4). Row 2: a uniform distribution, far from zero.
+        // Row 1: softmax of (0, ln 3) is (1/4, 3/4). Row 2: a uniform distribution with large logits.
         let logits = || Tensor::<2>::from_floats([[0.0, 1.0986123], [1000.0, 1000.0]], &device);
         let targets = || Tensor::<1, Int>::from_ints([0, 1], &device);
         let [quarter, half] = [4f32.ln(), 2f32.ln()];
@@ -71,7 +71,7 @@ mod tests {
 
     type Losses = fn(Tensor<2>, Tensor<1, Int>) -> Tensor<1>;
 
-    /// Losses of random logits, some of them far apart, and their gradient weighted by random factors.
+    /// Losses of random logits, some of them far apart, and the gradient w.r.t. the logits, weighted by random factors.
     fn passes(losses: Losses, rows: usize, classes: usize, int: IntDType) -> [TensorData; 2] {
         let device = Device::flex().autodiff();
         let mut rng = stream(3, Purpose::Weights, 0, 0);

@@ -1,5 +1,5 @@
-//! Dropout (Srivastava et al. 2014) keyed by a seed of the host: the same seed on the same device drops the
-//! same activations, so a resumed run repeats an uninterrupted one bit for bit.
+//! Dropout (Srivastava et al. 2014) keyed by a seed from the host: the same seed on the same device drops the same
+//! activations, so a resumed run equals an uninterrupted one bit for bit.
 
 use burn::tensor::{Distribution, Tensor};
 use vqgen_kernels::{self as kernels, Mask, WeightMask};
@@ -9,12 +9,12 @@ use vqgen_kernels::{self as kernels, Mask, WeightMask};
 pub struct Dropout {
     /// Probability of dropping an activation, in [0, 1).
     pub probability: f64,
-    /// Key of the mask: equal seeds drop equal places.
+    /// Key of the mask: equal seeds drop equal elements.
     pub seed: u64,
 }
 
-/// Sets activations to zero with the given probability and scales the others up, so that the expectation
-/// stays. Returns `x` itself for probability 0.
+/// Zeroes activations with the given probability and scales the others so that the expectation is preserved. Returns
+/// `x` itself for probability 0.
 pub fn dropout<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
     let Dropout { probability, seed } = dropout;
     if probability == 0.0 {
@@ -23,7 +23,7 @@ pub fn dropout<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
     if kernels::runs_here(&x) {
         return kernels::dropout(x, dropout.mask());
     }
-    // A mask of attention weights is too large to upload every step.
+    // Drawn on the device: a mask of attention weights is too large to upload every step.
     let device = x.device();
     device.seed(seed);
     let uniform = Tensor::<D>::random(x.shape(), Distribution::Uniform(0.0, 1.0), &device);
@@ -31,13 +31,13 @@ pub fn dropout<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
 }
 
 impl Dropout {
-    /// The mask of the CPU kernels. Not from the device: flex has one generator for the whole process, so that
-    /// another thread could draw between seeding and drawing.
+    /// The mask for the CPU kernels. Not from the device's generator: flex has one for the whole process, so another
+    /// thread could draw between seeding and drawing.
     pub(super) fn mask(self) -> Mask {
         Mask::new(self.probability, self.seed)
     }
 
-    /// The mask of the attention weights, of the same kind; `None` where it drops nothing.
+    /// The mask for attention weights; `None` where nothing is dropped.
     pub(super) fn weight_mask(self) -> Option<WeightMask> {
         WeightMask::new(self.probability, self.seed)
     }

@@ -1,10 +1,10 @@
-//! Table lookup: tokens to vectors.
+//! Embedding: tokens to vectors by table lookup.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 
-/// Row `tokens[i]` of the table for each i; every token must be below `vocabulary`. On a GPU the backward
-/// pass adds up token by token; a product with a one-hot matrix is the alternative for small tables.
+/// Row `tokens[i]` of the table for each i; every token must be below `vocabulary`. On a GPU the backward pass
+/// accumulates token by token; for small tables, a matmul with a one-hot matrix is the alternative.
 ///
 /// # Shapes
 /// - weight: `[vocabulary, width]`
@@ -22,7 +22,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// A table of the given rows.
+    /// A table with the given rows.
     ///
     /// # Shapes
     /// - weight: `[vocabulary, width]`

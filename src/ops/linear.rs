@@ -1,4 +1,4 @@
-//! A matrix product with an optional bias: the one place where activations meet a weight matrix.
+//! The linear layer, the one place where activations are multiplied by a weight matrix.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, module};
@@ -22,7 +22,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     module::linear(x, weight, bias)
 }
 
-/// [`gelu`] of [`linear`], in one pass on the CPU.
+/// [`gelu`] of [`linear`], fused on the CPU.
 pub fn linear_gelu(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     if runs_on_cpu(&x) {
         return kernels::linear(x, weight, bias, None, After::Gelu, in_use());
@@ -30,7 +30,7 @@ pub fn linear_gelu(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> 
     gelu(linear(x, weight, bias))
 }
 
-/// `residual` plus [`linear`], dropped out if asked for, in one pass on the CPU.
+/// `residual` plus [`linear`], with optional dropout on the latter, fused on the CPU.
 ///
 /// # Shapes
 /// - residual: `[rows, width_out]`
@@ -50,13 +50,13 @@ pub fn linear_residual(
     residual + drop.map_or(y.clone(), |drop| dropout(y, drop))
 }
 
-/// Whether to use the CPU kernel, which splits the rows: a few are left to Burn, which splits the columns.
+/// Whether to use the CPU kernel, which splits work by rows: few rows are left to Burn, which splits by columns.
 fn runs_on_cpu(x: &Tensor<2>) -> bool {
     let [rows, _] = x.dims();
     rows >= kernels::LINEAR_ROWS && kernels::runs_here(x)
 }
 
-/// A [`linear`] as decoding on the CPU device takes it: its weights packed once, for products of the precision in use.
+/// A [`linear`] for decoding on the CPU device: its weights packed once, in the precision in use.
 ///
 /// # Shapes
 /// - weight: `[width_in, width_out]`
@@ -65,7 +65,7 @@ pub fn packed_linear(weight: Tensor<2>, bias: Option<Tensor<1>>) -> PackedLinear
     PackedLinear::new(weight, bias, in_use())
 }
 
-/// The weights of a [`linear`]. The struct's name tells the checkpoint code which layout the weight has.
+/// The weights of a [`linear`]. The checkpoint code recognises the layout of the weight by the struct's name.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[width_in, width_out]`; files hold the transpose.
@@ -75,7 +75,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// A layer of the given weights; how they are drawn is the model's business.
+    /// A layer with the given weights; initialisation is the model's business.
     ///
     /// # Shapes
     /// - weight: `[width_in, width_out]`
@@ -168,7 +168,7 @@ mod tests {
 
     type Map = fn(Tensor<2>, Tensor<2>, Option<Tensor<1>>, Tensor<2>) -> Tensor<2>;
 
-    /// The maps of this file and what they compute, in Burn's own operations (but for the dropout).
+    /// The operations of this file and their compositions of Burn's own operations (except for dropout).
     const MAPS: [(Map, Map); 4] = [
         (|x, w, b, _| linear(x, w, b), |x, w, b, _| module::linear(x, w, b)),
         (|x, w, b, _| linear_gelu(x, w, b), |x, w, b, _| activation::gelu(module::linear(x, w, b))),

@@ -1,14 +1,14 @@
-//! Nearest code, lookup, and the per-code sums that codebook updates need.
+//! Nearest-code search, codebook lookup, and the per-code sums that codebook updates need.
 
 use burn::tensor::{Int, Tensor};
 use vqgen_kernels as kernels;
 
 pub use vqgen_kernels::CodeSums;
 
-/// Rows whose distances are held at once: bounds the distance matrix to 64 MB at 512 codes.
+/// Rows whose distances are held at once: limits the distance matrix to 64 MB at 512 codes.
 const ROWS_AT_ONCE: usize = 32_768;
 
-/// The code nearest to each latent in euclidean distance; the lowest id wins a tie.
+/// The code nearest to each latent by Euclidean distance; the lowest id wins a tie.
 ///
 /// # Shapes
 /// - `latents`: `[n, dim]`
@@ -26,7 +26,7 @@ fn plain_nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int>
     let [n, dim] = latents.dims();
     let transposed = codebook.clone().transpose(); // [dim, codes]
     let norms = codebook.square().sum_dim(1).transpose(); // [1, codes]
-    // |z - e|^2 without |z|^2, which is the same for all codes of a row.
+    // |z - e|^2 without the term |z|^2, which is the same for all codes of a row.
     let nearest = |rows: Tensor<2>| -> Tensor<1, Int> {
         let distances = norms.clone() - rows.matmul(transposed.clone()).mul_scalar(2.0);
         distances.argmin(1).squeeze_dim(1)
@@ -41,8 +41,8 @@ fn plain_nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int>
     Tensor::cat(parts.collect(), 0)
 }
 
-/// Counts and sums by code, as a product with the one-hot matrix: scatter kernels are serial over the rows
-/// on a GPU.
+/// Counts and sums of latents by code, as a matmul with the one-hot matrix: scatter kernels are serial over the rows on
+/// a GPU.
 ///
 /// # Shapes
 /// - `latents`: `[n, dim]`

@@ -8,13 +8,13 @@ use vqgen_kernels::{self as kernels, RowNorm};
 use super::activation::silu;
 use super::init::filled;
 
-/// What PyTorch adds to the variance in both norms by default.
+/// Added to the variance in both norms: PyTorch's default.
 pub const EPSILON: f64 = 1e-5;
 
 /// Added to the variance of a group norm: VQGAN's value.
 pub const GROUP_EPSILON: f64 = 1e-6;
 
-/// Rows to mean 0 and variance 1, times `gain`, plus `bias`.
+/// Normalises each row to mean 0 and variance 1, multiplies by `gain` and adds `bias`.
 ///
 /// # Shapes
 /// - x, output: `[rows, width]`
@@ -31,8 +31,8 @@ fn plain_layer_norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64
     module::layer_norm(x, gain, Some(bias), epsilon)
 }
 
-/// Each group of channels of each image to mean 0 and variance 1, times `gain`, plus `bias`. `groups`
-/// must divide the channels.
+/// Normalises each group of channels of each image to mean 0 and variance 1, multiplies by `gain` and adds `bias`.
+/// `groups` must divide the channels.
 ///
 /// # Shapes
 /// - x, output: `[batch, height, width, channels]`
@@ -50,7 +50,7 @@ pub fn group_norm(
     plain_group_norm(x, groups, gain, bias, epsilon)
 }
 
-/// [`silu`] of [`group_norm`], in one pass on the CPU.
+/// [`silu`] of [`group_norm`], fused on the CPU.
 pub fn group_norm_silu(
     x: Tensor<4>,
     groups: usize,
@@ -79,9 +79,9 @@ fn plain_group_norm(
     );
     let pixels = height * width;
     let members = channels / groups;
-    // Statistics are summed over pixels first, while the channels are still contiguous, and only a
-    // [batch, channels] table is regrouped: a view [batch, pixels, groups, members] of the image itself
-    // would make every pass below strided.
+    // Statistics are summed over pixels first, while the channels are still contiguous, and only a [batch, channels]
+    // table is regrouped: a view [batch, pixels, groups, members] of the image itself would make every pass below
+    // strided.
     let group_mean = |per_channel: Tensor<3>| {
         per_channel
             .reshape([batch, 1, groups, members])
@@ -119,7 +119,7 @@ impl LayerNorm {
         layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
     }
 
-    /// As decoding on the CPU device takes it: copies on the host.
+    /// For decoding on the CPU device: copies on the host.
     pub fn to_rows(&self) -> RowNorm {
         RowNorm::new(self.weight.val(), self.bias.val(), EPSILON)
     }
@@ -153,7 +153,7 @@ impl GroupNorm {
         group_norm(x, self.groups, self.weight.val(), self.bias.val(), GROUP_EPSILON)
     }
 
-    /// [`silu`] of [`Self::forward`], in one pass on the CPU.
+    /// [`silu`] of [`Self::forward`], fused on the CPU.
     ///
     /// # Shapes
     /// - x, output: `[batch, height, width, channels]`
@@ -176,7 +176,7 @@ mod tests {
         let x = Tensor::from_floats([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]], &device);
         let gain = Tensor::from_floats([1.0, 2.0, 1.0], &device);
         let bias = Tensor::from_floats([0.0, 0.5, 1.0], &device);
-        // Row 1: mean 2, variance 2/3, 1/sqrt(2/3 + 1e-5) = 1.224736. Row 2 has no variance: the bias.
+        // Row 1: mean 2, variance 2/3, 1/sqrt(2/3 + 1e-5) = 1.224736. Row 2 has zero variance: the bias remains.
         let expected = TensorData::from([[-1.224736, 0.5, 2.224736], [0.0, 0.5, 1.0]]);
         layer_norm(x, gain, bias, EPSILON)
             .into_data()
@@ -232,7 +232,7 @@ mod tests {
         let gain: f32 = layer.weight.val().grad(&grads).unwrap().abs().sum().into_scalar();
         let bias: f32 = layer.bias.val().grad(&grads).unwrap().abs().sum().into_scalar();
         assert!(gain > 0.0 && bias > 0.0, "gain {gain}, bias {bias}");
-        // A shift of all inputs of an image changes nothing, so the gradient sums to 0 over it.
+        // Shifting all inputs of an image changes nothing, so the gradient sums to 0 over it.
         let x_grad = x.grad(&grads).unwrap();
         let sizes: f32 = x_grad.clone().abs().sum().into_scalar();
         let sum: f32 = x_grad.sum_dims(&[1, 2, 3]).abs().sum().into_scalar();
@@ -264,7 +264,7 @@ mod tests {
         }
     }
 
-    /// Value and gradients by input, gain and bias of `norm` on random values, weighted by random factors.
+    /// Value and gradients w.r.t. input, gain and bias of `norm` on random values, weighted by random factors.
     fn passes<const D: usize>(
         shape: [usize; D],
         norm: impl Fn(Tensor<D>, Tensor<1>, Tensor<1>) -> Tensor<D>,

@@ -1,12 +1,12 @@
-//! What joins latents, code vectors and images in the loss of a tokenizer.
+//! The two operations of a tokenizer's loss: mean squared error and the straight-through estimator.
 
 use burn::tensor::Tensor;
 use vqgen_kernels as kernels;
 
-/// The mean of `(x - y)^2`, with gradients by both.
+/// The mean of `(x - y)^2`, with gradients w.r.t. both.
 ///
 /// # Shapes
-/// - `x`, `y`: any, the same
+/// - `x`, `y`: any, the same for both
 /// - output: `[1]`
 pub fn mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
     if kernels::runs_here(&x) {
@@ -20,10 +20,10 @@ fn plain_mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tenso
     (x - y).square().mean()
 }
 
-/// The values of `vectors` with the gradient passed to `latents` as it comes (van den Oord et al. 2017).
+/// The values of `vectors`, with the gradient passed unchanged to `latents` (van den Oord et al. 2017).
 ///
 /// # Shapes
-/// - `latents`, `vectors`, output: any, the same
+/// - `latents`, `vectors`, output: any, the same for all
 pub fn straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) -> Tensor<D> {
     if kernels::runs_here(&latents) {
         return kernels::straight_through(latents, vectors);
@@ -31,7 +31,7 @@ pub fn straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) 
     plain_straight_through(latents, vectors)
 }
 
-/// What [`straight_through`] computes, in Burn's own operations: but for rounding, `z + (e - z)` has the value of `e`.
+/// What [`straight_through`] computes, in Burn's own operations: `z + (e - z)` equals `e` up to rounding.
 fn plain_straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) -> Tensor<D> {
     latents.clone() + (vectors - latents).detach()
 }

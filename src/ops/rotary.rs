@@ -1,14 +1,13 @@
-//! Rotary positions (Su et al. 2021) in two dimensions, for codes in raster order.
+//! Rotary position embeddings (Su et al. 2021) in two dimensions, for codes in raster order.
 //!
-//! The first half of a head's dimensions turns with the row, the second half with the column; within a
-//! half of `m = head_dim / 2` dimensions, `i` and `i + m/2` form a pair that turns by
-//! `position · 100^(-i / (m/2))`. The base is 100, not 10,000, because a grid has tens of rows, not
-//! thousands of positions (Heo et al. 2024).
+//! The first half of a head's dimensions rotates with the row, the second half with the column. Within a half of `m =
+//! head_dim / 2` dimensions, `i` and `i + m/2` form a pair, rotated by `position · 100^(-i / (m/2))`. The base is 100,
+//! not 10,000, because a grid has tens of rows, not thousands of positions (Heo et al. 2024).
 //!
-//! A query stands at the cell whose code it predicts, a key at the cell whose code it holds. Position t of
-//! a sequence predicts cell t and holds cell t - 1, so the code above the one being predicted is always one
-//! row away and the one to its left always one column, also at the edges; with one cell for both they
-//! would jump by a row there. The class token holds no cell and stands at row -1, column -1.
+//! A query has the position of the code it predicts, a key that of the code it holds: position t of a sequence predicts
+//! cell t and holds cell t - 1. So the code above the predicted one is always one row away, and the one to its left one
+//! column, at the edges too; with one cell for both, the distances would wrap around at row ends. The class token holds
+//! no code; its position is row -1, column -1.
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,12 +17,12 @@ use vqgen_kernels::RotaryRows;
 
 const BASE: f64 = 100.0;
 
-/// Turns queries and keys by their positions in one grid.
+/// Rotates queries and keys by their positions in one grid.
 #[derive(Module, Debug)]
 pub struct RotaryTables {
     #[module(skip)]
     grid: Grid,
-    /// Made at the first turn: they are large, and a model can be asked for its shapes before it is used.
+    /// Made when first used: they are large, and a model can be asked for its shapes before it is used.
     #[module(skip)]
     tables: Arc<OnceLock<Tables>>,
 }
@@ -91,7 +90,7 @@ impl RotaryTables {
         self.tables.get_or_init(|| Tables::new(&self.grid))
     }
 
-    /// Turns queries that stand at `position` and the following ones.
+    /// Rotates queries at `position` and the positions after it.
     ///
     /// # Shapes
     /// - x, output: `[batch, sequence, heads, head_dim]`
@@ -99,7 +98,7 @@ impl RotaryTables {
         self.turn(x, &self.tables().query, position)
     }
 
-    /// Turns keys that stand at `position` and the following ones.
+    /// Rotates keys at `position` and the positions after it.
     ///
     /// # Shapes
     /// - x, output: `[batch, sequence, heads, head_dim]`
@@ -107,7 +106,7 @@ impl RotaryTables {
         self.turn(x, &self.tables().key, position)
     }
 
-    /// As decoding on the CPU device takes them: copies on the host.
+    /// For decoding on the CPU device: copies on the host.
     pub fn to_rows(&self) -> RotaryRows {
         let Tables { query, key, .. } = self.tables();
         let [query, key] = [query, key].map(|turn| [turn.cos.clone(), turn.sin.clone()]);
@@ -125,7 +124,7 @@ impl RotaryTables {
                 .slice([position..position + sequence, 0..head_dim])
                 .reshape([1, sequence, 1, head_dim])
         };
-        // A product with a constant matrix: slices and a concatenation would be copied once more backward.
+        // A matmul with a constant matrix: slicing and concatenating would add a copy in the backward pass.
         let swapped = x
             .clone()
             .reshape([batch * sequence * heads, head_dim])
@@ -162,10 +161,10 @@ mod tests {
     #[test]
     fn a_pair_turns_by_its_angle() {
         let device = Device::flex();
-        // A 2x2 grid and a head of 4: one pair for the row, one for the column, each of frequency 1.
+        // A 2x2 grid and a head of 4: one pair for the row, one for the column, both with frequency 1.
         let tables = RotaryTables::new(2, 2, 4, &device);
         let x = Tensor::<1>::from_floats([1.0, 0.0, 0.0, 2.0], &device).reshape([1, 1, 1, 4]);
-        // Position 3 predicts row 1, column 1: (1, 0) turns to (cos 1, sin 1), (0, 2) to (-2 sin 1, 2 cos 1).
+        // Position 3 predicts row 1, column 1: (1, 0) rotates to (cos 1, sin 1), (0, 2) to (-2 sin 1, 2 cos 1).
         let expected =
             TensorData::new(vec![0.540302f32, 0.841471, -1.682942, 1.080605], [1, 1, 1, 4]);
         let tolerance = Tolerance::absolute(1e-5);

@@ -1,4 +1,4 @@
-//! What holds for every operation that has a kernel of its own.
+//! Properties of every operation that has a kernel.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use super::norm::{EPSILON, group_norm, group_norm_silu, layer_norm};
 use super::{linear, linear_gelu};
 use crate::rng::{Purpose, stream};
 
-/// The tests that compare kernels with compositions, run again with every set of instructions narrower than the widest.
+/// Runs the tests that compare kernels with compositions again with every narrower set of instructions.
 #[test]
 fn the_operations_pass_their_tests_with_every_set_of_instructions() {
     const LIMIT: &str = "VQGEN_INSTRUCTIONS";
@@ -31,7 +31,7 @@ fn the_operations_pass_their_tests_with_every_set_of_instructions() {
     }
 }
 
-/// Random values, and the same with their gradient asked for.
+/// Random values, with gradient tracking if `tracked`.
 fn random<const D: usize>(item: u64, shape: [usize; D], tracked: bool) -> Tensor<D> {
     let mut rng = stream(7, Purpose::Weights, 0, item);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal()).collect();
@@ -40,7 +40,7 @@ fn random<const D: usize>(item: u64, shape: [usize; D], tracked: bool) -> Tensor
     if tracked { tensor.require_grad() } else { tensor }
 }
 
-/// The gradients by input, weights and bias of `map` where these are tracked.
+/// The gradients of `map` w.r.t. input, weights and bias, where these are tracked.
 fn gradients<const X: usize, const W: usize>(
     map: impl Fn(Tensor<X>, Tensor<W>, Tensor<1>) -> Tensor<X>,
     x: [usize; X],
@@ -68,7 +68,7 @@ fn a_frozen_operand_gets_no_gradient_and_the_others_get_theirs() {
         ("linear", &|tracked| {
             gradients(|x, w, b| linear(x, w, Some(b)), [300, 6], [6, 5], 5, tracked)
         }),
-        ("linear and GELU", &|tracked| {
+        ("linear with GELU", &|tracked| {
             gradients(|x, w, b| linear_gelu(x, w, Some(b)), [300, 6], [6, 5], 5, tracked)
         }),
         ("convolution", &|tracked| {
@@ -86,7 +86,7 @@ fn a_frozen_operand_gets_no_gradient_and_the_others_get_theirs() {
             let map = |x, w, b| group_norm(x, 2, w, b, EPSILON);
             gradients(map, [3, 2, 2, 6], [6], 6, tracked)
         }),
-        ("group norm and SiLU", &|tracked| {
+        ("group norm with SiLU", &|tracked| {
             let map = |x, w, b| group_norm_silu(x, 2, w, b, EPSILON);
             gradients(map, [3, 2, 2, 6], [6], 6, tracked)
         }),

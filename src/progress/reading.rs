@@ -1,5 +1,5 @@
-//! The reading of a data set: a bar on a terminal, a line now and then otherwise, and nothing of one that is read at
-//! once, so that it does not flicker.
+//! Progress of reading a data set: a bar on a terminal, otherwise a line now and then, and nothing for one that is read
+//! quickly, to avoid flicker.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,30 +10,30 @@ use indicatif::HumanCount;
 use super::text::{duration, printable};
 use super::{Progress, View, new_bar};
 
-/// Nothing shows before this: most data sets are read by then.
+/// Delay before anything is shown: most data sets are read by then.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
-/// Between two lines where there is no terminal.
+/// Interval of lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// Between two positions of the bar.
+/// Interval of bar updates.
 const BAR_EVERY: Duration = Duration::from_millis(100);
 
-/// Draws how many images of a data set are read. Shared by the threads that read them.
+/// Shows how many images of a data set have been read. Shared by the threads that read them.
 pub struct Reading {
     name: String,
     begun: Instant,
-    /// Milliseconds after `begun` at which something is drawn next.
+    /// Milliseconds after `begun` of the next update.
     due: AtomicU64,
     progress: Mutex<Progress>,
 }
 
 impl Reading {
-    /// Draws the reading of the data set `name` where and how `progress` does; the bar goes when this is dropped.
+    /// Shows the progress of the data set `name` in the manner of `progress`; dropping this removes the bar.
     pub fn new(progress: Progress, name: &str) -> Self {
         let due = AtomicU64::new(FIRST_AFTER.as_millis() as u64);
         Self { name: name.to_owned(), begun: Instant::now(), due, progress: Mutex::new(progress) }
     }
 
-    /// `done` of `all` images are read.
+    /// `done` of `all` images have been read.
     pub fn count(&self, done: usize, all: usize) {
         self.count_at(self.begun.elapsed(), done, all);
     }
@@ -42,7 +42,7 @@ impl Reading {
         if (elapsed.as_millis() as u64) < self.due.load(Ordering::Relaxed) {
             return;
         }
-        // Another thread that draws draws this too, or nearly.
+        // Another thread that is drawing shows this count too, or nearly.
         let Ok(mut progress) = self.progress.try_lock() else { return };
         let every = match &mut progress.view {
             View::Quiet(_) => LINE_EVERY,

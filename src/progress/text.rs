@@ -1,12 +1,12 @@
-//! Numbers, times and names as a person reads them.
+//! Human-readable numbers, times and names.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-/// `text` as a terminal may show it: names that come from files can hold control characters, which would move its
-/// cursor or change its colours. They are shown as Rust escapes; line ends and tabs stay.
+/// `text`, safe to print on a terminal: names from files can contain control characters, which would move the cursor or
+/// change colours. They are shown as Rust escapes; line ends and tabs are kept.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if !text.contains(is_control) {
@@ -23,7 +23,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Four significant digits, without an exponent where it would be longer to read.
+/// Four significant digits, without an exponent unless that is shorter.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {
@@ -42,7 +42,7 @@ pub(super) fn number(value: f64) -> String {
 pub(super) fn duration(seconds: f64) -> HumanDuration {
     // A century is beyond any estimate, and an estimate may be infinite.
     const MOST: f64 = 3.2e9;
-    // What is left to be refused is NaN.
+    // Only NaN is still refused.
     let duration = Duration::try_from_secs_f64(seconds.clamp(0.0, MOST).round());
     HumanDuration(duration.unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! Strict JSON: text to a value with no duplicate key, and a value to a recipe with no wrong type. Every message names
-//! the key by its full path. It knows no defaults and no ranges.
+//! Strict JSON: text to a value without duplicate keys, and a value to a recipe without wrong types. Every message
+//! names the key by its full path. It knows no defaults and no ranges.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub(super) fn parse_strict(text: &str, origin: &str) -> Result<Map<String, Value
     match value {
         Value::Object(object) => Ok(object),
         other => Err(Error::invalid(format!(
-            "{origin} is not a recipe: it holds {}, wanted an object {{…}}",
+            "{origin} is not a recipe: it holds {}, expected an object {{…}}",
             shown(&other)
         ))),
     }
@@ -84,7 +84,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
                 let key = cut(&key);
-                return Err(A::Error::custom(format_args!("the key {key} is given twice")));
+                return Err(A::Error::custom(format_args!("the key {key} appears twice")));
             }
             object.insert(key, entries.next_value_seed(Strict)?);
         }
@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-/// Turns a value of known keys into a recipe. `origin_of` says where the value of a key came from.
+/// Converts a value with known keys to a recipe. `origin_of` says where the value of a key came from.
 pub(super) fn to_recipe(
     object: Map<String, Value>,
     origin_of: impl Fn(&str) -> String,
@@ -101,22 +101,22 @@ pub(super) fn to_recipe(
     serde_path_to_error::deserialize(&value).map_err(|error| {
         let (path, seen) = innermost(&value, error.path());
         let of_list = path.split('[').next().unwrap_or(&path);
-        // What a name may be is known better than serde says it.
+        // The choices of an enum key are known, and clearer than serde's message.
         let choices = super::key(&path).map_or(&[][..], |key| (key.choices)());
         let wanted = match choices {
             [] => wanted(&error.inner().to_string()),
             names => or_list(names.iter().map(|name| format!("{name:?}"))),
         };
         Error::invalid(format!(
-            "{path} in {} is {}, wanted {wanted}",
+            "{path} in {} is {}, expected {wanted}",
             origin_of(of_list),
             shown(seen)
         ))
     })
 }
 
-/// The value that `way` leads to, with its path as in `vqvae.channel_multipliers[1]`; where the way leads beyond what
-/// is there, the last one on it.
+/// The value at `way`, with its path as in `vqvae.channel_multipliers[1]`; where the path leads beyond the value, the
+/// last one on it.
 fn innermost<'a>(mut value: &'a Value, way: &serde_path_to_error::Path) -> (String, &'a Value) {
     let mut path = String::new();
     for segment in way {
@@ -132,12 +132,12 @@ fn innermost<'a>(mut value: &'a Value, way: &serde_path_to_error::Path) -> (Stri
     (path, value)
 }
 
-/// A value as a message shows it: short, whatever its size.
+/// A value as shown in a message: short, whatever its size.
 pub(super) fn shown(value: &Value) -> String {
     cut(&value.to_string())
 }
 
-/// The beginning of a text that may be of any length.
+/// The beginning of a text of any length.
 pub(super) fn cut(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
@@ -159,14 +159,18 @@ mod tests {
     fn a_wrong_type_names_the_key_the_value_and_the_type() {
         assert_eq!(
             message(r#"{"vqvae": {"codebook_size": "many"}}"#),
-            r#"vqvae.codebook_size in configs/x.json is "many", wanted a whole number of at least 0"#
+            r#"vqvae.codebook_size in configs/x.json is "many", expected a whole number of at least 0"#
         );
-        assert!(message(r#"{"vqvae": {"steps": 1.5}}"#).contains("is 1.5, wanted a whole number"));
-        assert!(message(r#"{"vqvae": {"steps": -1}}"#).contains("is -1, wanted a whole number"));
-        assert!(message(r#"{"prior": {"dropout": true}}"#).contains("is true, wanted a number"));
+        assert!(
+            message(r#"{"vqvae": {"steps": 1.5}}"#).contains("is 1.5, expected a whole number")
+        );
+        assert!(message(r#"{"vqvae": {"steps": -1}}"#).contains("is -1, expected a whole number"));
+        assert!(message(r#"{"prior": {"dropout": true}}"#).contains("is true, expected a number"));
         assert!(message(r#"{"vqvae": {"loss": "mae"}}"#).contains(r#""mse" or "l1""#));
-        assert!(message(r#"{"vqvae": 3}"#).contains("vqvae in configs/x.json is 3, wanted a sect"));
-        assert!(message(r#"{"name": null}"#).contains("is null, wanted a string"));
+        assert!(
+            message(r#"{"vqvae": 3}"#).contains("vqvae in configs/x.json is 3, expected a sect")
+        );
+        assert!(message(r#"{"name": null}"#).contains("is null, expected a string"));
     }
 
     #[test]
@@ -175,20 +179,20 @@ mod tests {
             |list: &str| message(&format!(r#"{{"vqvae": {{"channel_multipliers": {list}}}}}"#));
         assert_eq!(
             list(r#"[1, "a"]"#),
-            r#"vqvae.channel_multipliers[1] in configs/x.json is "a", wanted a whole number of at least 0"#
+            r#"vqvae.channel_multipliers[1] in configs/x.json is "a", expected a whole number of at least 0"#
         );
         assert!(
-            list("3").contains("vqvae.channel_multipliers in configs/x.json is 3, wanted a list")
+            list("3").contains("vqvae.channel_multipliers in configs/x.json is 3, expected a list")
         );
         let colour = |list: &str| message(&format!(r#"{{"data": {{"background": {list}}}}}"#));
         assert!(colour("[0, 256, 0]").contains("data.background[1] in configs/x.json is 256"));
-        assert!(colour("[0, 0]").ends_with("is [0,0], wanted an array of length 3"));
-        assert!(colour("[0, 0, 0, 0]").ends_with("is [0,0,0,0], wanted a shorter list […]"));
+        assert!(colour("[0, 0]").ends_with("is [0,0], expected an array of length 3"));
+        assert!(colour("[0, 0, 0, 0]").ends_with("is [0,0,0,0], expected a shorter list […]"));
     }
 
     #[test]
     fn a_wrong_name_lists_the_names_that_there_are() {
-        let wanted = r#"wanted "plain", "resnet" or "resnet34""#;
+        let wanted = r#"expected "plain", "resnet" or "resnet34""#;
         for wrong in [r#""vqgan""#, "3", "null", r#"{"plain": 3}"#] {
             let text = message(&format!(r#"{{"vqvae": {{"preset": {wrong}}}}}"#));
             assert!(text.starts_with("vqvae.preset in") && text.ends_with(wanted), "{text}");
@@ -201,15 +205,15 @@ mod tests {
         assert!(message("{\"seed\": 1e999}").contains("number out of range at line 1"));
         assert!(message("{} x").contains("trailing characters"));
         assert!(message("").contains("configs/x.json is not a recipe"));
-        assert!(message("[]").contains("wanted an object"));
+        assert!(message("[]").contains("expected an object"));
         assert!(message(&"[".repeat(10_000)).contains("recursion limit"));
     }
 
     #[test]
     fn a_duplicate_key_is_refused_at_any_depth() {
-        assert!(message(r#"{"seed": 1, "seed": 2}"#).contains("the key seed is given twice"));
+        assert!(message(r#"{"seed": 1, "seed": 2}"#).contains("the key seed appears twice"));
         let text = message("{\"vqvae\": {\"steps\": 1,\n \"steps\": 2}}");
-        assert!(text.contains("the key steps is given twice at line 2"), "{text}");
+        assert!(text.contains("the key steps appears twice at line 2"), "{text}");
     }
 
     #[test]
@@ -221,7 +225,7 @@ mod tests {
     #[test]
     fn a_value_that_holds_the_words_of_a_message_does_not_change_it() {
         let text = message(r#"{"vqvae": {"loss": "expected y"}}"#);
-        assert!(text.ends_with(r#"wanted "mse" or "l1""#), "{text}");
+        assert!(text.ends_with(r#"expected "mse" or "l1""#), "{text}");
     }
 
     #[test]

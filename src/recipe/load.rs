@@ -1,5 +1,5 @@
-//! Where recipes come from: a file, or one of those embedded in the binary. Defaults are filled in this order:
-//! command line, file, preset, default.
+//! Loading recipes: from a file, or one of those embedded in the binary. Precedence: command line, file, preset,
+//! default.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +18,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("birds", include_str!("../../configs/birds.json")),
 ];
 
-/// The largest recipe that is read. A real one has a few kilobytes; anything larger is another file.
+/// Size limit of a recipe file. A real one has a few kilobytes; anything larger is not a recipe.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The names of the built-in recipes, as a message lists them.
@@ -27,11 +27,10 @@ pub fn built_in_names() -> String {
 }
 
 impl Recipe {
-    /// Reads the recipe that `config` names, the name of a built-in one or a path, applies `overrides` and
-    /// checks the whole.
+    /// Reads the recipe `config`, the name of a built-in one or a path, applies `overrides` and checks the result.
     ///
     /// # Errors
-    /// A file that cannot be read or is no JSON, an unknown, duplicate or ill-typed key, a value out of range.
+    /// A file that cannot be read or is not JSON, an unknown, duplicate or ill-typed key, a value out of range.
     pub fn load(config: &str, overrides: &[Override]) -> Result<Self> {
         if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == config) {
             return Self::parse(text, &format!("the built-in recipe {name}"), overrides);
@@ -41,7 +40,7 @@ impl Recipe {
         Self::parse(&text, &path.display().to_string(), overrides)
     }
 
-    /// The same from text in memory; `origin` names it in messages.
+    /// As [`Recipe::load`], from text in memory; `origin` names it in messages.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self> {
         let mut object = json::parse_strict(text, origin)?;
         unknown_key::check(&object, origin)?;
@@ -55,7 +54,7 @@ impl Recipe {
     }
 }
 
-/// Reads a file of at most [`MOST_BYTES`]; a device or a pipe is read no further than that.
+/// Reads a file of at most [`MOST_BYTES`], and no more from a device or a pipe.
 fn read_text(path: &Path) -> Result<String> {
     let fail = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::file(

@@ -1,5 +1,5 @@
-//! `--set a.b=value` and the flags that stand for a key: one key of a recipe from the command line. It checks the
-//! key and gives the value its JSON type; it does not know where recipes come from.
+//! `--set a.b=value` and the flags that set a single key: overrides from the command line. It checks the key and gives
+//! the value its JSON type; it does not know where recipes come from.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use super::{Recipe, unknown_key};
 use crate::error::{Error, Result};
 use crate::keys::Key;
 
-/// One `key=value`. The value is JSON where it reads as JSON and a string otherwise.
+/// One `key=value`. The value is JSON where it parses as JSON and a string otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
     key: String,
@@ -20,12 +20,12 @@ pub struct Override {
 }
 
 impl Override {
-    /// What `flag` says about `key` (as in `vqvae.steps`).
+    /// The override of `key` (as in `vqvae.steps`) by `flag`.
     pub fn of_flag(flag: &'static str, key: &str, value: impl ToString) -> Self {
         Self { key: key.to_owned(), value: value.to_string(), flag }
     }
 
-    /// The flag that gave it: `--set`, or one that stands for a single key.
+    /// The flag that gave it: `--set`, or one for a single key.
     pub fn flag(&self) -> &'static str {
         self.flag
     }
@@ -57,9 +57,9 @@ impl FromStr for Override {
     }
 }
 
-/// Writes `overrides` into `object`, the later over the earlier. One of a key that fills others, such as a preset,
-/// first resets those, so that it does what it says also on a recipe that gives them; other overrides of those keys
-/// still count.
+/// Writes `overrides` into `object`, later ones over earlier ones. An override of a key that determines the defaults of
+/// others, such as a preset, first resets those, so that it takes effect also on a recipe that sets them; other
+/// overrides of those keys still count.
 pub(super) fn apply(object: &mut Map<String, Value>, overrides: &[Override]) -> Result<()> {
     for one in overrides {
         if let Some(key) = super::key(&one.key) {
@@ -73,7 +73,7 @@ pub(super) fn apply(object: &mut Map<String, Value>, overrides: &[Override]) -> 
             object.insert(key.name().to_owned(), value);
         } else {
             let section = object.entry(key.section()).or_insert_with(|| Value::Object(Map::new()));
-            // A recipe whose section is no object has been refused before.
+            // A recipe whose section is not an object was refused earlier.
             if let Value::Object(section) = section {
                 section.insert(key.name().to_owned(), value);
             }
@@ -82,7 +82,7 @@ pub(super) fn apply(object: &mut Map<String, Value>, overrides: &[Override]) -> 
     Ok(())
 }
 
-/// Removes the keys that `key` fills.
+/// Removes the keys whose defaults depend on `key`.
 fn reset_filled_by(key: &Key, object: &mut Map<String, Value>) {
     let Some(Value::Object(section)) = object.get_mut(key.section()) else { return };
     for one in super::keys().filter(|one| one.section() == key.section()) {
@@ -103,7 +103,7 @@ fn refusal(one: &Override) -> Error {
     }
 }
 
-/// JSON where it reads as JSON; a key whose default is a string takes the text as it is, so that a name may be 7.
+/// JSON where it parses as JSON; a key whose default is a string takes the text verbatim, so that a name may be 7.
 fn typed(text: &str, key: &Key) -> Value {
     match serde_json::from_str::<Value>(text) {
         Ok(value) if value.is_string() || !(key.default)().is_string() => value,
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_wrong_type_says_that_it_came_from_set() {
         let message = set("{}", &["vqvae.learning_rate=1e999"]).unwrap_err().to_string();
-        assert_eq!(message, r#"vqvae.learning_rate in --set is "1e999", wanted a number"#);
+        assert_eq!(message, r#"vqvae.learning_rate in --set is "1e999", expected a number"#);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The recipe's section on stage 2: the shape of the GPT and how it is trained.
+//! The recipe's section on stage 2: the architecture of the GPT and its training.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::prior::{Positions, PriorConfig};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PriorPreset {
-    /// 4 layers of 128, 4 heads: 0.9 million weights with 512 codes.
+    /// 4 layers of 128, 4 heads: 0.9 million parameters with 512 codes.
     Nano,
     /// 6 layers of 192, 6 heads: 2.9 million.
     Small,
@@ -23,16 +23,16 @@ pub enum PriorPreset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Views {
-    /// The image as it is.
+    /// The image unchanged.
     None,
-    /// The image as it is and mirrored left to right.
+    /// The image and its horizontal flip.
     Flip,
 }
 
 section! {
-    /// Stage 2: the shape of the GPT and how it is trained.
+    /// Stage 2: the architecture of the GPT and its training.
     pub struct PriorSection, prefix "prior." {
-        /// The size; with 512 codes `nano` has 0.9 million weights, `small` 2.9 and `medium` 26.
+        /// The size; with 512 codes `nano` has 0.9 million parameters, `small` 2.9 and `medium` 26.
         preset: PriorPreset = Small, resume Refused;
         /// Transformer blocks.
         layers: usize,
@@ -46,49 +46,51 @@ section! {
         width: usize,
             by preset |given| match given.preset() { Nano => 128, Small => 192, Medium => 512 },
             allowed 1..=65_536, resume Refused;
-        /// Probability of dropping an activation while training.
+        /// Dropout probability.
         dropout: f64 = 0.1, allowed 0.0..1.0, resume Told;
-        /// How positions enter: one learned vector each, or rotary over row and column.
+        /// Positional encoding: one learned vector per position, or two-dimensional rotary embeddings.
         positions: Positions = Positions::Learned, resume Refused;
-        /// Whether the logits use the code embeddings as weights.
+        /// Whether the output layer shares the weights of the code embedding.
         tie_weights: bool = false, resume Refused;
-        /// Probability of training a sequence without its class; guidance needs some.
+        /// Probability of training a sequence without its class; classifier-free guidance needs some.
         class_dropout: f64 = 0.1, allowed 0.0..=1.0, resume Told;
-        /// Optimizer steps in all.
+        /// Total optimizer steps.
         steps: usize = 1200, allowed 1..=MOST_STEPS, resume Silent;
-        /// Sequences a forward pass.
+        /// Sequences per micro batch.
         batch_size: usize = 32, allowed 1..=MOST_BATCH, resume Refused;
-        /// Forward passes an optimizer step.
+        /// Micro batches per optimizer step (gradient accumulation).
         accumulate: usize = 1, allowed 1..=65_536, resume Refused;
-        /// The highest learning rate of AdamW.
+        /// The peak learning rate of AdamW.
         learning_rate: f64 = 1e-3, allowed AboveZero(10.0), resume Told;
-        /// Where the cosine ends.
+        /// The learning rate at the end of the cosine.
         min_learning_rate: f64 = 1e-4, allowed "0 to `learning_rate`", resume Told;
         /// AdamW's decay of the second moment; the first is 0.9.
         beta2: f64 = 0.99, allowed 0.0..1.0, resume Told;
         /// Decoupled weight decay of the matrices.
         weight_decay: f64 = 0.1, allowed 0.0..=10.0, resume Told;
-        /// Steps over which the learning rate rises from zero; a shorter training ends within them.
+        /// Steps of linear warm-up; a shorter training ends within them.
         warmup_steps: usize = 100, allowed 0..=MOST_STEPS, resume Told;
-        /// The largest global norm of the gradient; 0 does not clip.
+        /// The maximum global norm of the gradient; 0 disables clipping.
         gradient_clip: f64 = 1.0, allowed 0.0..=1e6, resume Told;
         /// Validations without a better loss before training stops; 0 never stops early.
         patience: usize = 5, resume Told;
-        /// Steps with a loss or gradient that is not finite that are passed over; the next one ends the training.
+        /// How many steps with a loss or gradient that is not finite may be skipped; one more ends the training.
         skip_non_finite: usize = 0, allowed 0..=MOST_STEPS, resume Told;
-        /// Which views of the images become sequences: `none` is the image as it is, `flip` that and its mirror image.
+        /// Which views of the images become sequences: `none` for the image unchanged, `flip` for that and its
+        /// horizontal flip.
         views: Views = Views::Flip, resume Refused;
-        /// Steps between two lines of the log.
+        /// Steps between log lines.
         log_every: usize = 50, allowed 1..=MOST_STEPS, resume Silent;
-        /// Steps between two validations.
+        /// Steps between validations.
         validate_every: usize = 100, allowed 1..=MOST_STEPS, resume Silent;
-        /// Steps between two checkpoints.
+        /// Steps between checkpoints.
         checkpoint_every: usize = 250, allowed 1..=MOST_STEPS, resume Silent;
     }
 }
 
 impl PriorSection {
-    /// The model's shape for `codebook_size` codes in a grid of `[rows, columns, depth]` and `n_classes` classes.
+    /// The model's architecture for `codebook_size` codes in a grid of `[rows, columns, depth]` and `n_classes`
+    /// classes.
     pub fn prior_config(
         &self,
         codebook_size: usize,
@@ -111,7 +113,7 @@ impl PriorSection {
         }
     }
 
-    /// Refuses values out of range. The shape itself is checked by [`PriorConfig::validate`].
+    /// Refuses values out of range. The architecture itself is checked by [`PriorConfig::validate`].
     pub fn validate(&self) -> Result<()> {
         self.check_keys()?;
         if !(0.0..=self.learning_rate).contains(&self.min_learning_rate) {

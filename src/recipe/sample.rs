@@ -1,25 +1,25 @@
-//! The recipe's section on sampling: what `sample` does when its flags do not say otherwise.
+//! The recipe's section on sampling: the defaults of `sample`.
 
 use crate::error::Result;
 use crate::keys::{AboveZero, section};
 
 section! {
-    /// How images are drawn from the prior and laid out.
+    /// How images are sampled from the prior and arranged.
     pub struct SampleSection, prefix "sample." {
-        /// Images in all.
+        /// Total images.
         count: usize = 72, allowed 1..=1_000_000, resume Silent;
-        /// Images in a row of the grid, which are of one class.
+        /// Images per row of the grid; all of a row are of one class.
         columns: usize = 8, allowed 1..=1_000, resume Silent;
-        /// Divides the logits: below 1 safer, above 1 wilder, 0 always takes the likeliest code.
+        /// Divides the logits: below 1 sharper, above 1 flatter, 0 is greedy.
         temperature: f64 = 1.0, allowed 0.0..=100.0, resume Silent;
-        /// Only the k likeliest codes; 0 keeps all.
+        /// Top-k: only the k most probable codes; 0 keeps all.
         top_k: usize = 0, allowed 0..=65_536, resume Silent;
-        /// Only the likeliest codes that together have this probability; 1 keeps all.
+        /// Top-p: only the most probable codes that together reach this probability; 1 keeps all.
         top_p: f64 = 0.95, allowed AboveZero(1.0), resume Silent;
         /// Classifier-free guidance: 1 samples the class as trained, above 1 exaggerates it, 0 ignores it. Without
         /// classes there is none.
         guidance: f64 = 2.0, allowed 0.0..=100.0, resume Silent;
-        /// Every pixel of a sample becomes a square of this many pixels.
+        /// Every pixel of a sample is enlarged to a square of this many pixels per side.
         scale: usize = 2, allowed 1..=64, resume Silent;
     }
 }

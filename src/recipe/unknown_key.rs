@@ -1,5 +1,5 @@
-//! Keys that no recipe has: refused by their full path, with the key that was probably meant. It compares names and
-//! knows no values.
+//! Unknown keys: refused by their full path, with the key that was probably meant. It compares names and knows no
+//! values.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use super::Recipe;
 use super::json::{cut, shown};
 use crate::error::{Error, Result};
 
-/// Refuses keys that no recipe has and sections that are no objects. `origin` says where they were.
+/// Refuses unknown keys and sections that are not objects. `origin` says where they were.
 pub(super) fn check(object: &Map<String, Value>, origin: &str) -> Result<()> {
     for (name, value) in object {
         if Recipe::KEYS.iter().any(|key| key.path == name) {
@@ -18,7 +18,7 @@ pub(super) fn check(object: &Map<String, Value>, origin: &str) -> Result<()> {
         };
         let Value::Object(inside) = value else {
             return Err(Error::invalid(format!(
-                "{name} in {origin} is {}, wanted a section {{…}}",
+                "{name} in {origin} is {}, expected a section {{…}}",
                 shown(value)
             )));
         };
@@ -30,7 +30,7 @@ pub(super) fn check(object: &Map<String, Value>, origin: &str) -> Result<()> {
     Ok(())
 }
 
-/// The error for a key that does not exist: with the nearest one, or with the section's keys.
+/// The error for an unknown key: with the nearest one, or with the section's keys.
 pub(super) fn error(path: &str, origin: &str) -> Error {
     let hint = match nearest(path) {
         Some(known) => format!("did you mean {known}?"),
@@ -39,7 +39,7 @@ pub(super) fn error(path: &str, origin: &str) -> Error {
     Error::invalid(format!("unknown key {} in {origin}, {hint}", cut(path)))
 }
 
-/// The keys of the section of `path`, or where there is none, what is outside of all.
+/// The keys of the section of `path`, or, where there is none, the top-level keys and sections.
 fn known_beside(path: &str) -> String {
     let section = path.rsplit_once('.').map_or("", |(section, _)| section);
     match Recipe::SECTIONS.iter().find(|known| known.name == section) {
@@ -53,11 +53,11 @@ fn known_beside(path: &str) -> String {
     }
 }
 
-/// The known key or section most like `path`, if any is like it. The same last part in another section counts
-/// as close, so that `steps` and `data.steps` find `vqvae.steps`.
+/// The known key or section most similar to `path`, if any is similar. The same last part in another section counts as
+/// close, so that `steps` and `data.steps` find `vqvae.steps`.
 fn nearest(path: &str) -> Option<&'static str> {
-    /// No known key is half as long. A comparison takes time by the length, and a file may hold a key of a million
-    /// letters.
+    /// No known key is half as long. A comparison takes time proportional to the length, and a file may hold a key of a
+    /// million characters.
     const LONGEST: usize = 80;
     if path.len() > LONGEST {
         return None;
@@ -122,6 +122,6 @@ mod tests {
         let text = message(&format!(r#"{{"{long}": 1}}"#));
         assert!(text.len() < 300 && text.contains("allowed are name, seed"), "{text}");
         let text = message(&format!(r#"{{"{long}": 1, "{long}": 1}}"#));
-        assert!(text.len() < 300 && text.contains("is given twice"), "{text}");
+        assert!(text.len() < 300 && text.contains("appears twice"), "{text}");
     }
 }

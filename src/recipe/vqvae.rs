@@ -1,4 +1,4 @@
-//! The recipe's section on stage 1: the shape of the tokenizer and how it is trained.
+//! The recipe's section on stage 1: the architecture of the tokenizer and its training.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::tokenizer::TokenizerPreset::{self, Plain, Resnet, Resnet34};
 pub enum Codebook {
     /// Bias-corrected moving averages of the encoder outputs assigned to each code.
     Ema,
-    /// The second term of Eq. 3: the optimizer moves the codes.
+    /// The second term of Eq. 3: the optimizer updates the codes.
     Gradient,
 }
 
@@ -28,18 +28,18 @@ pub enum ReconstructionLoss {
     L1,
 }
 
-/// How the learning rate goes after the warm-up.
+/// The learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// It stays.
+    /// Constant.
     Constant,
-    /// Half a cosine down to zero at the last step.
+    /// Cosine decay to zero at the last step.
     Cosine,
 }
 
 section! {
-    /// Stage 1: the shape of the tokenizer and how it is trained.
+    /// Stage 1: the architecture of the tokenizer and its training.
     pub struct VqvaeSection, prefix "vqvae." {
         /// The architecture: `plain` is that of van den Oord et al., `resnet` that of VQGAN, `resnet34` has the
         /// encoder of torchvision's ResNet-34.
@@ -57,21 +57,21 @@ section! {
         /// Hidden channels of a residual block.
         residual_width: usize,
             by preset |_| 32, only preset [Plain], allowed 1..=16_384, resume Refused;
-        /// How often height and width are halved: 2, 3 and 4 give 4x, 8x and 16x fewer rows and columns of codes.
+        /// How often height and width are halved: 2, 3 and 4 downsample by 4, 8 and 16.
         halvings: usize,
             by preset |given| match given.preset() { Plain | Resnet => 2, Resnet34 => 3 },
             allowed 1..=5, resume Refused;
         /// Self-attention at the coarsest resolution.
         attention: bool, by preset |_| false, only preset [Resnet], resume Refused;
-        /// Number of codes, K. They are stored as 16-bit numbers.
+        /// Number of codes, K. Codes are stored as 16-bit integers.
         codebook_size: usize = 512, allowed 2..=65_536, resume Refused;
-        /// Numbers in a code, D.
+        /// Dimension of a code, D.
         code_dim: usize,
             // Low dimension is the strongest single lever on reconstruction (LlamaGen, table 1).
             by preset |given| match given.preset() { Plain => 64, Resnet => 8, Resnet34 => 128 },
             allowed 1..=16_384, resume Refused;
-        /// How the codebook learns: as moving averages of what is assigned to each code, or by the gradient of the
-        /// second term of Eq. 3.
+        /// How the codebook is updated: by moving averages of the latents assigned to each code, or by the gradient of
+        /// the second term of Eq. 3.
         codebook: Codebook = Codebook::Ema, resume Refused;
         /// The decay of the moving averages; unused with `gradient`.
         ema_decay: f64 = 0.99, allowed 0.0..=0.999_999, resume Refused;
@@ -79,48 +79,48 @@ section! {
         commitment: f64 = 0.25, allowed 0.0..=100.0, resume Told;
         /// Whether latents and codes are l2-normalised before they are compared.
         normalize_codes: bool = false, resume Refused;
-        /// A safetensors file with torchvision's weights to start from; empty starts afresh.
+        /// A safetensors file with torchvision's weights to start from; empty for random initialisation.
         backbone: String = String::new(), only preset [Resnet34], resume Refused;
-        /// Whether the codebook starts from k-means over encoder outputs.
+        /// Whether the codebook is initialised by k-means over encoder outputs.
         kmeans_init: bool = true, resume Refused;
-        /// A code unused for this many steps restarts from a live encoder output; 0 never.
+        /// A code unused for this many steps restarts from a current encoder output; 0 never.
         restart_after: usize = 20, allowed 0..=MOST_STEPS, resume Told;
         /// The reconstruction term, squared or absolute error, divided by the variance of the training pixels. `l1`
         /// gives sharper edges and a lower PSNR.
         loss: ReconstructionLoss = ReconstructionLoss::Mse, resume Refused;
-        /// Optimizer steps in all.
+        /// Total optimizer steps.
         steps: usize = 2400, allowed 1..=MOST_STEPS, resume Silent;
-        /// Images a step.
+        /// Images per step.
         batch_size: usize = 32, allowed 1..=MOST_BATCH, resume Refused;
-        /// The highest learning rate of AdamW.
+        /// The peak learning rate of AdamW.
         learning_rate: f64 = 1.5e-3, allowed AboveZero(10.0), resume Told;
         /// Decoupled weight decay; 0 is plain Adam.
         weight_decay: f64 = 0.0, allowed 0.0..=10.0, resume Told;
-        /// Steps over which the learning rate rises from zero. A shorter training ends within them, so that `--steps`
-        /// alone changes nothing else and may be raised when a run is resumed.
+        /// Steps of linear warm-up. A shorter training ends within them, so that `--steps` alone changes nothing else
+        /// and may be raised when a run is resumed.
         warmup_steps: usize = 50, allowed 0..=MOST_STEPS, resume Told;
-        /// How the learning rate goes after the warm-up: it stays, or falls to zero at the last step.
+        /// The learning rate after the warm-up: constant, or a cosine decay to zero at the last step.
         schedule: Schedule = Schedule::Cosine, resume Told;
-        /// The largest global norm of the gradient; 0 does not clip.
+        /// The maximum global norm of the gradient; 0 disables clipping.
         gradient_clip: f64 = 1.0, allowed 0.0..=1e6, resume Told;
-        /// Steps with a loss or gradient that is not finite that are passed over; the next one ends the training.
+        /// How many steps with a loss or gradient that is not finite may be skipped; one more ends the training.
         skip_non_finite: usize = 0, allowed 0..=MOST_STEPS, resume Told;
-        /// Steps between two lines of the log.
+        /// Steps between log lines.
         log_every: usize = 50, allowed 1..=MOST_STEPS, resume Silent;
-        /// Steps between two validations.
+        /// Steps between validations.
         validate_every: usize = 250, allowed 1..=MOST_STEPS, resume Silent;
-        /// Steps between two checkpoints.
+        /// Steps between checkpoints.
         checkpoint_every: usize = 500, allowed 1..=MOST_STEPS, resume Silent;
     }
 }
 
-/// VQGAN's 1, 1, 2, 2, 4 without the second level at full width, which costs the most: one a resolution.
+/// VQGAN's 1, 1, 2, 2, 4 without the second level at full width, which costs the most: one per resolution.
 fn multipliers(halvings: usize) -> Vec<usize> {
     [1, 2, 2, 2, 4, 4].into_iter().take(halvings.saturating_add(1)).collect()
 }
 
 impl VqvaeSection {
-    /// The model's shape for images as `data` describes them.
+    /// The model's architecture for images as configured by `data`.
     pub fn tokenizer_config(&self, data: &DataConfig) -> TokenizerConfig {
         TokenizerConfig {
             image_size: data.image_size,
@@ -138,7 +138,7 @@ impl VqvaeSection {
         }
     }
 
-    /// Refuses values out of range, keys that the preset would ignore and shapes that cannot be built.
+    /// Refuses values out of range, keys that the preset would ignore and architectures that cannot be built.
     pub fn validate(&self, data: &DataConfig) -> Result<()> {
         self.check_keys()?;
         self.tokenizer_config(data).validate()
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// The section that says `given` and nothing else.
+    /// The section with the keys `given` and defaults otherwise.
     fn section(given: Value) -> VqvaeSection {
         serde_json::from_value(given).unwrap()
     }

@@ -1,42 +1,39 @@
-//! How codes are chosen from logits.
+//! The sampling parameters.
 
 use crate::error::{Error, Result};
 
-/// The choices of a sampling run. Filters apply in the order of the fields: temperature, top-k, top-p.
+/// Sampling parameters. Filters apply in the order of the fields: temperature, top-k, top-p.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingConfig {
-    /// Divides the logits: below 1 sharper, above 1 flatter; 0 takes the most probable code always.
+    /// Divides the logits: below 1 sharper, above 1 flatter; 0 is greedy.
     pub temperature: f64,
-    /// Only the k most probable codes; `None` is all of them. Codes as probable as the last one stay too.
+    /// Keep only the k most probable codes; `None` for all. Ties with the last one are kept.
     pub top_k: Option<usize>,
-    /// Only the most probable codes that together reach this probability (Holtzman et al. 2020), in
-    /// (0, 1]; measured after top-k. Codes as probable as the last one stay too.
+    /// Nucleus sampling (Holtzman et al. 2020): keep only the most probable codes that together reach this probability,
+    /// in (0, 1], after top-k. Ties with the last one are kept.
     pub top_p: Option<f64>,
-    /// Classifier-free guidance (Ho and Salimans 2022): logits move away from the unconditional ones by this
-    /// factor. 1 is off; any other value runs the model on twice the rows.
+    /// Scale of classifier-free guidance (Ho and Salimans 2022): logits are extrapolated from the unconditional ones by
+    /// this factor. 1 is off; any other value doubles the batch.
     pub guidance: f64,
-    /// Images a pass. A part of the result's last bits, so derive it from the device, never from how many
-    /// images are wanted.
+    /// Images per batch. It can affect rounding, so derive it from the device, never from how many images are wanted.
     pub lanes: usize,
 }
 
 impl Default for SamplingConfig {
-    /// The model's own distribution, 16 images a pass: enough to fill two cores without wasting much on
-    /// a single image.
+    /// The model's own distribution, in batches of 16 images: enough to occupy two cores without wasting much on a
+    /// single image.
     fn default() -> Self {
         Self { temperature: 1.0, top_k: None, top_p: None, guidance: 1.0, lanes: 16 }
     }
 }
 
 impl SamplingConfig {
-    /// Refuses values that mean nothing for a model of `codebook_size` codes.
+    /// Refuses values that are invalid for a model of `codebook_size` codes.
     pub fn validate(&self, codebook_size: usize) -> Result<()> {
         let fail = |message: String| Err(Error::invalid(message));
         let Self { temperature, guidance, lanes, .. } = *self;
         if !(temperature >= 0.0 && temperature.is_finite()) {
-            return fail(format!(
-                "temperature is {temperature}, allowed are 0 (always the most probable code) and above"
-            ));
+            return fail(format!("temperature is {temperature}, allowed are 0 (greedy) and above"));
         }
         if let Some(k) = self.top_k
             && !(1..=codebook_size).contains(&k)
@@ -54,7 +51,9 @@ impl SamplingConfig {
             return fail(format!("guidance is {guidance}, allowed are 0 and above; 1 is off"));
         }
         if lanes == 0 {
-            return fail("0 images a pass cannot be sampled, allowed are 1 and above".to_string());
+            return fail(
+                "0 images per batch cannot be sampled, allowed are 1 and above".to_string(),
+            );
         }
         Ok(())
     }
@@ -90,7 +89,7 @@ mod tests {
             (|c| c.top_p = Some(1.5), "top-p is 1.5"),
             (|c| c.guidance = -1.0, "guidance is -1, allowed are 0 and above"),
             (|c| c.guidance = f64::INFINITY, "guidance is inf"),
-            (|c| c.lanes = 0, "0 images a pass"),
+            (|c| c.lanes = 0, "0 images per batch"),
         ];
         for (change, expected) in cases {
             let message = refused(change);

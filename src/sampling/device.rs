@@ -1,8 +1,8 @@
-//! The choice of codes as tensor operations, for devices whose memory is not the host's: no number
-//! comes back before the last code is drawn.
+//! Drawing codes by tensor operations, for devices with their own memory: nothing is read back before the last code is
+//! drawn.
 //!
-//! Burn has no sort on a GPU (it would read the logits back), so top-k and top-p look for their threshold by
-//! bisection: both keep the codes above a weight, and how much lies above falls as that weight rises.
+//! Burn has no sort on a GPU (it would read the logits back), so top-k and top-p find their threshold by bisection:
+//! both keep the codes above a weight, and the amount above decreases as that weight rises.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -10,11 +10,11 @@ use super::generate::Pass;
 use crate::error::{Error, Result};
 use crate::sampling::{DeviceSteps, SamplingConfig};
 
-/// Halvings of the interval [0, 2] the threshold lies in, relative to the most probable code's weight of
-/// 1: what they cannot tell apart differs by 2e-9.
+/// Bisection steps over the interval [0, 2] of the threshold, relative to the most probable code's weight of 1: their
+/// resolution is 2e-9.
 const HALVINGS: usize = 30;
 
-/// Draws the codes of every row of a pass; `drawn` is told how many of each row are.
+/// Draws the codes of every row of a batch; `drawn` is called with the number of codes drawn per row.
 pub(super) fn sample<C>(
     steps: &mut dyn DeviceSteps<C>,
     pass: &Pass<C>,
@@ -44,7 +44,7 @@ pub(super) fn sample<C>(
     let n_drawn = codes.len();
     let codes = Tensor::stack::<2>(codes, 1); // [rows, drawn]
     let codes: Vec<i32> = codes.try_into_vec_as().map_err(|error| {
-        Error::invalid(format!("cannot sample: the device did not hand over its result: {error}"))
+        Error::invalid(format!("cannot sample: the device did not return its result: {error}"))
     })?; // sync
     let rows = codes.chunks(n_drawn);
     Ok(rows.map(|row| row.iter().map(|&code| code as u16).collect()).collect())
@@ -64,8 +64,8 @@ pub(super) fn guide(logits: Tensor<2>, config: &SamplingConfig) -> Tensor<2> {
     unconditional.clone() + (conditional - unconditional).mul_scalar(config.guidance)
 }
 
-/// One code a row, by the rules of the host's `choose`; sums are in f32, so that a uniform number within
-/// rounding of a border may fall on its other side.
+/// One code per row, by the rules of the host's `choose`; sums are f32, so a uniform number within rounding of a
+/// boundary may fall on its other side.
 ///
 /// # Shapes
 /// - logits: `[rows, codebook_size]`
@@ -81,7 +81,7 @@ pub(super) fn choose(
         return logits.argmax(1).reshape([rows]);
     }
     let shifted = logits.clone() - logits.max_dim(1);
-    // Bounded, because 1 / temperature may be infinite in f32 and 0 times infinity is no number.
+    // Bounded, because 1 / temperature may be infinite in f32 and 0 times infinity is NaN.
     let mut weights = shifted.mul_scalar((1.0 / config.temperature).min(1e30)).exp();
     if let Some(k) = config.top_k
         && k < codebook_size
@@ -98,8 +98,8 @@ pub(super) fn choose(
     inverse_cdf(weights, uniform)
 }
 
-/// Sets to zero the weights below the highest threshold at which the sum of `amount` over the kept ones
-/// still reaches `wanted` (`[rows, 1]`).
+/// Zeroes the weights below the highest threshold at which the sum of `amount` over the kept ones still reaches
+/// `wanted` (`[rows, 1]`).
 fn keep_most_probable(
     weights: Tensor<2>,
     wanted: Tensor<2>,
@@ -128,8 +128,8 @@ fn inverse_cdf(weights: Tensor<2>, uniform: Tensor<2>) -> Tensor<1, Int> {
     let total = sums.clone().slice([0..rows, codes - 1..codes]);
     let beyond = sums.greater(total * uniform).float();
     let possible = weights.clone().greater_elem(0.0).float();
-    // The first possible code beyond has the highest score; if a parallel sum rounded so that there is
-    // none, the most probable code has.
+    // The first possible code beyond has the highest score; if rounding in a parallel sum leaves none, the most
+    // probable code has.
     let first = Tensor::<1, Int>::arange(0..codes as i64, &weights.device()).float();
     let first = (first.neg() + codes as f32).mul_scalar(2.0).unsqueeze(); // [1, codes]: 2·codes … 2
     let score = beyond * possible * first + weights;
@@ -175,7 +175,7 @@ mod tests {
             let host = uniforms.iter().map(|&u| host::choose(&logits, &config, u).unwrap() as i32);
             let device = draw(&logits, &config, &uniforms);
             let different = host.zip(device).filter(|(a, b)| a != b).count();
-            // Equal but for a draw within rounding of a border.
+            // Equal, except for a draw within rounding of a boundary.
             assert!(different <= 1, "{different} of 200 draws differ with {config:?}");
         }
     }

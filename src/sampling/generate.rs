@@ -7,19 +7,19 @@ use crate::sampling::{NextCode, SamplingConfig, Steps, device, host};
 /// One image to sample.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request<C> {
-    /// Its number: with the seed, the key of its randomness.
+    /// Its index: with the seed, the key of its randomness.
     pub index: u64,
     /// What it is asked to show.
     pub condition: C,
-    /// Codes that are given, from the first on; as many in every request of one call.
+    /// The given leading codes; equally many in every request of one call.
     pub prompt: Vec<u16>,
 }
 
-/// Samples the codes of each request, `n_codes` an image, the given ones included. `progress` is told how
-/// many codes of how many are drawn: `(done, total)`.
+/// Samples the codes of each request, `n_codes` per image, including the given ones. `progress` is called with `(done,
+/// total)` codes.
 ///
-/// An error names what does not fit the model: a setting, a class, the prompts; or says that the model's
-/// logits are not finite.
+/// An error names what does not fit the model (a parameter, a condition, the prompts), or reports that the logits are not
+/// finite.
 pub fn generate<M: NextCode>(
     model: &mut M,
     requests: &[Request<M::Condition>],
@@ -40,7 +40,7 @@ pub fn generate<M: NextCode>(
     }
     let mut images = Vec::with_capacity(requests.len());
     for wanted in requests.chunks(config.lanes) {
-        // Rows beyond the wanted ones repeat the last request and are thrown away.
+        // Padding rows repeat the last request and are discarded.
         let n = if model.has_independent_rows() { wanted.len() } else { config.lanes };
         let rows: Vec<_> =
             wanted.iter().chain(std::iter::repeat(&wanted[wanted.len() - 1])).take(n).collect();
@@ -82,14 +82,14 @@ fn check<M: NextCode>(
     let asks = |request: &Request<_>| model.without(&request.condition).is_some();
     if config.is_guided() && !requests.is_empty() && !requests.iter().any(asks) {
         return fail(format!(
-            "guidance is {} but no class is asked for (choose a class, or leave guidance at 1)",
+            "guidance is {} but no class is given (choose a class, or leave guidance at 1)",
             config.guidance
         ));
     }
     Ok(())
 }
 
-/// Samples one pass of rows.
+/// Samples one batch of rows.
 fn sample_rows<M: NextCode>(
     model: &mut M,
     rows: &[&Request<M::Condition>],
@@ -123,13 +123,14 @@ fn sample_rows<M: NextCode>(
     Ok(whole.map(|(row, codes)| [row.prompt.clone(), codes].concat()).collect())
 }
 
-/// What the rows of a pass begin with, and the uniform numbers that decide about their codes.
+/// The start of every row of a batch, and the uniform numbers that its codes are drawn by.
 pub(super) struct Pass<C> {
-    /// One a row; under guidance, followed by those of the same rows that ask for nothing: `[rows or 2 * rows]`.
+    /// One per row; under guidance, followed by the unconditional ones: `[rows or 2 * rows]`.
     pub(super) conditions: Vec<C>,
-    /// Codes that are known: `[rows or 2 * rows, given]`.
+    /// The known codes: `[rows or 2 * rows, given]`.
     pub(super) given_codes: Vec<usize>,
-    /// One a code, the given ones included, so that a code's number does not depend on how many are: `[rows, n_codes]`.
+    /// One per code, including the given ones, so that a code's number does not depend on how many are given: `[rows,
+    /// n_codes]`.
     pub(super) uniforms: Vec<f32>,
     pub(super) rows: usize,
     pub(super) given: usize,

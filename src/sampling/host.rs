@@ -1,4 +1,4 @@
-//! Sampling in this process's memory: a code is a number in a slice from the logits to the next token.
+//! Sampling on the host: from a slice of logits to the next token.
 
 use rayon::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ops::max;
 use crate::sampling::{HostSteps, SamplingConfig};
 
-/// Draws the codes of every row of a pass; `drawn` is told how many of each row are.
+/// Draws the codes of every row of a batch; `drawn` is called with the number of codes drawn per row.
 pub(super) fn sample<C>(
     steps: &mut dyn HostSteps<C>,
     pass: &Pass<C>,
@@ -45,7 +45,8 @@ pub(super) fn sample<C>(
     Ok(codes)
 }
 
-/// Moves the first half of the rows away from the second, which are theirs without the class, and drops that.
+/// Classifier-free guidance: extrapolates the first half of the rows away from the second, their unconditional
+/// counterparts, which is dropped.
 pub(super) fn guide(logits: &mut Vec<f32>, guidance: f32) {
     let half = logits.len() / 2;
     let (conditional, unconditional) = logits.split_at_mut(half);
@@ -55,8 +56,8 @@ pub(super) fn guide(logits: &mut Vec<f32>, guidance: f32) {
     logits.truncate(half);
 }
 
-/// The code of a row: filters the distribution and takes the code in which the uniform number falls when
-/// codes share [0, 1) in order of their number. `None` if the logits are not finite.
+/// The code of a row, by inverse transform sampling from the filtered distribution: codes partition [0, 1) in order of
+/// their ids. `None` if the logits are not finite.
 pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> Option<usize> {
     if !logits.iter().fold(true, |all, logit| all & logit.is_finite()) {
         return None;
@@ -79,7 +80,7 @@ pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> O
     Some(inverse_cdf(&weights, uniform))
 }
 
-/// The least logit that top-k leaves.
+/// The lowest logit that top-k keeps.
 fn least_of_top_k(logits: &[f32], config: &SamplingConfig) -> f32 {
     match config.top_k {
         Some(k) if k < logits.len() => {
@@ -91,7 +92,7 @@ fn least_of_top_k(logits: &[f32], config: &SamplingConfig) -> f32 {
     }
 }
 
-/// Takes out the codes that top-p excludes.
+/// Removes the codes that top-p excludes.
 fn keep_top_p(weights: &mut Vec<(usize, f64)>, p: f64) {
     let mut sorted: Vec<f64> = weights.iter().map(|(_, weight)| *weight).collect();
     sorted.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -127,7 +128,7 @@ fn inverse_cdf(weights: &[(usize, f64)], uniform: f32) -> usize {
 pub(super) mod tests {
     use super::*;
 
-    /// Logits of the probabilities 0.1, 0.4, 0.2, 0.3, shifted: only differences count.
+    /// Logits of the probabilities 0.1, 0.4, 0.2, 0.3, shifted: only differences matter.
     pub(crate) fn logits() -> [f32; 4] {
         [0.1f32, 0.4, 0.2, 0.3].map(|p| p.ln() + 3.0)
     }
@@ -139,7 +140,7 @@ pub(super) mod tests {
     /// The largest uniform number below 1 that a stream can give.
     pub(crate) const ALMOST_ONE: f32 = 1.0 - 1.0 / (1 << 24) as f32;
 
-    /// Filters, uniform numbers and the code each gives, worked out by hand from the probabilities above.
+    /// Filters, uniform numbers and the resulting codes, worked out by hand from the probabilities above.
     pub(crate) fn cases() -> Vec<(SamplingConfig, Vec<(f32, usize)>)> {
         vec![
             // Cumulative: 0.1, 0.5, 0.7, 1.

@@ -1,4 +1,4 @@
-//! Self-attention over all positions of a feature map, one head, as in VQGAN's coarsest level.
+//! Single-head self-attention over all positions of a feature map, as at VQGAN's coarsest level.
 
 use burn::module::Module;
 use burn::tensor::Tensor;

@@ -1,12 +1,12 @@
-//! The shape of a tokenizer. It is stored in the model file, so that one file is enough to use the model;
-//! how a tokenizer is trained is the recipe's business.
+//! The architecture of a tokenizer. It is stored in the model file, which is thus self-contained; how a tokenizer is
+//! trained is the recipe's business.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Most pixels a side of an image. No tensor of a model depends on it, so only this keeps a file that lies about it
-/// from asking for any amount of memory.
+/// Most pixels per side of an image. No tensor of a model depends on it, so only this limit keeps a forged file from
+/// requesting any amount of memory.
 const MOST_PIXELS: usize = 1024;
 
 /// Which published architecture the encoder and decoder follow.
@@ -16,13 +16,15 @@ pub enum TokenizerPreset {
     /// van den Oord et al. 2017 as in DeepMind's sonnet: strided 4x4 convolutions, ReLU residual blocks, no
     /// normalisation, transposed convolutions.
     Plain,
-    /// As in VQGAN (Esser et al. 2021): GroupNorm and SiLU residual blocks, nearest upsampling and convolution.
+    /// As in VQGAN (Esser et al. 2021): residual blocks with GroupNorm and SiLU, nearest-neighbour upsampling followed
+    /// by a convolution.
     Resnet,
-    /// The ResNet-34 backbone of torchvision up to the /8 stage with a residual decoder; starts from torchvision weights.
+    /// The ResNet-34 backbone of torchvision up to stride 8, with a residual decoder; starts from torchvision's
+    /// weights.
     Resnet34,
 }
 
-/// The shape of encoder, codebook and decoder.
+/// The architecture of encoder, codebook and decoder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerConfig {
@@ -38,15 +40,15 @@ pub struct TokenizerConfig {
     pub channel_multipliers: Vec<usize>,
     /// Residual blocks at each resolution (`resnet`) or before and after the codes (`plain`).
     pub residual_blocks: usize,
-    /// `plain`: hidden channels inside a residual block.
+    /// `plain`: hidden channels of a residual block.
     pub residual_width: usize,
-    /// How often height and width are halved: 2, 3 and 4 give 4x, 8x and 16x.
+    /// How often height and width are halved: 2, 3 and 4 downsample by 4, 8 and 16.
     pub halvings: usize,
     /// `resnet`: self-attention at the coarsest resolution.
     pub attention: bool,
     /// Number of codes, K.
     pub codebook_size: usize,
-    /// Width of a code, D.
+    /// Dimension of a code, D.
     pub code_dim: usize,
     /// Whether latents and codes are l2-normalised before they are compared (Yu et al. 2022).
     pub normalize_codes: bool,
@@ -78,7 +80,7 @@ impl TokenizerConfig {
         self.image_size >> self.halvings
     }
 
-    /// Codes a position of the grid.
+    /// Codes per position of the grid.
     pub fn depth(&self) -> usize {
         1
     }
@@ -88,12 +90,12 @@ impl TokenizerConfig {
         [self.grid_size(), self.grid_size(), self.depth()]
     }
 
-    /// Codes an image.
+    /// Codes per image.
     pub fn n_codes(&self) -> usize {
         self.grid().iter().product()
     }
 
-    /// Refuses shapes that cannot be built; the message names the key, the value seen and what is allowed.
+    /// Refuses architectures that cannot be built; the message gives the key, the value seen and those allowed.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::invalid(message));
         if self.channels != 1 && self.channels != 3 {
@@ -121,7 +123,7 @@ impl TokenizerConfig {
         }
         if !(2..=65_536).contains(&self.codebook_size) {
             return fail(format!(
-                "vqvae.codebook_size is {}, allowed are 2 to 65536 (codes are stored as 16-bit numbers)",
+                "vqvae.codebook_size is {}, allowed are 2 to 65536 (codes are stored as 16-bit integers)",
                 self.codebook_size
             ));
         }
@@ -162,7 +164,7 @@ impl TokenizerConfig {
     fn validate_resnet(&self) -> Result<()> {
         if self.channel_multipliers.len() != self.halvings + 1 {
             return Err(Error::invalid(format!(
-                "vqvae.channel_multipliers has {} entries, {} halvings need {} (one a resolution)",
+                "vqvae.channel_multipliers has {} entries, {} halvings need {} (one per resolution)",
                 self.channel_multipliers.len(),
                 self.halvings,
                 self.halvings + 1
@@ -200,9 +202,10 @@ impl TokenizerConfig {
     /// Channels of the residual blocks at each resolution, finest first (`resnet`, and the decoder of `resnet34`).
     pub fn level_widths(&self) -> Vec<usize> {
         match self.preset {
-            // Full-resolution feature maps are what costs: as many numbers at each level as at the coarsest.
+            // Full-resolution feature maps dominate the cost: with half the width at each finer level, elements double
+            // per level instead of quadrupling.
             TokenizerPreset::Resnet34 => [8, 4, 2, 1].map(|part| self.width / part).to_vec(),
-            // Saturating, because validation asks before it has checked the factors.
+            // Saturating, because validation calls this before it has checked the factors.
             _ => self
                 .channel_multipliers
                 .iter()

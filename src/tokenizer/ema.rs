@@ -1,6 +1,6 @@
-//! The codebook as a moving average of the latents assigned to each code (appendix A.1 of van den Oord et
-//! al. 2017), bias-corrected as in sonnet: the averages start at zero and are divided by `1 - decay^t`.
-//! Dead codes can be restarted from live latents (Dhariwal et al. 2020, "Jukebox").
+//! The codebook as an exponential moving average of the latents assigned to each code (appendix A.1 of van den Oord et
+//! al. 2017), bias-corrected as in sonnet: the averages start at zero and are divided by `1 - decay^t`. Dead codes can
+//! be restarted from current latents (Dhariwal et al. 2020, "Jukebox").
 
 use burn::tensor::{Int, Tensor};
 
@@ -8,15 +8,15 @@ use super::quantizer::Codebook;
 use crate::ops::nearest::{CodeSums, sums_by_code};
 use crate::rng::Stream;
 
-/// As in sonnet: keeps the size of an empty code away from 0.
+/// Laplace smoothing, as in sonnet: keeps the count of an empty code away from 0.
 const LAPLACE: f64 = 1e-5;
 
-/// The running statistics of a codebook. They are part of what resuming needs.
+/// The running statistics of a codebook. They are part of the resume state.
 #[derive(Debug, Clone)]
 pub struct EmaCodebook {
-    /// Hidden average of the counts, before bias correction, `[codes]`.
+    /// Moving average of the counts, before bias correction, `[codes]`.
     pub counts: Tensor<1>,
-    /// Hidden average of the sums, before bias correction, `[codes, code_dim]`.
+    /// Moving average of the sums, before bias correction, `[codes, code_dim]`.
     pub sums: Tensor<2>,
     /// Updates so far.
     pub updates: u64,
@@ -36,15 +36,15 @@ impl EmaCodebook {
         }
     }
 
-    /// Statistics read back from a file.
+    /// Statistics restored from a file.
     pub fn restored(counts: Tensor<1>, sums: Tensor<2>, updates: u64, decay: f64) -> Self {
         Self { counts, sums, updates, decay }
     }
 
-    /// Takes in one batch and returns the new code vectors and the batch's counts.
+    /// Updates the averages with one batch and returns the new code vectors and the batch's counts.
     ///
     /// # Shapes
-    /// - `latents`: `[n, code_dim]`, as they were compared, without gradient
+    /// - `latents`: `[n, code_dim]`, as compared with the codes, detached
     /// - `codes`: `[n]`
     /// - output: `[codes, code_dim]`, `[codes]`
     pub fn update(&mut self, latents: Tensor<2>, codes: Tensor<1, Int>) -> (Tensor<2>, Tensor<1>) {
@@ -57,7 +57,7 @@ impl EmaCodebook {
         (self.vectors(), counts)
     }
 
-    /// The code vectors that the statistics stand for, `[codes, code_dim]`.
+    /// The code vectors that the statistics imply, `[codes, code_dim]`.
     pub fn vectors(&self) -> Tensor<2> {
         let [n_codes, dim] = self.sums.dims();
         let correction = 1.0 / self.correction();
@@ -70,7 +70,7 @@ impl EmaCodebook {
         sums / smoothed.reshape([n_codes, 1]).expand([n_codes, dim])
     }
 
-    /// Gives each code of `dead` the average weight of one latent of `rows`, so that it starts there.
+    /// Restarts each code of `dead` at a latent of `rows`, with the weight of one latent.
     ///
     /// # Shapes
     /// - `dead`: ids of codes
@@ -105,7 +105,7 @@ pub fn replace_rows(table: Tensor<2>, ids: &Tensor<1, Int>, rows: Tensor<2>) -> 
     table.select_assign(0, ids.clone(), change, burn::tensor::IndexingUpdateOp::Add)
 }
 
-/// Which codes have not been used for a while, counted on the device so that no step has to wait for it.
+/// Which codes have not been used for a while, counted on the device so that no step has to synchronise with it.
 #[derive(Debug, Clone)]
 pub struct IdleCodes {
     /// Steps since each code was last used, `[codes]`.
@@ -120,13 +120,13 @@ impl IdleCodes {
         Self { steps: Tensor::zeros([codes], &device) }
     }
 
-    /// Takes in the counts of one batch, `[codes]`.
+    /// Updates with the counts of one batch, `[codes]`.
     pub fn update(&mut self, counts: Tensor<1>) {
         let unused = counts.equal_scalar(0.0).float();
         self.steps = (self.steps.clone().add_scalar(1.0)) * unused;
     }
 
-    /// The codes idle for at least `limit` steps; they count as used from now on. Reads the device.
+    /// The codes idle for at least `limit` steps; they count as used from now on. Synchronises with the device.
     pub fn take(&mut self, limit: u64) -> Vec<i64> {
         let idle = self.steps.to_data_as::<f32>(); // sync
         let idle: Vec<bool> = idle.iter::<f32>().map(|steps| steps >= limit as f32).collect();
@@ -137,7 +137,7 @@ impl IdleCodes {
     }
 }
 
-/// `count` rows of `rows`, drawn with `rng` (without repeats while there are enough).
+/// `count` rows of `rows`, drawn with `rng` (without replacement while there are enough).
 ///
 /// # Shapes
 /// - `rows`: `[n, dim]`
@@ -171,7 +171,7 @@ mod tests {
         let codes = Tensor::<1, Int>::from_ints([0, 0, 1], &device);
         let (vectors, counts) = ema.update(latents, codes);
         counts.into_data().assert_eq(&TensorData::from([2.0f32, 1.0]), true);
-        // Bias correction makes the first averages those of the batch; smoothing moves them by 1e-5.
+        // Bias correction makes the first averages equal to those of the batch; smoothing shifts them by 1e-5.
         let wanted = TensorData::from([[2.0f32], [10.0]]);
         vectors.into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));
     }

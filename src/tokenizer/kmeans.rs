@@ -1,4 +1,4 @@
-//! Lloyd's k-means, to start a codebook where the latents are.
+//! Lloyd's k-means, to initialise a codebook from latents.
 
 use burn::tensor::Tensor;
 
@@ -6,11 +6,11 @@ use super::ema::draw_rows;
 use crate::ops::nearest::{CodeSums, nearest_code, sums_by_code};
 use crate::rng::Stream;
 
-/// Centres of `rows` after `rounds` rounds, starting from rows drawn with `rng`; a centre that loses all
-/// its rows is drawn anew.
+/// Centres of `rows` after `rounds` iterations, starting from rows drawn with `rng`; a centre that loses all its rows
+/// is redrawn.
 ///
 /// # Shapes
-/// - `rows`: `[n, dim]`, without gradient
+/// - `rows`: `[n, dim]`, detached
 /// - output: `[centres, dim]`
 pub fn kmeans(rows: Tensor<2>, centres: usize, rounds: usize, rng: &mut Stream) -> Tensor<2> {
     let [_, dim] = rows.dims();

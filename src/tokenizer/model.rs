@@ -1,4 +1,4 @@
-//! Encoder, codebook and decoder put together.
+//! The tokenizer: encoder, codebook and decoder combined.
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
@@ -12,7 +12,7 @@ use crate::ops::init::WeightInit;
 
 /// Images to latents.
 #[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)] // one encoder a model: the size of the enum does not matter
+#[allow(clippy::large_enum_variant)] // one encoder per model: the size of the enum does not matter
 pub enum Encoder {
     /// See [`PlainEncoder`].
     Plain(PlainEncoder),
@@ -37,7 +37,7 @@ pub enum Decoder {
 pub struct Tokenizer {
     /// Images to latents.
     pub encoder: Encoder,
-    /// Latents to codes and back. The field has the name that its tensors have in files.
+    /// Latents to codes and back. The field is named as its tensors are in files.
     pub codebook: Quantizer,
     /// Quantized latents to images.
     pub decoder: Decoder,
@@ -45,17 +45,17 @@ pub struct Tokenizer {
     config: TokenizerConfig,
 }
 
-/// What a training step needs of one pass.
+/// The results of a forward pass that training needs.
 #[derive(Debug, Clone)]
 pub struct TokenizerOutput {
     /// `[batch, height, width, channels]`, not clamped.
     pub reconstruction: Tensor<4>,
-    /// Codes, latents and the quantizer's terms of the loss.
+    /// Codes, latents and the quantizer's loss terms.
     pub quantized: Quantized,
 }
 
 impl Tokenizer {
-    /// A fresh tokenizer. The configuration must be [valid](TokenizerConfig::validate).
+    /// A newly initialised tokenizer. The configuration must be [valid](TokenizerConfig::validate).
     pub fn new(config: &TokenizerConfig, seed: u64, device: &Device) -> Self {
         let init = &mut WeightInit::new(seed, device);
         let encoder = match config.preset {
@@ -73,7 +73,7 @@ impl Tokenizer {
         Self { encoder, codebook, decoder, config: config.clone() }
     }
 
-    /// The shape it was built with.
+    /// The configuration it was built with.
     pub fn config(&self) -> &TokenizerConfig {
         &self.config
     }
@@ -131,7 +131,7 @@ impl Tokenizer {
     /// Codes to images.
     ///
     /// # Shapes
-    /// - `codes`: `[batch, h, w]`, each below the codebook's size
+    /// - `codes`: `[batch, h, w]`, each below the codebook size
     /// - output: `[batch, height, width, channels]`, not clamped
     pub fn decode(&self, codes: Tensor<3, Int>) -> Tensor<4> {
         let [batch, h, w] = codes.dims();
@@ -139,7 +139,7 @@ impl Tokenizer {
         self.images(latents.reshape([batch, h, w, self.config.code_dim]))
     }
 
-    /// One pass for training: the reconstruction carries gradients through the codes.
+    /// A forward pass for training: the reconstruction passes gradients through the codes.
     ///
     /// # Shapes
     /// - `images`: `[batch, height, width, channels]` in [-0.5, 0.5]

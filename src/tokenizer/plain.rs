@@ -1,5 +1,5 @@
-//! The `plain` preset: the convolutional net of van den Oord et al. 2017 as in DeepMind's sonnet. Strided
-//! 4x4 convolutions down, transposed ones up, ReLU residual blocks between, no normalisation.
+//! The `plain` preset: the convolutional network of van den Oord et al. 2017 as in DeepMind's sonnet. Strided 4x4
+//! convolutions to downsample, transposed ones to upsample, ReLU residual blocks between, no normalisation.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -8,7 +8,7 @@ use super::TokenizerConfig;
 use crate::ops::conv::{Conv2d, ConvShape, ConvTranspose2d};
 use crate::ops::init::WeightInit;
 
-/// `x + conv1(relu(conv3(relu(x))))`, each block with weights of its own.
+/// `x + conv1(relu(conv3(relu(x))))`, each block with its own weights.
 #[derive(Module, Debug)]
 pub(super) struct PlainBlock {
     conv3: Conv2d,

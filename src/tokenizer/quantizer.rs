@@ -1,5 +1,5 @@
-//! Quantizers: latents to code ids and back, behind one enum. How the vectors of a codebook are learned beside the
-//! optimizer (averages, restarts) is apart from what a quantizer is, and not known here.
+//! Quantizers: latents to code ids and back, behind one enum. How the vectors of a codebook are learned besides the
+//! optimizer (moving averages, restarts) is separate, and not known here.
 
 mod vq;
 
@@ -11,29 +11,29 @@ use burn::tensor::{Int, Tensor};
 use super::TokenizerConfig;
 use crate::ops::init::WeightInit;
 
-/// A named term of the loss, without its weight, `[1]`.
+/// A named loss term, unweighted, `[1]`.
 #[derive(Debug, Clone)]
 pub struct LossTerm {
-    /// As the log has it.
+    /// Its name in the log.
     pub name: &'static str,
     /// The mean over the batch.
     pub value: Tensor<1>,
 }
 
-/// What quantizing gives, all over the flattened grid.
+/// The result of quantizing, over the flattened grid.
 #[derive(Debug, Clone)]
 pub struct Quantized {
     /// The code of each position, `[n]`.
     pub codes: Tensor<1, Int>,
-    /// The latents as they were compared, without gradient, `[n, code_dim]`.
+    /// The latents as compared with the codes, detached, `[n, code_dim]`.
     pub latents: Tensor<2>,
-    /// What the decoder gets, with its gradient passed straight to the latents, `[n, code_dim]`.
+    /// The decoder's input, whose gradient is passed straight through to the latents, `[n, code_dim]`.
     pub straight_through: Tensor<2>,
-    /// The quantizer's own terms of the loss, those of [`Quantizer::TERMS`].
+    /// The quantizer's own loss terms, those of [`Quantizer::TERMS`].
     pub terms: Vec<LossTerm>,
 }
 
-/// One kind of quantizer with its weights.
+/// A quantizer with its weights.
 #[derive(Module, Debug)]
 pub enum Quantizer {
     /// The nearest of K learned vectors.
@@ -41,7 +41,7 @@ pub enum Quantizer {
 }
 
 impl Quantizer {
-    /// The names of the terms of every quantizer, in the order of [`Quantized::terms`].
+    /// Names of the loss terms of every quantizer, in the order of [`Quantized::terms`].
     pub const TERMS: [&'static str; 2] = ["codebook", "commitment"];
 
     pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
@@ -55,7 +55,7 @@ impl Quantizer {
         }
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub fn codebook_mut(&mut self) -> Option<&mut Codebook> {
         match self {
             Self::Vq(codebook) => Some(codebook),
@@ -73,7 +73,7 @@ impl Quantizer {
         }
     }
 
-    /// What the decoder gets for `codes`.
+    /// The decoder's input for `codes`.
     ///
     /// # Shapes
     /// - `codes`: `[n]`
@@ -91,7 +91,7 @@ impl Quantizer {
         }
     }
 
-    /// Assigns, looks up and computes the quantizer's terms of the loss.
+    /// Assigns codes, looks them up and computes the quantizer's loss terms.
     ///
     /// # Shapes
     /// - `latents`: `[n, code_dim]`

@@ -1,5 +1,5 @@
-//! The `resnet` preset, as in VQGAN (Esser et al. 2021, "Taming Transformers"): GroupNorm and SiLU residual
-//! blocks, strided 3x3 convolutions down, nearest upsampling and a convolution up.
+//! The `resnet` preset, as in VQGAN (Esser et al. 2021, "Taming Transformers"): residual blocks with GroupNorm and
+//! SiLU, strided 3x3 convolutions to downsample, nearest-neighbour upsampling and a convolution to upsample.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -11,8 +11,8 @@ use crate::ops::init::WeightInit;
 use crate::ops::norm::GroupNorm;
 use crate::ops::resample::upsample_nearest;
 
-/// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`; the shortcut is the identity where the
-/// channels stay.
+/// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`; the shortcut is the identity unless the number of
+/// channels changes.
 #[derive(Module, Debug)]
 pub(super) struct ResnetBlock {
     norm1: GroupNorm,
@@ -49,7 +49,7 @@ impl ResnetBlock {
     }
 }
 
-/// The residual blocks of one resolution and the way to the next.
+/// The residual blocks of one resolution and the downsampling to the next.
 #[derive(Module, Debug)]
 pub(super) struct EncoderLevel {
     blocks: Vec<ResnetBlock>,
@@ -123,14 +123,14 @@ impl ResnetEncoder {
     }
 }
 
-/// The residual blocks of one resolution and the convolution after doubling it.
+/// The residual blocks of one resolution and the convolution after upsampling.
 #[derive(Module, Debug)]
 pub(super) struct DecoderLevel {
     blocks: Vec<ResnetBlock>,
     up: Option<Conv2d>,
 }
 
-/// Quantized latents to images; `levels` run from the coarsest to the finest resolution.
+/// Quantized latents to images; `levels` are ordered from the coarsest to the finest resolution.
 #[derive(Module, Debug)]
 pub struct ResnetDecoder {
     from_codes: Conv2d,

@@ -1,7 +1,6 @@
-//! The `resnet34` preset: the stages of torchvision's ResNet-34 (He et al. 2016) up to 1/8 of the height
-//! and width, 128 channels, with torchvision's parameter names. Batch norms are frozen: they apply stored
-//! statistics and a trained gain and bias, so that pretrained weights mean what they meant and no batch
-//! statistics enter.
+//! The `resnet34` preset: torchvision's ResNet-34 (He et al. 2016) up to stride 8 and 128 channels, with torchvision's
+//! parameter names. Batch norms are frozen: they apply stored statistics with a trained gain and bias, so that
+//! pretrained weights keep their meaning and no batch statistics are involved.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -16,10 +15,10 @@ use crate::ops::resample::max_pool;
 const NORM_EPSILON: f64 = 1e-5;
 /// Channels after the stem and in the first stage.
 const NARROW: usize = 64;
-/// Channels of the second stage, which the latents are projected from.
+/// Channels of the second stage, from which the latents are projected.
 const WIDE: usize = 128;
 
-/// Batch normalisation with fixed statistics.
+/// Batch normalisation with frozen statistics.
 #[derive(Module, Debug)]
 pub(super) struct FrozenBatchNorm {
     weight: Param<Tensor<1>>,
@@ -49,7 +48,7 @@ impl FrozenBatchNorm {
     }
 }
 
-/// 1x1 convolution and norm where a block changes its shape.
+/// 1x1 convolution and norm of a shortcut that changes the shape.
 #[derive(Module, Debug)]
 pub(super) struct Downsample {
     conv: Conv2d,
@@ -77,8 +76,8 @@ impl BasicBlock {
             conv1: conv(c_in, stride, init),
             bn1: FrozenBatchNorm::new(c_out, 1.0, init),
             conv2: conv(c_out, 1, init),
-            // A gain of 0 makes a fresh block the identity, which trains without batch statistics
-            // (Goyal et al. 2017); torchvision's weights replace it.
+            // A gain of 0 makes a new block the identity, which trains without batch statistics (Goyal et al. 2017);
+            // torchvision's weights replace it.
             bn2: FrozenBatchNorm::new(c_out, 0.0, init),
             downsample: (stride != 1 || c_in != c_out).then(|| Downsample {
                 conv: Conv2d::new(shortcut, init),
@@ -107,7 +106,8 @@ impl BasicBlock {
     }
 }
 
-/// Images in [-0.5, 0.5] as torchvision's models want them: ImageNet's mean 0 and deviation 1 by channel.
+/// Images in [-0.5, 0.5] as torchvision's models expect them: normalised with ImageNet's mean and standard deviation of
+/// each channel.
 fn as_torchvision(images: Tensor<4>) -> Tensor<4> {
     const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
     const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];

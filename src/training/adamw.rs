@@ -1,5 +1,5 @@
-//! AdamW (Loshchilov and Hutter 2019), with its state keyed by parameter path, so that it survives a file
-//! format that keeps no identities, and with weight decay for the parameters the caller names.
+//! AdamW (Loshchilov and Hutter 2019), with its state keyed by parameter path, so that it can be saved to a file
+//! without parameter ids, and with weight decay for the parameters that the caller selects.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use super::gradients::NamedGradients;
 use crate::checkpoint::Place;
 use crate::ops::{AdamWStep, Moving, adamw_step};
 
-/// The constants of the optimizer.
+/// The hyperparameters of the optimizer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWConfig {
-    /// Decay of the mean of the gradient.
+    /// Decay of the first moment.
     pub beta1: f64,
-    /// Decay of the mean of its square.
+    /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the mean square.
+    /// Added to the square root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay, times the learning rate, for the parameters that decay.
+    /// Decoupled weight decay, times the learning rate, for the parameters that `decays` selects.
     pub weight_decay: f64,
 }
 
-/// Running means of a parameter's gradient, flat.
+/// The moments of a parameter, flat.
 #[derive(Debug, Clone)]
 pub struct Moments {
-    /// Mean of the gradient.
+    /// First moment: the running mean of the gradient.
     pub mean: Tensor<1>,
-    /// Mean of its square.
+    /// Second moment: the running mean of the squared gradient.
     pub square: Tensor<1>,
 }
 
@@ -42,12 +42,12 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// A fresh optimizer; `decays` tells which parameters get weight decay.
+    /// A new optimizer; `decays` selects the parameters with weight decay.
     pub fn new(config: AdamWConfig, decays: fn(&Place) -> bool) -> Self {
         Self { config, decays, moments: BTreeMap::new(), steps: 0 }
     }
 
-    /// Goes on from saved state.
+    /// Restores saved state.
     pub fn restore(&mut self, moments: BTreeMap<String, Moments>, steps: u64) {
         self.moments = moments;
         self.steps = steps;
@@ -58,7 +58,7 @@ impl AdamW {
         &self.moments
     }
 
-    /// Updates so far.
+    /// Number of updates so far.
     pub fn steps(&self) -> u64 {
         self.steps
     }
@@ -176,7 +176,8 @@ mod tests {
         let gradients = NamedGradients::of(&two, loss.backward());
         assert_eq!(gradients.paths().collect::<Vec<_>>(), ["bias", "weight"]);
         let two = optimizer.step(two, gradients, 0.01);
-        // The corrected moments of a first step are g and g^2: a step of lr * sign(g), after decay by 1 - lr * 0.1.
+        // The bias-corrected moments of a first step are g and g^2: a step of lr * sign(g), after decay by 1 - lr *
+        // 0.1.
         let weight = TensorData::from([[0.999 - 0.01, -1.998 + 0.01f32]]);
         let near = Tolerance::absolute(1e-6);
         two.weight.val().into_data().assert_approx_eq::<f32>(&weight, near);

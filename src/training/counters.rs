@@ -1,4 +1,4 @@
-//! What a checkpoint holds besides tensors: how far the loop is and what it was trained with.
+//! The part of a checkpoint besides tensors: the progress of the loop and the settings it was trained with.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Refuses numbers of steps that contradict each other.
+    /// Refuses step counts that contradict each other.
     pub(super) fn check(&self, source: &Path) -> Result<()> {
         let Self { step, skipped, interval_steps, .. } = *self;
         let kept_step = self.kept_step.unwrap_or(0);
@@ -34,14 +34,14 @@ impl Counters {
         Err(Error::file(
             source,
             format!(
-                "state in the metadata: at step {step}, {skipped} steps are passed over, {interval_steps} in the \
+                "state in the metadata: at step {step}, {skipped} steps are skipped, {interval_steps} in the \
                  interval, and the best one is {kept_step}"
             ),
         ))
     }
 
-    /// Refuses to go on with other settings or another input than those of before; gives what to tell about settings
-    /// that may change.
+    /// Refuses to resume with other settings or another input; returns notes on changed settings that are allowed to
+    /// change.
     pub(super) fn check_same(
         &self,
         stage: Stage,
@@ -58,14 +58,14 @@ impl Counters {
             source,
             format!(
                 "was trained on {noun} {}, which are now {fingerprint}: something in them was added, removed or \
-                 changed (name another run with --run, or add --discard without --resume to train it anew)",
+                 changed (name another run with --run, or add --discard without --resume to retrain it)",
                 self.input
             ),
         ))
     }
 }
 
-/// The settings that a stage depends on: a section of the recipe, and keys from outside it under their full names.
+/// The settings that a stage depends on: a section of the recipe, and keys from outside it under their full paths.
 pub(super) fn settings<const N: usize>(
     section: &impl Serialize,
     others: [(&str, Value); N],
@@ -78,7 +78,7 @@ pub(super) fn settings<const N: usize>(
     Ok(value)
 }
 
-/// The fingerprint of what the run's checkpoint of `stage` was trained on; `None` without a checkpoint.
+/// The fingerprint of the input of the run's checkpoint of `stage`; `None` without a checkpoint.
 ///
 /// # Errors
 /// A checkpoint that cannot be read.
@@ -90,10 +90,10 @@ pub(super) fn trained_on(run: &RunDir, stage: Stage) -> Result<Option<String>> {
     Ok(Some(state.counters::<Counters>()?.input))
 }
 
-/// How many steps of `stage` the run's checkpoint has made; `None` without a checkpoint.
+/// How many steps the run's checkpoint of `stage` has taken; `None` without a checkpoint.
 ///
 /// # Errors
-/// A checkpoint that cannot be read or does not go on with these settings and this input.
+/// A checkpoint that cannot be read or cannot be resumed with these settings and this input.
 pub(super) fn steps_made(
     run: &RunDir,
     stage: Stage,

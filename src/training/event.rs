@@ -1,54 +1,54 @@
-//! What a trainer says while it works. It emits these and never prints; `progress` draws them.
+//! Events that a trainer emits. It never prints; `progress` shows them.
 
 use std::path::PathBuf;
 
-/// What is known of a training before it begins.
+/// What is known of training before it begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preflight {
-    /// Trained weights.
+    /// Number of trained parameters.
     pub parameters: usize,
-    /// Bytes of memory that the training takes at its peak, estimated.
+    /// Estimated peak memory in bytes.
     pub memory: u64,
-    /// Steps that see every training image once.
+    /// Steps per epoch.
     pub steps_per_epoch: f64,
 }
 
-/// One thing that happened in a long piece of work. Steps are counted from 1; `step` is the last one finished.
+/// An event in a long operation. Steps are counted from 1; `step` is the last one completed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The work begins, or goes on after `step`.
+    /// The work begins, or resumes after `step`.
     Started {
-        /// What is done, in a word: `vqvae`, `codes`, `prior`, `sample`.
+        /// What is done, in one word: `vqvae`, `codes`, `prior`, `sample`.
         stage: &'static str,
         /// The name of the run.
         name: String,
-        /// Steps finished before; 0 unless resumed.
+        /// Steps completed before; 0 unless resumed.
         step: usize,
-        /// Steps in all.
+        /// Total steps.
         steps: usize,
-        /// What is known of a training before it begins.
+        /// What is known of training before it begins.
         training: Option<Preflight>,
     },
-    /// A few steps have shown how long the rest will take.
+    /// The remaining time has been estimated from the first steps.
     Paced {
         /// Until the last step.
         seconds: f64,
     },
-    /// A step is finished. Emitted for every step, so it carries nothing that costs a read-back.
+    /// A step is completed. Emitted for every step, so it carries nothing that costs a device synchronisation.
     Stepped {
         /// The step.
         step: usize,
     },
-    /// The numbers of a log interval.
+    /// The metrics of a log interval.
     Logged {
         /// The last step of the interval.
         step: usize,
-        /// Steps in all.
+        /// Total steps.
         steps: usize,
         /// Name and value, in the order to show.
         values: Vec<(&'static str, f64)>,
     },
-    /// The numbers of a validation.
+    /// The metrics of a validation.
     Validated {
         /// The step after which it ran.
         step: usize,
@@ -57,29 +57,29 @@ pub enum Event {
         /// Whether it is the best so far.
         best: bool,
     },
-    /// A few fixed images and what the model makes of them now.
+    /// A few fixed images and their current reconstructions.
     Preview {
         /// The step after which it was made.
         step: usize,
         /// u8 `[images, image_size, image_size, channels]`.
         originals: Vec<u8>,
-        /// The same through the tokenizer and back.
+        /// Their reconstructions.
         reconstructions: Vec<u8>,
     },
-    /// Something the user should know, with what to do about it.
+    /// A warning for the user, with advice.
     Warning(String),
     /// A file was written.
     Saved {
         /// The file.
         path: PathBuf,
-        /// The step it holds.
+        /// The training step of its content.
         step: usize,
     },
     /// The work is done, or stopped early.
     Finished {
         /// The last step.
         step: usize,
-        /// How long it took, without what was done before a resume.
+        /// Elapsed time, excluding that before a resume.
         seconds: f64,
     },
 }

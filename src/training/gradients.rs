@@ -1,4 +1,5 @@
-//! The gradients of a module by parameter path, flat, with the sums that accumulation and clipping need.
+//! The gradients of a module by parameter path, flattened, with the operations that gradient accumulation and clipping
+//! need.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ pub struct NamedGradients {
 }
 
 impl NamedGradients {
-    /// Takes the gradients of `module` out of a backward pass.
+    /// Takes the gradients of `module` from a backward pass.
     pub fn of<M: Module>(module: &M, gradients: Gradients) -> Self {
         let mut collector = Collector {
             place: Place::default(),
@@ -41,14 +42,13 @@ impl NamedGradients {
         }
     }
 
-    /// The euclidean norm over all of them, `[1]`; `None` when there are none.
+    /// The global Euclidean norm, `[1]`; `None` without gradients.
     pub fn norm(&self) -> Option<Tensor<1>> {
         let squares = self.by_path.values().map(|gradient| square_sum(gradient.clone()));
         squares.reduce(|sum, square| sum + square).map(Tensor::sqrt)
     }
 
-    /// Scales all of them so that their common norm is at most `limit` (Pascanu et al. 2013), without
-    /// reading the device.
+    /// Clips the global norm to `limit` (Pascanu et al. 2013), without synchronising with the device.
     pub fn clip(&mut self, norm: Tensor<1>, limit: f64) {
         let scale = norm.add_scalar(NORM_FLOOR).recip().mul_scalar(limit).clamp_max(1.0); // [1]
         for (path, gradient) in std::mem::take(&mut self.by_path) {
@@ -56,7 +56,7 @@ impl NamedGradients {
         }
     }
 
-    /// Multiplies all of them.
+    /// Multiplies all of them by `factor`.
     pub fn scale(&mut self, factor: f64) {
         for gradient in self.by_path.values_mut() {
             *gradient = gradient.clone().mul_scalar(factor);

@@ -1,4 +1,4 @@
-//! What both stages' loops are told: where to begin, when to stop, and what came of it.
+//! The inputs and outcome of both stages' loops: where to begin, when to stop, and the result.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::keys::OnResume;
 use crate::recipe;
 
-/// Whether a loop starts anew or goes on.
+/// Whether a loop starts or resumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
     /// From step 0; a folder that already holds the stage is refused.
@@ -24,38 +24,37 @@ pub enum Begin {
 /// How a loop ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StageOutcome {
-    /// The last step made.
+    /// The last step taken.
     pub step: u64,
-    /// The best value on the validation split: the normalised error, or nats per code.
+    /// The best validation score: the normalised error, or nats per code.
     pub best: Option<f64>,
-    /// The step of the best value.
+    /// The step of the best score.
     pub best_step: u64,
 }
 
-/// What a loop needs besides its data: the run folder, where to begin, a flag that asks it to stop, and who
-/// hears what happens.
+/// What a loop needs besides its data: the run folder, where to begin, a stop flag, and a receiver of events.
 pub struct Job<'a> {
     /// The run.
     pub run: &'a RunDir,
     /// Where to begin.
     pub begin: Begin,
-    /// Set from outside to stop after the step under way.
+    /// Set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
-    /// Hears the events.
+    /// Receives the events.
     pub emit: &'a mut dyn FnMut(Event),
 }
 
 impl Begin {
-    /// Whether to go on from a checkpoint of `stage`.
+    /// Whether to resume from a checkpoint of `stage`.
     ///
     /// # Errors
-    /// The run folder is not as the variant wants it.
+    /// The contents of the run folder do not fit the variant.
     pub fn resumes(self, run: &RunDir, stage: Stage) -> Result<bool> {
         let has_checkpoint = run.has_checkpoint(stage);
         match self {
             Self::Fresh if run.has_stage(stage) => Err(Error::invalid(format!(
-                "{} already holds a {} stage: go on with --resume, name another run with --run, or add --discard to \
-                 train it anew",
+                "{} already holds a {} stage: resume with --resume, name another run with --run, or add --discard to \
+                 retrain it",
                 run.path().display(),
                 stage.name(),
             ))),
@@ -67,8 +66,8 @@ impl Begin {
             Self::Resume => Ok(true),
             Self::Either if !has_checkpoint && run.has_stage(stage) => {
                 Err(Error::invalid(format!(
-                    "{} exists and there is no checkpoint to go on from: use it with the other commands, name \
-                 another run with --run, or add --discard to train it anew",
+                    "{} exists and there is no checkpoint to resume from: use it with the other commands, name \
+                 another run with --run, or add --discard to retrain it",
                     run.model_path(stage).display()
                 )))
             }
@@ -83,11 +82,11 @@ impl Job<'_> {
     }
 }
 
-/// Compares the settings of a checkpoint with those of now: what to tell about those that may change, which is said
-/// where each key is declared. `section` is that of the keys without one.
+/// Compares the settings of a checkpoint with the current ones: returns notes on those that may change, as declared
+/// with each key. `section` is that of the keys without one.
 ///
 /// # Errors
-/// Settings that must stay differ; the message lists the keys.
+/// Settings that must not change differ; the message lists the keys.
 pub(super) fn check_same_settings(
     section: &str,
     saved: &Value,
@@ -98,11 +97,11 @@ pub(super) fn check_same_settings(
     };
     let (mut refused, mut told) = (Vec::new(), Vec::new());
     for (key, value) in now {
-        // Keys from outside the section have their full names.
+        // Keys from outside the section have their full paths.
         let path =
             if key == "seed" || key.contains('.') { key } else { &format!("{section}.{key}") };
         let declared = recipe::key(path);
-        // A key that came after the checkpoint was what it is for recipes that leave it out.
+        // A key that was added after the checkpoint had the value that recipes without it get.
         let before = saved.get(key).cloned();
         let before = before.or_else(|| declared.map(|key| (key.default)())).unwrap_or_default();
         if before == *value {
@@ -110,7 +109,7 @@ pub(super) fn check_same_settings(
         }
         match declared.map_or(OnResume::Refused, |key| key.on_resume) {
             OnResume::Silent => {}
-            OnResume::Told => told.push(format!("going on with {path} {value}; it was {before}")),
+            OnResume::Told => told.push(format!("continuing with {path} {value}; it was {before}")),
             OnResume::Refused => refused.push(format!("{path} was {before} and is now {value}")),
         }
     }
@@ -134,7 +133,7 @@ mod tests {
         let saved = json!({"steps": 10, "width": 8, "learning_rate": 0.5});
         let now = json!({"steps": 20, "width": 8, "learning_rate": 0.25});
         let told = check_same_settings("vqvae", &saved, &now).unwrap_or_default();
-        assert_eq!(told, ["going on with vqvae.learning_rate 0.25; it was 0.5"]);
+        assert_eq!(told, ["continuing with vqvae.learning_rate 0.25; it was 0.5"]);
         let Err(error) = check_same_settings("vqvae", &saved, &json!({"steps": 10, "width": 9}))
         else {
             panic!("accepted");
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_a_resume_may_change_depends_on_the_key() {
-        // Whether the run is told, or `None` where the resume is refused.
+        // Whether a change is noted, or `None` where the resume is refused.
         let change = |section: &str, key: &str| {
             let (saved, now) = (json!({ key: 0 }), json!({ key: 1 }));
             check_same_settings(section, &saved, &now).ok().map(|told| !told.is_empty())

@@ -1,11 +1,11 @@
-//! Numbers that go wrong: a loss or a gradient that is NaN or infinite, what is said about it, and how many
-//! steps with one may be passed over.
+//! Divergence: a loss or a gradient that is NaN or infinite, the message about it, and how many steps with one may be
+//! skipped.
 
 use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
 
-/// The last number of every step: the global norm of the gradient before clipping.
+/// The last number of every step: the global gradient norm before clipping.
 pub(super) const GRADIENT_NORM: &str = "gradient_norm";
 
 /// A number of a step that is not finite.
@@ -18,7 +18,7 @@ pub struct NonFinite {
 }
 
 impl NonFinite {
-    /// The first of `terms` that is not finite: those that `names` name, and the norm of the gradient. Reads the device.
+    /// The first of `terms` that is not finite: those of `names`, and the gradient norm. Synchronises with the device.
     ///
     /// # Shapes
     /// - `terms`: `[names + 1]`
@@ -32,7 +32,7 @@ impl NonFinite {
         Some(Self { term, value: f64::from(value) })
     }
 
-    /// What the user is told when training ends over it. It happened within the `within` steps up to `step`.
+    /// The error that ends training. It occurred within the `within` steps up to `step`.
     pub(super) fn error(&self, section: &str, step: u64, rate: f64, within: u64) -> Error {
         let at = if within > 1 {
             format!("between steps {} and {step}", step + 1 - within)
@@ -41,15 +41,15 @@ impl NonFinite {
         };
         Error::invalid(format!(
             "the {} became {} {at} (learning rate {rate:.2e}): lower {section}.learning_rate or \
-             {section}.gradient_clip, or set {section}.skip_non_finite to pass over up to so many such steps, and \
-             go on from the last checkpoint with --resume (or start again, if there was none)",
+             {section}.gradient_clip, or set {section}.skip_non_finite to skip up to that many such steps, and \
+             resume from the last checkpoint with --resume (or start again, if there was none)",
             self.term.replace('_', " "),
             self.value
         ))
     }
 }
 
-/// How many steps may be passed over, and how many were.
+/// How many steps may be skipped, and how many were.
 #[derive(Debug)]
 pub(super) struct SkipBudget {
     most: u64,
@@ -69,10 +69,10 @@ impl SkipBudget {
         self.used
     }
 
-    /// What to say about passing over `step`.
+    /// Skips `step` and returns the message about it.
     ///
     /// # Errors
-    /// The budget is spent.
+    /// The budget is exhausted.
     pub(super) fn pass_over(
         &mut self,
         found: &NonFinite,
@@ -85,7 +85,7 @@ impl SkipBudget {
         }
         self.used += 1;
         Ok(format!(
-            "the {} became {} at step {step} (learning rate {rate:.2e}); the step is passed over, number {} of at most {}",
+            "the {} became {} at step {step} (learning rate {rate:.2e}); the step is skipped, number {} of at most {}",
             found.term.replace('_', " "),
             found.value,
             self.used,

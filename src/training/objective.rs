@@ -1,5 +1,5 @@
-//! The loss that is minimised: a sum of named terms, each with its weight. The step adds up tensors and the log adds up
-//! means by the same list, so that both are one number.
+//! The training loss: a weighted sum of named terms. The step sums tensors and the log sums means by the same list, so
+//! that the two agree.
 
 use burn::tensor::Tensor;
 
@@ -10,7 +10,7 @@ use crate::tokenizer::LossTerm;
 pub struct Objective(Vec<(&'static str, f64)>);
 
 impl Objective {
-    /// A term of weight 0 is measured and not minimised.
+    /// A term of weight 0 is measured but not minimised.
     pub fn new(weights: impl IntoIterator<Item = (&'static str, f64)>) -> Self {
         Self(weights.into_iter().collect())
     }

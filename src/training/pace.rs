@@ -1,11 +1,11 @@
-//! When the end is to be expected: told once, as soon as a few seconds have shown it.
+//! Estimates the remaining time, once, from the first few seconds.
 
 use std::time::Instant;
 
-/// Seconds that show the pace; the first step (caches, tuning) is left out.
+/// Seconds to measure; the first step (caches, tuning) is excluded.
 const ENOUGH_SECONDS: f64 = 5.0;
 
-/// The pace of a training since it began or went on.
+/// The speed of training since it began or resumed.
 pub(super) struct Pace {
     /// When the second step began, and how many steps since.
     begun: Option<Instant>,
@@ -18,7 +18,7 @@ impl Pace {
         Self { begun: None, steps: 0, told: false }
     }
 
-    /// Seconds that `steps_left` steps will take, once; to be asked after each step.
+    /// The estimated seconds for `steps_left` steps, returned once; to be called after each step.
     pub(super) fn seconds_left(&mut self, steps_left: u64) -> Option<f64> {
         if self.told {
             return None;
@@ -36,7 +36,7 @@ impl Pace {
         Some(seconds / self.steps as f64 * steps_left as f64)
     }
 
-    /// Leaves out the time since `since`: a validation or a checkpoint is no training.
+    /// Excludes the time since `since`: a validation or a checkpoint is not training.
     pub(super) fn pause(&mut self, since: Instant) {
         if let Some(begun) = &mut self.begun {
             *begun += since.elapsed();

@@ -1,20 +1,20 @@
-//! The learning rate as a pure function of the step: a linear warm-up, then constant or half a cosine.
+//! The learning rate as a pure function of the step: linear warm-up, then constant or a cosine decay.
 
-/// The shape of a schedule.
+/// The parameters of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LearningRate {
     /// The rate at the end of the warm-up.
     pub highest: f64,
     /// The rate at the last step; `highest` for a constant rate.
     pub lowest: f64,
-    /// Steps over which the rate rises from zero.
+    /// Steps of linear warm-up.
     pub warmup_steps: u64,
-    /// Steps in all.
+    /// Total steps.
     pub steps: u64,
 }
 
 impl LearningRate {
-    /// The rate of update number `step`, counted from 0.
+    /// The learning rate of update `step`, counted from 0.
     pub fn at(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
             return self.highest * (step + 1) as f64 / self.warmup_steps as f64;

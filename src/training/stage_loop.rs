@@ -1,8 +1,8 @@
-//! The loop that both stages share: when to log, validate, save and stop, which steps are passed over, and
-//! everything a checkpoint holds besides the stage's own state. It knows no model.
+//! The loop that both stages share: when to log, validate, checkpoint and stop, which steps are skipped, and everything
+//! a checkpoint holds besides the stage's own state. It knows no model.
 //!
-//! A checkpoint is ONE file and holds all that the loop changes, the best model so far included. So a run that
-//! goes on from it ends in the same bytes as one that never stopped, whatever was written in between.
+//! A checkpoint is ONE file and holds all that the loop changes, including the best model so far. So a resumed run ends
+//! in the same bytes as an uninterrupted one, whatever was written in between.
 
 use std::time::Instant;
 
@@ -18,19 +18,19 @@ use crate::device::available_memory;
 use crate::error::{Error, Result};
 use crate::ops::runs_on_host;
 
-/// A loss of this many times the lowest one logged so far is worth a warning.
+/// A loss above this multiple of the lowest one logged so far causes a warning.
 const SPIKE: f64 = 2.0;
 
-/// What the process takes before it trains, in bytes. This and the next two are measured on the CPU device, see
+/// Memory of the process before training, in bytes. This and the next two are measured on the CPU device, see
 /// `docs/reliability.md`.
 const PROCESS: u64 = 110_000_000;
-/// Bytes a parameter: weight, gradient, two moments, and the best weight so far.
+/// Bytes per parameter: weight, gradient, two moments, and the best weight so far.
 const PER_PARAMETER: u64 = 20;
-/// Bytes a value that a layer puts out, doubled: most are kept for the backward pass, and some of their gradients
-/// are there at the same time.
+/// Bytes per activation, doubled: most are kept for the backward pass, and some of their gradients exist at the same
+/// time.
 const PER_TWO_ACTIVATIONS: u64 = 9;
 
-/// The model that the run's file holds: the best by validation, the latest where there is no validation.
+/// The model that the run's file holds: the best by validation, the latest without validation.
 #[derive(Debug)]
 struct Kept {
     step: u64,
@@ -38,26 +38,26 @@ struct Kept {
     weights: Vec<NamedTensor>,
 }
 
-/// A stage and how far it is.
+/// A stage and its progress.
 pub(super) struct StageLoop<S> {
     stage: S,
     step: u64,
     kept: Option<Kept>,
     validations_without_better: usize,
-    /// Since this process began: it is only for a warning.
+    /// Since this process started: only for a warning.
     lowest_loss: Option<f64>,
     skips: SkipBudget,
     interval: Interval,
     guard: bool,
-    /// Whether the newest checkpoint on the disk may become the one before.
+    /// Whether the newest checkpoint on disk is good enough to become the one before.
     newest_is_good: bool,
 }
 
-/// Trains `stage` as `job` says.
+/// Trains `stage` as specified by `job`.
 ///
 /// # Errors
-/// A run folder that does not fit, a file that cannot be read or written, numbers that are not finite, or
-/// [`Error::Interrupted`] when asked to stop (the state was saved).
+/// A run folder that does not fit, a file that cannot be read or written, a value that is not finite, or
+/// [`Error::Interrupted`] after SIGINT or SIGTERM (the state was saved).
 pub(super) fn train<S: StageRun>(stage: S, job: &mut Job) -> Result<StageOutcome> {
     let resumes = job.begin.resumes(job.run, S::STAGE)?;
     let mut this = StageLoop::new(stage);
@@ -70,7 +70,7 @@ pub(super) fn train<S: StageRun>(stage: S, job: &mut Job) -> Result<StageOutcome
 impl<S: StageRun> StageLoop<S> {
     fn new(stage: S) -> Self {
         let skip_non_finite = stage.cadence().skip_non_finite;
-        // Reading a number back is free on the CPU and stalls a GPU, which is checked less often.
+        // Reading a value back is free on the CPU and stalls a GPU, which is checked less often.
         let guard = runs_on_host(stage.device()) || skip_non_finite > 0;
         Self {
             interval: Interval::new(stage.objective().names().collect(), stage.device()),
@@ -91,7 +91,7 @@ impl<S: StageRun> StageLoop<S> {
         let rate = self.stage.learning_rate();
         let begun = Instant::now();
         job.run.create()?;
-        // Not before: a refused resume must leave the recipe of the run as it is.
+        // Not before: a refused resume must leave the run's recipe unchanged.
         job.run.save_recipe(self.stage.recipe())?;
         let last_step = (self.step > 0).then_some(self.step);
         let mut log = MetricsLog::open(job.run.metrics_path(), S::STAGE, last_step)?;
@@ -139,7 +139,7 @@ impl<S: StageRun> StageLoop<S> {
             pace.pause(pause);
             if stop && !last {
                 return Err(Error::Interrupted(format!(
-                    "stage {} stopped at step {} of {steps}; go on with --resume",
+                    "stage {} stopped at step {} of {steps}; resume with --resume",
                     S::STAGE.name(),
                     self.step
                 )));
@@ -177,7 +177,7 @@ impl<S: StageRun> StageLoop<S> {
             }
             return;
         }
-        // What is there already is not to come.
+        // Excluding what is allocated already.
         let needed = self.memory_estimate() - PROCESS - self.stage.input_bytes();
         let on_host = runs_on_host(self.stage.device());
         if let Some(free) = available_memory().filter(|free| on_host && needed > *free) {
@@ -185,12 +185,12 @@ impl<S: StageRun> StageLoop<S> {
             let section = S::STAGE.name();
             (job.emit)(Event::Warning(format!(
                 "this will take about {needed} MiB more memory and {free} MiB are free: lower \
-                 {section}.batch_size, or the system may end it"
+                 {section}.batch_size, or the system may kill it"
             )));
         }
     }
 
-    /// Bytes that training takes at its peak, roughly.
+    /// Estimated peak memory of training, in bytes.
     fn memory_estimate(&self) -> u64 {
         let parameters = self.stage.n_parameters() as u64;
         let activations = self.stage.activations() as u64;
@@ -217,7 +217,7 @@ impl<S: StageRun> StageLoop<S> {
         Ok(())
     }
 
-    /// Refuses to go on when a number of the interval was not finite. Reads the device.
+    /// Refuses to continue when a value of the interval was not finite. Synchronises with the device.
     fn check_interval(&self, rate: f64) -> Result<()> {
         let Means { terms, gradient_norm } = self.interval.means();
         let mut means = terms.into_iter().chain([(GRADIENT_NORM, gradient_norm)]);
@@ -232,7 +232,7 @@ impl<S: StageRun> StageLoop<S> {
 
     fn log(&mut self, log: &mut MetricsLog, job: &mut Job, rate: f64) -> Result<()> {
         if self.interval.steps == 0 {
-            return Ok(()); // every step of it was passed over
+            return Ok(()); // every step of it was skipped
         }
         let (means, steps_per_second) = self.interval.finish();
         let values = self.stage.logged(&means, rate, steps_per_second);
@@ -252,7 +252,7 @@ impl<S: StageRun> StageLoop<S> {
         Ok(())
     }
 
-    /// Whether the model of now is the best, and kept.
+    /// Whether the current model is the best, and is kept.
     fn validate(&mut self, log: &mut MetricsLog, job: &mut Job, rate: f64) -> Result<bool> {
         let Some(Validation { score, values }) = self.stage.validate(self.step, job.emit)? else {
             self.keep(None)?;
@@ -275,7 +275,7 @@ impl<S: StageRun> StageLoop<S> {
         Ok(best)
     }
 
-    /// Makes the model of now the one to use.
+    /// Makes the current model the one to save.
     fn keep(&mut self, score: Option<f64>) -> Result<()> {
         let weights = self.stage.weights()?;
         self.kept = Some(Kept { step: self.step, score, weights });
@@ -349,7 +349,7 @@ impl<S: StageRun> StageLoop<S> {
         self.restore_model(job)
     }
 
-    /// The model file may be of a step after the checkpoint, which this run has yet to make.
+    /// The model file may be from a step after the checkpoint, which this run has yet to repeat.
     fn restore_model(&self, job: &mut Job) -> Result<()> {
         let Some(Kept { step, score, weights }) = &self.kept else { return Ok(()) };
         let wanted = self.stage.model_file(weights.clone(), *step, *score)?;

@@ -1,4 +1,4 @@
-//! What a stage brings to the loop that both share.
+//! The interface between a stage and the shared loop.
 
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
@@ -13,20 +13,20 @@ use crate::checkpoint::{ModelFile, NamedTensor, ResumeState, Stage};
 use crate::error::Result;
 use crate::recipe::Recipe;
 
-/// How often things happen, in steps.
+/// Intervals in steps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cadence {
     pub(super) steps: usize,
     pub(super) log_every: usize,
     pub(super) validate_every: usize,
     pub(super) checkpoint_every: usize,
-    /// Validations without a better score before the end; 0 never ends early.
+    /// Validations without a better score before early stopping; 0 never stops early.
     pub(super) patience: usize,
-    /// Steps with a loss or gradient that is not finite that are passed over.
+    /// How many steps with a loss or gradient that is not finite may be skipped.
     pub(super) skip_non_finite: usize,
 }
 
-/// What a stage is trained on, which a resumed run must find unchanged.
+/// The input of a stage, which must be unchanged on resume.
 #[derive(Debug, Clone)]
 pub(super) struct Input {
     /// "data", "codes".
@@ -34,7 +34,7 @@ pub(super) struct Input {
     pub(super) fingerprint: String,
 }
 
-/// The numbers of a validation.
+/// The result of a validation.
 #[derive(Debug)]
 pub(super) struct Validation {
     /// Lower is better.
@@ -42,35 +42,35 @@ pub(super) struct Validation {
     pub(super) values: Vec<(&'static str, f64)>,
 }
 
-/// What a stage brings to the loop.
+/// A stage, as the loop sees it.
 pub(super) trait StageRun {
     const STAGE: Stage;
 
     fn device(&self) -> &Device;
-    /// What is minimised.
+    /// The training loss.
     fn objective(&self) -> &Objective;
-    /// Everything that an optimizer changes.
+    /// Every module with its optimizer.
     fn trainees(&self) -> Vec<&dyn Trained>;
-    /// The same, to be restored.
+    /// The same, for restoring.
     fn trainees_mut(&mut self) -> Vec<&mut dyn Trained>;
     fn recipe(&self) -> &Recipe;
     fn n_parameters(&self) -> usize;
-    /// Numbers that a training pass keeps of one batch for its backward pass.
+    /// Number of activations that the forward pass of one batch keeps for the backward pass.
     fn activations(&self) -> usize;
     /// Bytes of images or codes that stay in memory.
     fn input_bytes(&self) -> u64;
-    /// Steps that see every training image once.
+    /// Steps per epoch.
     fn steps_per_epoch(&self) -> f64;
     fn cadence(&self) -> Cadence;
     fn learning_rate(&self) -> LearningRate;
     fn input(&self) -> Input;
-    /// The part of the recipe that the training depends on.
+    /// The part of the recipe that training depends on.
     fn settings(&self) -> Result<Value>;
 
-    /// Makes everything ready for `step`; before step 0 also what comes before all training.
+    /// Prepares for `step`; before step 0 also what precedes all training.
     fn prepare(&mut self, step: u64) -> Result<()>;
-    /// One optimizer step; `step` counts from 0. Its numbers are the terms of the objective and the norm of the
-    /// gradient, `[terms + 1]`. With `guard` they are read, and if one is not finite the step changes nothing.
+    /// One optimizer step; `step` counts from 0. Returns the terms of the objective and the gradient norm, `[terms +
+    /// 1]`. With `guard` they are read back, and if one is not finite the step changes nothing.
     fn step(&mut self, step: u64, rate: f64, guard: bool) -> Result<Result<Tensor<1>, NonFinite>>;
     /// The values of a log line from the means over the interval; the loss comes first.
     fn logged(
@@ -84,7 +84,7 @@ pub(super) trait StageRun {
 
     /// The trained weights, in file layout.
     fn weights(&self) -> Result<Vec<NamedTensor>>;
-    /// The model file of these weights, which step `step` gave with this validation score.
+    /// The model file of these weights, from step `step` with this validation score.
     fn model_file(
         &self,
         weights: Vec<NamedTensor>,
@@ -92,11 +92,11 @@ pub(super) trait StageRun {
         score: Option<f64>,
     ) -> Result<ModelFile>;
 
-    /// Takes weights of this model out of a checkpoint: all of them, of the right shape.
+    /// Takes weights of this model from a checkpoint: all of them, of the right shape.
     fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>>;
 
-    /// Adds what the stage keeps beside its trainees.
+    /// Saves the stage's state other than its trainees.
     fn save(&self, state: &mut ResumeState) -> Result<()>;
-    /// Takes it out again, as it was after `updates` of the optimizer.
+    /// Restores it, as it was after `updates` optimizer steps.
     fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()>;
 }

@@ -1,5 +1,5 @@
-//! A module that an optimizer changes, and their part of a checkpoint: its weights under `model.`, the moments under
-//! `adamw.m.` and `adamw.v.`, all of them behind the trainee's prefix.
+//! A module with its optimizer, and their part of a checkpoint: weights under `model.`, moments under `adamw.m.` and
+//! `adamw.v.`, all under the trainee's prefix.
 
 use std::collections::BTreeMap;
 
@@ -18,28 +18,28 @@ const SQUARE: &str = "adamw.v.";
 /// A module and its optimizer.
 #[derive(Debug)]
 pub struct Trainee<M> {
-    /// The module; what is not to be trained in it requires no gradient.
+    /// The module; its frozen parameters require no gradient.
     pub module: M,
     /// Its optimizer.
     pub optimizer: AdamW,
     prefix: &'static str,
 }
 
-/// A trainee as checkpoints see it.
+/// A trainee, for checkpoints.
 pub(super) trait Trained {
-    /// Adds weights and moments. Waits for the device.
+    /// Saves weights and moments. Synchronises with the device.
     fn save(&self, state: &mut ResumeState) -> Result<()>;
-    /// Takes them out again, as they were after `updates` of the optimizer.
+    /// Restores them, as they were after `updates` optimizer steps.
     fn restore(&mut self, state: &mut ResumeState, updates: u64, device: &Device) -> Result<()>;
 }
 
 impl<M: Module> Trainee<M> {
-    /// `prefix` tells the trainees of a stage apart in its checkpoints; the first has none.
+    /// `prefix` distinguishes the trainees of a stage in its checkpoints; the first has none.
     pub fn new(module: M, optimizer: AdamW, prefix: &'static str) -> Self {
         Self { module, optimizer, prefix }
     }
 
-    /// What a backward pass has for this module.
+    /// The gradients of this module from a backward pass.
     pub fn gradients_of(&self, backward: Gradients) -> NamedGradients {
         NamedGradients::of(&self.module, backward)
     }
@@ -76,7 +76,7 @@ impl<M: Module> Trained for Trainee<M> {
         let mut means = of_file(state.take(&mean_prefix));
         let mut squares = of_file(state.take(&square_prefix));
         let mut moments = BTreeMap::new();
-        // Without an update there are no moments.
+        // Before the first update there are no moments.
         let trained = if updates == 0 { Vec::new() } else { trained_parameters(&self.module) };
         for (path, size) in trained {
             let take = |prefix: &str, from: &mut BTreeMap<String, NamedTensor>| {
@@ -185,7 +185,7 @@ mod tests {
             (&both[..], 0, "holds moments of weight"),
             (&more("adamw.m.fixed"), 1, "holds moments of fixed"),
             (&more("adamw.v.other"), 1, "holds moments of other"),
-            (&[both[0], ("adamw.v.weight", 3)], 1, "weight has shape [3], wanted is [2]"),
+            (&[both[0], ("adamw.v.weight", 3)], 1, "weight has shape [3], expected [2]"),
         ] {
             let message = take("", tensors, steps).unwrap_err().to_string();
             assert!(message.contains(expected), "{message} lacks {expected}");

@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets: what the tests damage, one file each.
+//! The seeds of the fuzz targets: the files that the tests damage.
 
 use vqgen::recipe::BUILT_IN;
 
@@ -32,7 +32,7 @@ fn write_the_corpus_of_the_fuzz_targets() {
     write("idx", "wide", &pair(packed::idx(&[1, 2, 9]), packed::idx(&[1])));
     write("cifar", "one", &packed::cifar_record());
     write("cifar", "two", &packed::cifar_record().repeat(2));
-    // The choice of a target, then a file; one of each kind, small.
+    // The byte that selects the target, then a file; one small file of each kind.
     let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     for name in [
         "kinds/bmp_v4_calibrated.bmp",

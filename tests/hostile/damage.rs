@@ -1,6 +1,6 @@
-//! The two kinds of damage: a file that ends too early, and one bit that is not what it was.
+//! The two kinds of damage: truncation, and a single flipped bit.
 
-/// `whole` cut to every length below its own.
+/// `whole` truncated to every length below its own.
 pub(crate) fn cuts(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     (0..whole.len()).map(|length| whole[..length].to_vec())
 }

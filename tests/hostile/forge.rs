@@ -1,5 +1,5 @@
-//! Files of ours with a lie in them and checksums that are right all the same: the format as it is documented,
-//! written by other code than the program's.
+//! Forges our files: false contents with valid checksums, written by code independent of the program's, following the
+//! documented format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use safetensors::SafeTensors;
 use sha2::{Digest as _, Sha256};
 
-/// A tensor as a file has it.
+/// A tensor as stored in a file.
 #[derive(Clone)]
 pub(crate) struct Tensor {
     pub(crate) type_name: String,
@@ -15,7 +15,7 @@ pub(crate) struct Tensor {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A file taken apart.
+/// A file split into its parts.
 #[derive(Clone)]
 pub(crate) struct Forged {
     pub(crate) metadata: BTreeMap<String, String>,
@@ -23,7 +23,7 @@ pub(crate) struct Forged {
 }
 
 impl Forged {
-    /// The parts of a safetensors file; `None` where there are none.
+    /// The parts of a safetensors file; `None` if it is not one.
     pub(crate) fn of(file: &[u8]) -> Option<Self> {
         let (_, header) = SafeTensors::read_metadata(file).ok()?;
         let tensors = SafeTensors::deserialize(file).ok()?;
@@ -36,13 +36,13 @@ impl Forged {
         Some(Self { metadata, tensors: tensors.collect() })
     }
 
-    /// `self` after a change.
+    /// `self` after `change`.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
-    /// The file, with fingerprint and checksum of what is in it now.
+    /// The file, with fingerprint and checksum recomputed.
     pub(crate) fn bytes(mut self) -> Vec<u8> {
         let covered: &[&str] = match self.metadata.get("format").map_or("", String::as_str) {
             "vqgen.codes.1" => &["channels", "classes", "codebook_size", "image_size", "tokenizer"],
@@ -57,7 +57,7 @@ impl Forged {
                 }
                 hash.text(self.metadata.get(*key).map_or("", String::as_str));
             }
-            // The names of the images are no part of what a prior learns from.
+            // Image names do not affect what a prior learns.
             let covered = self.tensors.iter().filter(|(name, _)| *name != "names");
             hash.tensors(covered);
             self.metadata.insert("fingerprint".to_owned(), hash.hex()[..16].to_owned());
@@ -73,7 +73,7 @@ impl Forged {
         self.unsigned_bytes()
     }
 
-    /// The file as it is, whatever its checksums say.
+    /// The file with its checksums unchanged.
     pub(crate) fn unsigned_bytes(self) -> Vec<u8> {
         let mut header = serde_json::Map::new();
         header.insert("__metadata__".to_owned(), serde_json::json!(self.metadata));

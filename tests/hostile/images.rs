@@ -1,5 +1,5 @@
-//! Images: other people's decoders on other people's files. A flipped bit may give another image; it must not give
-//! a panic, and what cannot be decoded says its name.
+//! Images: third-party decoders on untrusted files. A flipped bit may give another image; it must not cause a panic,
+//! and an error names the file.
 
 use std::io::Cursor;
 
@@ -17,7 +17,7 @@ fn encoded(format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Decodes damaged versions of `whole` and counts those that still gave an image.
+/// Decodes damaged versions of `whole` and counts those that still decode.
 fn accepted(damaged: impl Iterator<Item = Vec<u8>>) -> usize {
     let decoded = damaged.filter(|bytes| match decode_bytes("a.img", bytes, &TARGET) {
         Ok(pixels) => {
@@ -35,7 +35,7 @@ fn accepted(damaged: impl Iterator<Item = Vec<u8>>) -> usize {
 #[test]
 fn a_png_with_a_flipped_bit_or_a_missing_end_is_hardly_ever_accepted() {
     let whole = encoded(ImageFormat::Png);
-    // Checksums cover all but the chunk that ends the file, which carries nothing.
+    // Checksums cover all chunks but the last, which carries no data.
     assert!(accepted(cuts(&whole)) <= 12);
     let accepted = accepted(flips(&whole));
     assert!(accepted <= 12 * 8, "{accepted} of {} bits", whole.len() * 8);
@@ -52,7 +52,7 @@ fn damaged_images_of_the_other_formats_are_errors_or_images() {
 
 #[test]
 fn a_damaged_tiff_is_an_error_or_an_image() {
-    // A TIFF of any size is mostly a table of contents; every third bit is enough of it.
+    // A small TIFF is mostly its directory; every third bit is enough.
     let whole = encoded(ImageFormat::Tiff);
     accepted(cuts(&whole));
     accepted(flips(&whole).step_by(3));

@@ -1,4 +1,4 @@
-//! Files of ours that are whole, with checksums that are right, and say what cannot be.
+//! Our own files, undamaged, with valid checksums and impossible contents.
 
 use serde_json::json;
 use vqgen::checkpoint::{Codes, Kind, ModelFile, ResumeState, Stage};
@@ -41,11 +41,11 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
                 let labels = f.tensors.remove("labels").unwrap();
                 f.tensors.insert("label".to_owned(), labels);
             },
-            "holds a tensor label that has no meaning here",
+            "holds an unknown tensor label",
         ),
         (
             |f| tensor(f, "splits").type_name = "I8".to_owned(),
-            "splits has the type I8, wanted is U8",
+            "splits has the type I8, expected U8",
         ),
         (
             |f| {
@@ -72,9 +72,9 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
         (|f| drop(f.metadata.remove("tokenizer")), "has no tokenizer in its metadata"),
         (
             |f| drop(f.metadata.insert("format".into(), "vqgen.codes.2".into())),
-            "is of format vqgen.codes.2",
+            "has format vqgen.codes.2",
         ),
-        (|f| drop(f.metadata.insert("format".into(), "x".repeat(1 << 20))), "is of format xxx"),
+        (|f| drop(f.metadata.insert("format".into(), "x".repeat(1 << 20))), "has format xxx"),
         (|f| tensor(f, "names").bytes[2] = 0, "names has 4 entries for 3 images"),
         (|f| tensor(f, "names").bytes[0] = 0xff, "names is not UTF-8"),
         (
@@ -92,7 +92,7 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
     }
 }
 
-/// Why a prior that lies is not loaded.
+/// The error for a forged prior.
 fn prior_error(change: impl FnOnce(&mut Forged)) -> String {
     let lie = parts(&samples::prior_bytes()).with(change).bytes();
     let built = ModelFile::from_bytes("prior.safetensors", lie, Kind::Prior).and_then(|file| {
@@ -242,7 +242,7 @@ fn a_file_without_its_checksum_or_its_fingerprint_is_refused() {
 
 #[test]
 fn weights_as_large_as_numbers_go_give_codes_in_range() {
-    // Finite weights whose products are not: the distances are NaN, and a code has to come out all the same.
+    // Finite weights whose GEMM overflows: the distances are NaN, and a code has to come out all the same.
     use burn::tensor::Tensor;
     for value in [f32::MAX, -f32::MAX, 1e30] {
         let lie = parts(&samples::tokenizer_bytes()).with(|f| {

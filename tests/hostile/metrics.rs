@@ -1,4 +1,4 @@
-//! The metrics log, which a crash may tear and an editor may break.
+//! The metrics log, which a crash may truncate and an editor may break.
 
 use vqgen::checkpoint::{MetricsLog, Stage};
 

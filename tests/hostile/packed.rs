@@ -1,4 +1,4 @@
-//! IDX files and CIFAR-10 batches. They have no checksums: a flipped bit in a pixel or a label is another data set,
+//! IDX files and CIFAR-10 batches. They have no checksums: a flipped bit in a pixel or a label gives another data set,
 //! one in a header or a length is an error.
 
 use std::path::Path;
@@ -116,7 +116,7 @@ fn a_cifar_batch_cut_anywhere_but_at_a_record_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let whole = cifar_record().repeat(2);
     let name = "data_batch_1.bin";
-    // Sampled: the only thing read of a length is its rest after division by a record.
+    // Sampled: only the remainder of a length divided by the record size matters.
     let cuts = cuts(&whole).enumerate().filter(|(length, _)| length % 13 == 0 || *length == 3073);
     assert_eq!(accepted(folder.path(), name, cuts.map(|(_, bytes)| bytes)), 1);
 }
@@ -140,7 +140,7 @@ fn announced_sizes_are_refused_before_anything_of_that_size_is_read() {
     let (images, gzipped) = ("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz");
     let even = [header(1 << 14, 64, 64), vec![0; 64 << 20]].concat();
     for (name, bytes, expected) in [
-        (images, header(1 << 31, 1, 1), "is truncated: its header announces 2147483648"),
+        (images, header(1 << 31, 1, 1), "is truncated: its header declares 2147483648"),
         (images, header(u32::MAX, 28, 28), "more than the 2048 MiB allowed"),
         (images, header(3, 1 << 31, 4), "along axis 1"),
         (gzipped, gzip(&header(1 << 31, 1, 1)), "bytes of gzip; at most"),

@@ -1,4 +1,4 @@
-//! Recipes: JSON that people write, so that a flipped bit may well be another recipe.
+//! Recipes: JSON written by people, so that a flipped bit may well give another valid recipe.
 
 use serde_json::Value;
 use vqgen::recipe::{BUILT_IN, Override, Recipe, keys};

@@ -1,4 +1,4 @@
-//! A run folder with one lie in it, through the program: exit code 1, a message that names the file, no panic, and
+//! A run folder with one forged file, through the program: exit code 1, a message that names the file, no panic, and
 //! nothing written outside the folders of the run.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use vqgen::data::{DataConfig, Dataset};
 use super::forge::Forged;
 use super::samples;
 
-/// What fits the samples, and makes a training a matter of milliseconds.
+/// Settings that fit the samples, with training in milliseconds.
 const TINY: [&str; 17] = [
     "data.image_size=4",
     "data.channels=1",
@@ -75,7 +75,7 @@ impl Workshop {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Puts a lie in place of a file of the run.
+    /// Replaces a file of the run by a forged one.
     fn forge(&self, name: &str, change: impl FnOnce(&mut Forged)) {
         let name = format!("checkpoints/tiny/{name}");
         let whole = std::fs::read(self.path(&name)).unwrap();
@@ -127,7 +127,7 @@ fn the_run_without_a_lie_works() {
 fn a_prior_that_does_not_fit_its_tokenizer_is_refused() {
     let shop = Workshop::new();
     shop.forge("prior.safetensors", |f| samples::set_json(f, "config", "grid_height", json!(1)));
-    // One row of four columns: as many positions, as many weights.
+    // One row of four columns: equally many positions, and so weights of the same shapes.
     shop.forge("prior.safetensors", |f| samples::set_json(f, "config", "grid_width", json!(4)));
     let error = shop.error("sample");
     assert!(error.contains("prior.safetensors has 1 rows of codes"), "{error}");
@@ -152,7 +152,7 @@ fn a_prior_of_other_classes_than_the_data_set_is_not_evaluated() {
     let names = json!(["cats", "eels"]).to_string();
     shop.forge("prior.safetensors", |f| drop(f.metadata.insert("classes".into(), names)));
     let error = shop.error("eval");
-    assert!(error.contains("the first that differ are eels and "), "{error}");
+    assert!(error.contains("the first difference is eels and "), "{error}");
 }
 
 #[test]
@@ -221,18 +221,21 @@ fn damaged_files_of_a_run_are_named() {
     let prior = cut("prior.safetensors");
     std::fs::remove_file(shop.path("checkpoints/tiny/prior.safetensors")).unwrap();
     assert!(
-        shop.error("train-prior").contains("codes.safetensors: is not a whole safetensors file")
+        shop.error("train-prior").contains("codes.safetensors: is not a complete safetensors file")
     );
     shop.write("checkpoints/tiny/codes.safetensors", &codes);
     shop.write("checkpoints/tiny/prior.safetensors", &prior);
     cut("prior.safetensors");
-    assert!(shop.error("sample").contains("prior.safetensors: is not a whole safetensors file"));
+    assert!(shop.error("sample").contains("prior.safetensors: is not a complete safetensors file"));
     std::fs::remove_file(shop.path("checkpoints/tiny/prior.safetensors")).unwrap();
     let resume = format!("checkpoints/tiny/resume/{}.safetensors", Stage::Prior.name());
     let state = samples::resume_bytes();
     shop.write(&resume, &state[..state.len() - 1]);
     let error = shop.error("train-prior --resume");
-    assert!(error.contains("resume/prior.safetensors: is not a whole safetensors file"), "{error}");
+    assert!(
+        error.contains("resume/prior.safetensors: is not a complete safetensors file"),
+        "{error}"
+    );
     shop.write(&resume, &state);
     let error = shop.error("train-prior --resume");
     assert!(error.contains("resume/prior.safetensors: state in the metadata"), "{error}");
@@ -243,7 +246,7 @@ fn damaged_files_of_a_run_are_named() {
 
 type Change = fn(&mut Forged);
 
-/// Trains `stage`, and resumes it from its state with each of these lies in it.
+/// Trains `stage`, and resumes it from its state with each of these forgeries.
 fn lies_about_the_state(stage: Stage, lies: &[(Change, &str)]) {
     let shop = Workshop::new();
     let name = stage.name();
@@ -283,9 +286,9 @@ fn a_state_of_the_prior_that_lies_is_not_resumed() {
         &[
             (|f| drop(f.tensors.remove("adamw.m.head.weight")), "has no adamw.m.head.weight"),
             (|f| drop(f.tensors.remove("adamw.v.position")), "has no adamw.v.position"),
-            (|f| reshape(f, "adamw.v.norm.bias"), "norm.bias has shape [4, 1], wanted is [4]"),
-            (|f| lengthen(f, "adamw.m.norm.bias"), "norm.bias has shape [5], wanted is [4]"),
-            (|f| lengthen(f, "loop.interval"), "interval has shape [3], wanted is [2]"),
+            (|f| reshape(f, "adamw.v.norm.bias"), "norm.bias has shape [4, 1], expected [4]"),
+            (|f| lengthen(f, "adamw.m.norm.bias"), "norm.bias has shape [5], expected [4]"),
+            (|f| lengthen(f, "loop.interval"), "interval has shape [3], expected [2]"),
             (|f| lengthen(f, "model.norm.bias"), "norm.bias has shape [5], the model needs [4]"),
             (|f| drop(f.tensors.remove("loop.interval")), "has no tensor loop.interval"),
             (|f| lengthen(f, "kept.norm.bias"), "norm.bias has shape [5], the model needs [4]"),
@@ -303,10 +306,10 @@ fn a_state_of_the_tokenizer_that_lies_is_not_resumed() {
     lies_about_the_state(
         Stage::Vqvae,
         &[
-            (|f| lengthen(f, "extra.counts"), "counts has shape [5], wanted is [4]"),
-            (|f| lengthen(f, "extra.idle"), "idle has shape [5], wanted is [4]"),
-            (|f| lengthen(f, "extra.ema_counts"), "ema_counts has shape [5], wanted is [4]"),
-            (|f| reshape(f, "loop.interval"), "interval has shape [4, 1], wanted is [4]"),
+            (|f| lengthen(f, "extra.counts"), "counts has shape [5], expected [4]"),
+            (|f| lengthen(f, "extra.idle"), "idle has shape [5], expected [4]"),
+            (|f| lengthen(f, "extra.ema_counts"), "ema_counts has shape [5], expected [4]"),
+            (|f| reshape(f, "loop.interval"), "interval has shape [4, 1], expected [4]"),
             (|f| drop(f.tensors.remove("extra.ema_sums")), "has no tensor extra.ema_sums"),
             (
                 |f| drop(f.tensors.remove("adamw.m.decoder.up.0.bias")),
@@ -336,7 +339,7 @@ fn a_backbone_that_is_none_is_refused_by_the_name_of_what_it_lacks() {
     let error = run(&samples::prior_bytes());
     assert!(error.contains("backbone.safetensors: has no bn1.bias"), "{error}");
     let error = run(&samples::prior_bytes()[..100]);
-    assert!(error.contains("backbone.safetensors: is not a whole safetensors file"), "{error}");
+    assert!(error.contains("backbone.safetensors: is not a complete safetensors file"), "{error}");
     assert!(!shop.path("checkpoints/new/vqvae.safetensors").exists());
 }
 

@@ -13,7 +13,7 @@ use super::forge::{Forged, Tensor};
 
 pub(crate) const CLASSES: [&str; 2] = ["cats", "dögs"];
 
-/// 4 x 4 grey pixels, 2 x 2 codes of 4: 134 numbers.
+/// 4 x 4 grey pixels, 2 x 2 codes of 4: 134 parameters.
 pub(crate) fn tokenizer_config() -> TokenizerConfig {
     TokenizerConfig {
         image_size: 4,
@@ -47,7 +47,7 @@ pub(crate) fn device() -> Device {
     Device::flex()
 }
 
-/// Of another data set whose splits follow from the same rule.
+/// Of another data set whose splits follow the same rule.
 pub(crate) fn data() -> Provenance {
     let fingerprint = "0123456789abcdef".to_owned();
     Provenance { fingerprint, validation: 0.05, test: 0.05, by_content: true }
@@ -126,7 +126,7 @@ pub(crate) fn resume_bytes() -> Vec<u8> {
     bytes_of(|path| resume_state().save(path))
 }
 
-/// A valid file of ours, taken apart.
+/// A valid file of ours, split into its parts.
 pub(crate) fn parts(file: &[u8]) -> Forged {
     Forged::of(file).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Models, codes and training state: not one damaged file is accepted, whatever bit it is.
+//! Models, codes and training state: every damaged file is refused, whichever bit it is.
 
 use vqgen::checkpoint::{Codes, Kind, ModelFile, ResumeState, Stage};
 use vqgen::error::Result;
@@ -6,7 +6,7 @@ use vqgen::error::Result;
 use super::damage::damaged;
 use super::samples;
 
-/// Reads every damaged version of `whole` and wants an error each time.
+/// Reads every damaged version of `whole` and expects an error each time.
 fn refuses_all_damage<T>(whole: &[u8], name: &str, read: impl Fn(Vec<u8>) -> Result<T>) {
     assert!(read(whole.to_vec()).is_ok(), "{name} is not valid to begin with");
     for (case, bytes) in damaged(whole).enumerate() {
@@ -60,7 +60,8 @@ fn a_file_on_disk_is_read_as_its_bytes_are() {
 
 #[test]
 fn damage_to_a_foreign_file_is_an_error_or_another_file() {
-    // Nothing in a foreign file tells a flipped bit of a weight; its header still has to fit it.
+    // A foreign file has no checksum that could reveal a flipped bit of a weight; its header still has to be
+    // consistent.
     let whole = samples::tokenizer_bytes();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("backbone.safetensors");

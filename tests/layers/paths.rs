@@ -57,7 +57,7 @@ pub(crate) fn collect(tokens: TokenStream, module: &[String], found: &mut Found)
                 if colons(&tokens, at + 1) {
                     let mut paths = Vec::new();
                     read_paths(&tokens, at, &mut Vec::new(), &mut paths);
-                    // `== Device::flex()` asks about a device and chooses none.
+                    // `== Device::flex()` compares a device and does not choose one.
                     let compared = is_punct(tokens.get(at.wrapping_sub(1)), '=')
                         && (is_punct(tokens.get(at.wrapping_sub(2)), '=')
                             || is_punct(tokens.get(at.wrapping_sub(2)), '!'));

@@ -1,12 +1,12 @@
-//! Sampling, with a model whose logits are given: what is drawn is allowed by the filters.
+//! Sampling, with a model of given logits: what is drawn is allowed by the filters.
 
 use proptest::prelude::*;
 use vqgen::sampling::{HostSteps, NextCode, Request, SamplingConfig, Steps, generate};
 
-/// Codes of one image; as many draws of one row of logits.
+/// Codes of one image: repeated draws from one row of logits.
 const N_CODES: usize = 32;
 
-/// The same logits whatever came before.
+/// The same logits whatever precedes them.
 struct Fixed(Vec<f32>);
 
 impl NextCode for Fixed {
@@ -50,14 +50,14 @@ fn draw(logits: &[f32], config: &SamplingConfig, seed: u64) -> Vec<usize> {
     drawn.unwrap().remove(0).into_iter().map(usize::from).collect()
 }
 
-/// Logits that are all different, so that ranks are.
+/// Logits that are all different, so that ranks are unique.
 fn distinct() -> impl Strategy<Value = Vec<f32>> {
     prop::collection::btree_set(-300i32..300, 2..20)
         .prop_map(|steps| steps.into_iter().map(|step| step as f32 / 32.0).collect::<Vec<_>>())
         .prop_shuffle()
 }
 
-/// Probabilities, likeliest first, with their codes.
+/// Probabilities in decreasing order, with their codes.
 fn ranked(logits: &[f32], temperature: f64) -> Vec<(f64, usize)> {
     let weights: Vec<f64> =
         logits.iter().map(|logit| (f64::from(*logit) / temperature).exp()).collect();
@@ -92,7 +92,7 @@ proptest! {
         let drawn = draw(&logits, &config, seed);
         let mut likelier = 0.0;
         for (probability, code) in ranked(&logits, temperature) {
-            // A code stays while those likelier than it are less than p together.
+            // A code is kept while the more probable ones sum to less than p.
             prop_assert!(likelier < p + 1e-9 || !drawn.contains(&code), "{code} after {likelier}");
             likelier += probability;
         }

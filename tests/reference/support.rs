@@ -110,8 +110,8 @@ pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
-/// The gradients of a model in file layout, 0 for what is not trained: computed by handing them to a copy of the
-/// model as its weights.
+/// The gradients of a model in file layout, 0 for untrained parameters: computed by loading them as weights into a copy
+/// of the model.
 fn in_file_layout<M: Module>(model: &M, gradients: &Gradients) -> Vec<NamedTensor> {
     struct Collect<'a>(&'a Gradients, BTreeMap<ParamId, TensorData>);
     impl ModuleVisitor for Collect<'_> {

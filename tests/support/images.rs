@@ -7,7 +7,7 @@ use image::{Rgb, RgbImage};
 use tempfile::{TempDir, tempdir};
 use vqgen::data::{DataConfig, Dataset, Split, View};
 
-/// An 8 x 8 image that is unlike that of any other `number`.
+/// An 8 x 8 image that differs from that of any other `number`.
 pub(crate) fn write_image(folder: &Path, name: &str, number: u32) {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();

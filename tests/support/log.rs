@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Map, Value};
 use vqgen::checkpoint::RunDir;
 
-/// The log of a run without what was timed, which no two runs have in common.
+/// The log of a run without timings, which differ between any two runs.
 pub(crate) fn timeless(run: &RunDir) -> Vec<u8> {
     let log = fs::read_to_string(run.metrics_path()).unwrap();
     let lines = log.lines().map(|line| {

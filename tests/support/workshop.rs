@@ -1,4 +1,4 @@
-//! A folder of tiny pictures and the binary to work on them: every stage is a matter of milliseconds.
+//! A folder of tiny pictures and the binary to run on them: every stage takes milliseconds.
 #![allow(dead_code, clippy::unwrap_used)] // each test uses a part
 
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use image::{Rgb, RgbImage};
 
-/// Settings that make every stage a matter of milliseconds.
+/// Settings with which every stage takes milliseconds.
 pub(crate) const TINY: [&str; 23] = [
     "data.image_size=16",
     "data.validation=0.2",

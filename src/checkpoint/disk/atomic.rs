@@ -1,6 +1,6 @@
-//! Whole files or none: a file is written under a temporary name in its own folder, synced, renamed over the
-//! old one, and then the folder is synced, so that after a crash or a power cut the path holds the old content
-//! or the new one. It knows nothing of what is written.
+//! Atomic file replacement: a file is written under a temporary name in its own folder, synced and renamed over the old
+//! one, and then the folder is synced, so that after a crash or power loss the path holds the old content or the new.
+//! Nothing is known of what is written.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -11,43 +11,43 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
-/// Temporary files are hidden and end in this, so that [`remove_leftovers`] can tell them.
+/// Temporary files are hidden and end in this, by which [`remove_leftovers`] recognises them.
 const TEMPORARY_SUFFIX: &str = ".vqgen-tmp";
-/// Large enough that a model is written in few system calls.
+/// Large enough to write a model in few system calls.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Creates a folder and its parents; an existing one is fine.
 ///
 /// # Errors
-/// The system refuses; the message names the folder.
+/// I/O errors; the message names the folder.
 pub fn create_dir(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))
 }
 
-/// Whether a file can be made in `folder`: makes one and removes it.
+/// Checks that `folder` is writable, by creating and removing a file in it.
 ///
 /// # Errors
-/// The system refuses; the message names the folder.
+/// I/O errors; the message names the folder.
 pub fn probe(folder: impl AsRef<Path>) -> Result<()> {
     let folder = folder.as_ref();
     let cannot = |e| Error::io("write into", folder, e);
     fill_temporary(folder, |_| Ok(())).map_err(cannot)?.close().map_err(cannot)
 }
 
-/// Replaces the file `path` by one that holds `bytes`. The folder must exist.
+/// Replaces the file `path` with `bytes`. The folder must exist.
 ///
 /// # Errors
-/// The system refuses; the message names `path`, which stays as it was.
+/// I/O errors; the message names `path`, which keeps its content.
 pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
 
-/// Replaces the file `path` by what `fill` writes. If `fill` or the system fails, `path` stays as it was and
-/// the temporary file is removed. The folder must exist.
+/// Replaces the file `path` with what `fill` writes. If `fill` or the system fails, `path` keeps its content and the
+/// temporary file is removed. The folder must exist.
 ///
 /// # Errors
-/// What `fill` returns or the system says, with the name `path`.
+/// Errors of `fill` and I/O errors; the message names `path`.
 pub fn write_with(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -60,12 +60,12 @@ pub fn write_with(
     sync_folder(&folder).map_err(cannot)
 }
 
-/// Replaces the file `path` by what `fill` writes and keeps the one before as `before`, in the same folder, if that
-/// is wanted. The new file must pass `check` first; otherwise both stay as they were. After a crash at any moment,
+/// Replaces the file `path` with what `fill` writes, and keeps the old one under the name `before`, if given, in the
+/// same folder. The new file must pass `check` first; otherwise both keep their content. After a crash at any moment,
 /// `path` or `before` is a whole file that passed its check, if there was one.
 ///
 /// # Errors
-/// What `fill` or `check` return or the system says, with the name `path`.
+/// Errors of `fill` and `check` and I/O errors; the message names `path`.
 pub fn write_keeping(
     path: impl AsRef<Path>,
     before: Option<&Path>,
@@ -76,9 +76,9 @@ pub fn write_keeping(
     let cannot = |e| Error::io("write", path, e);
     let folder = folder_of(path)?;
     let temporary = fill_temporary(&folder, fill).map_err(cannot)?;
-    // Named by the file that the user knows, not by the temporary one.
+    // The message names the file that the user knows, not the temporary one.
     check(temporary.path()).map_err(|error| {
-        cannot(io::Error::other(format!("what was written does not read back: {error}")))
+        cannot(io::Error::other(format!("the new file does not read back: {error}")))
     })?;
     if let Some(before) = before.filter(|_| path.exists()) {
         keep_as(path, before, &folder).map_err(cannot)?;
@@ -87,7 +87,7 @@ pub fn write_keeping(
     sync_folder(&folder).map_err(cannot)
 }
 
-/// Gives the file `path` the name `before` too, in place of what has it.
+/// Gives the file `path` the additional name `before`, replacing what has that name.
 fn keep_as(path: &Path, before: &Path, folder: &Path) -> io::Result<()> {
     let link = folder.join(format!(".before{TEMPORARY_SUFFIX}"));
     let remove_link = || match fs::remove_file(&link) {
@@ -95,24 +95,24 @@ fn keep_as(path: &Path, before: &Path, folder: &Path) -> io::Result<()> {
         _ => Ok(()),
     };
     remove_link()?;
-    // A second name, so that there is a file at `path` at every moment. Some file systems have no such thing; there
-    // it is missing for the moment between two renames.
+    // A hard link, so that a file exists at `path` at every moment. On file systems without hard links it is missing
+    // between two renames.
     if fs::hard_link(path, &link).is_err() {
         return fs::rename(path, before);
     }
     fs::rename(&link, before)?;
-    // A rename onto a name of the same file does nothing, which is so after a crash right here.
+    // A rename onto another link to the same file does nothing; both names are left if a crash occurs right here.
     remove_link()
 }
 
-/// A temporary file in `folder` with everything that `fill` writes safely on the disk.
+/// A temporary file in `folder`, written by `fill` and synced.
 fn fill_temporary(
     folder: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".").suffix(TEMPORARY_SUFFIX);
-    // The crate's default is readable by the owner alone; a result should follow the umask as any other file.
+    // The crate's default is readable by the owner only; a result should follow the umask, as other files do.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary = builder.tempfile_in(folder)?;
@@ -124,7 +124,7 @@ fn fill_temporary(
     Ok(temporary)
 }
 
-/// Makes the renames in `folder` survive a power cut. Windows has no such call and does not need it.
+/// Syncs `folder`, so that renames in it survive a power loss. Windows has no such call and does not need it.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
@@ -140,11 +140,11 @@ fn folder_of(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Deletes what a killed process left in `folder` under temporary names and says how many files that were. Files
-/// last written less than `age` ago stay: in a folder that other processes write to as well, one may be in the making.
+/// Deletes temporary files that a killed process left in `folder` and returns their number. Files last written less
+/// than `age` ago stay: where other processes write to the folder, one may still be in use.
 ///
 /// # Errors
-/// What the system refuses.
+/// I/O errors.
 pub fn remove_leftovers(folder: impl AsRef<Path>, age: Duration) -> Result<usize> {
     let folder = folder.as_ref();
     let now = SystemTime::now();
@@ -156,7 +156,7 @@ pub fn remove_leftovers(folder: impl AsRef<Path>, age: Duration) -> Result<usize
         if !name.starts_with('.') || !name.ends_with(TEMPORARY_SUFFIX) {
             continue;
         }
-        // What cannot be told, as a time in the future, is no reason to delete.
+        // A time that is unreadable or in the future is no reason to delete.
         let written = entry.metadata().and_then(|metadata| metadata.modified());
         let is_old = |written| now.duration_since(written).is_ok_and(|since| since >= age);
         if age.is_zero() || written.is_ok_and(is_old) {
@@ -171,7 +171,7 @@ pub fn remove_leftovers(folder: impl AsRef<Path>, age: Duration) -> Result<usize
 /// Deletes a file.
 ///
 /// # Errors
-/// What the system refuses; a file that is not there is fine.
+/// I/O errors; a missing file is fine.
 pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     match fs::remove_file(path) {
@@ -183,7 +183,7 @@ pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
 /// Reads a whole regular file. Pipes and devices are refused: they may never end.
 ///
 /// # Errors
-/// It is not there, not a regular file, or may not be read.
+/// The file is missing, not a regular file, or unreadable.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let metadata = fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
@@ -230,7 +230,11 @@ mod tests {
         let (path, before) = (folder.path().join("new"), folder.path().join("old"));
         for text in ["1", "2", "3"] {
             let check = |path: &Path| {
-                assert_eq!(fs::read_to_string(path).unwrap(), text, "it is checked as it will be");
+                assert_eq!(
+                    fs::read_to_string(path).unwrap(),
+                    text,
+                    "the new file is whole when it is checked"
+                );
                 Ok(())
             };
             write_keeping(&path, Some(&before), |file| file.write_all(text.as_bytes()), check)
@@ -244,7 +248,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&before).unwrap(), "2");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 
-        // A crash after the second name was given leaves both names on one file.
+        // A crash right after hard-linking leaves both names on one file.
         fs::remove_file(&before).unwrap();
         fs::hard_link(&path, &before).unwrap();
         write_keeping(&path, Some(&before), |file| file.write_all(b"4"), |_| Ok(())).unwrap();

@@ -1,9 +1,8 @@
-//! A safetensors file with a checksum: what model files, the code file and the resume state have in common. It
-//! knows tensors, metadata and damage, not what either means.
+//! A safetensors file with a checksum: the common format of model files, the code file and the resume state. It knows
+//! tensors, metadata and damage, not their meaning.
 //!
-//! The header is written here and not by the `safetensors` crate, whose metadata is a hash map in random order:
-//! the same content has to give the same bytes. Reading checks the header against the length of the file before
-//! anything is allocated.
+//! The header is written here and not by the `safetensors` crate, whose metadata is a hash map in random order: equal
+//! content must give equal bytes. Reading checks the header against the length of the file before allocating anything.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,7 +26,7 @@ const FORMAT: &str = "format";
 /// Metadata key of the SHA-256 over all other metadata and all tensors.
 const CHECKSUM: &str = "checksum";
 
-/// The part of the checksum that covers the metadata.
+/// The part of the checksum over the metadata.
 fn digest_of(metadata: &BTreeMap<String, String>) -> Digest {
     let mut digest = Digest::default();
     for (key, value) in metadata.iter().filter(|(key, _)| key.as_str() != CHECKSUM) {
@@ -37,7 +36,7 @@ fn digest_of(metadata: &BTreeMap<String, String>) -> Digest {
     digest
 }
 
-/// A text from a file as a message shows it: short, whatever its length, and on one line.
+/// Text from a file as shown in a message: shortened, and on one line.
 fn shown(text: &str) -> String {
     const MOST: usize = 80;
     let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
@@ -54,7 +53,7 @@ struct Stored {
     bytes: Range<usize>,
 }
 
-/// A file that was read; its header fits its length.
+/// A file that was read, whose header is consistent with its length.
 #[derive(Debug)]
 pub(in crate::checkpoint) struct Container {
     path: PathBuf,
@@ -69,7 +68,7 @@ impl Container {
         Self::from_bytes(path, atomic::read(path)?, format)
     }
 
-    /// The same of the content of a file; `path` is for messages.
+    /// As [`Container::read`], from the bytes of a file; `path` is for messages.
     pub(in crate::checkpoint) fn from_bytes(
         path: &Path,
         bytes: Vec<u8>,
@@ -80,11 +79,11 @@ impl Container {
             Some(seen) if seen == format => {}
             Some(seen) => {
                 let seen = shown(seen);
-                return Err(container.error(format!("is of format {seen}, wanted is {format}")));
+                return Err(container.error(format!("has format {seen}, expected {format}")));
             }
             None => {
                 let message =
-                    format!("names no format, wanted is {format} (was it written by vqgen?)");
+                    format!("names no format, expected {format} (was it written by vqgen?)");
                 return Err(container.error(message));
             }
         }
@@ -92,7 +91,7 @@ impl Container {
         let computed = container.checksum();
         if stored != computed {
             return Err(container.error(format!(
-                "is damaged: its content has the checksum {computed}, written down is {}",
+                "is damaged: the checksum of its content is {computed}, the recorded one {}",
                 shown(stored)
             )));
         }
@@ -101,11 +100,14 @@ impl Container {
 
     fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let Header { metadata, tensors, data_start } = Header::read(&bytes).map_err(|e| {
-            Error::file(path, format!("is not a whole safetensors file: {e} (truncated, damaged?)"))
+            Error::file(
+                path,
+                format!("is not a complete safetensors file: {e} (truncated or damaged?)"),
+            )
         })?;
         let tensors = tensors.into_iter().map(|(name, info)| {
             let (start, end) = info.data_offsets;
-            // Both ends are inside the file, as `Header::read` has checked; so no slice of `bytes` below can fail.
+            // Both ends are in bounds, as `Header::read` has checked; so no slice of `bytes` below can panic.
             let stored = Stored {
                 type_name: info.dtype.to_string(),
                 shape: info.shape,
@@ -138,7 +140,7 @@ impl Container {
         metadata
     }
 
-    /// A metadata value that must be there.
+    /// A required metadata value.
     pub(in crate::checkpoint) fn metadata(&self, key: &str) -> Result<&str> {
         self.metadata
             .get(key)
@@ -146,15 +148,14 @@ impl Container {
             .ok_or_else(|| self.error(format!("has no {key} in its metadata")))
     }
 
-    /// A metadata value that must be there and a whole number.
+    /// A required metadata value, a whole number.
     pub(in crate::checkpoint) fn number(&self, key: &str) -> Result<usize> {
         let text = self.metadata(key)?;
-        text.parse().map_err(|_| {
-            self.error(format!("{key} is {:?}, wanted is a whole number", shown(text)))
-        })
+        text.parse()
+            .map_err(|_| self.error(format!("{key} is {:?}, expected a whole number", shown(text))))
     }
 
-    /// A metadata value that may be missing, from JSON.
+    /// An optional metadata value, from JSON.
     pub(in crate::checkpoint) fn optional_json<T: DeserializeOwned>(
         &self,
         key: &str,
@@ -166,12 +167,12 @@ impl Container {
         self.metadata.get(key).map(parse).transpose()
     }
 
-    /// Refuses tensors other than `names`.
+    /// Refuses tensors with names other than `names`.
     pub(in crate::checkpoint) fn expect_only(&self, names: &[&str]) -> Result<()> {
         match self.tensors.keys().find(|name| !names.contains(&name.as_str())) {
             Some(name) => {
                 let name = shown(name);
-                Err(self.error(format!("holds a tensor {name} that has no meaning here")))
+                Err(self.error(format!("holds an unknown tensor {name}")))
             }
             None => Ok(()),
         }
@@ -184,7 +185,7 @@ impl Container {
             .ok_or_else(|| self.error(format!("tensor {name} is missing")))?;
         if stored.type_name != type_name {
             return Err(self.error(format!(
-                "tensor {name} has the type {}, wanted is {type_name}",
+                "tensor {name} has the type {}, expected {type_name}",
                 stored.type_name
             )));
         }
@@ -204,7 +205,7 @@ impl Container {
         Ok((stored.shape.clone(), bytes.to_vec()))
     }
 
-    /// Values of a U8 tensor of any length that may be missing.
+    /// Values of an optional U8 tensor of any length.
     pub(in crate::checkpoint) fn optional_u8(&self, name: &str) -> Result<Option<Vec<u8>>> {
         if !self.tensors.contains_key(name) {
             return Ok(None);
@@ -225,11 +226,11 @@ impl Container {
     }
 }
 
-/// The F32 tensors of any safetensors file, sorted by name, whoever wrote it: no format and no checksum is asked
-/// for. Tensors of other types (PyTorch's counters) are left out.
+/// The F32 tensors of any safetensors file, sorted by name, whoever wrote it: without a format or checksum. Tensors of
+/// other types (PyTorch's counters) are left out.
 ///
 /// # Errors
-/// A file that cannot be read or is no safetensors file.
+/// A file that cannot be read or is not a safetensors file.
 pub fn read_foreign(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>> {
     let path = path.as_ref();
     let container = Container::parse(path, atomic::read(path)?)?;
@@ -322,7 +323,7 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, &bytes).unwrap();
         let error = Container::read(&path, "test.1").unwrap_err().to_string();
-        assert!(error.contains("is damaged: its content has the checksum"), "{error}");
+        assert!(error.contains("is damaged: the checksum of its content is"), "{error}");
     }
 
     #[test]
@@ -355,10 +356,10 @@ mod tests {
     fn another_format_and_none_at_all_are_named() {
         let (_folder, path) = sample();
         let error = Container::read(&path, "test.2").unwrap_err().to_string();
-        assert!(error.ends_with("is of format test.1, wanted is test.2"), "{error}");
+        assert!(error.ends_with("has format test.1, expected test.2"), "{error}");
         fs::write(&path, b"\x02\0\0\0\0\0\0\0{}").unwrap();
         let error = Container::read(&path, "test.1").unwrap_err().to_string();
-        assert!(error.contains("names no format, wanted is test.1"), "{error}");
+        assert!(error.contains("names no format, expected test.1"), "{error}");
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! SHA-256 over named values, every part preceded by its length, so that no two contents feed the same bytes.
-//! Lengths are u64 and values are little-endian, which makes a digest the same on every machine.
+//! SHA-256 over named values, each part preceded by its length, so that no two contents hash the same bytes. Lengths
+//! are u64 and values little-endian, so a digest is the same on every machine.
 
 use std::fmt::Write as _;
 use std::io;
 
 use sha2::{Digest as _, Sha256};
 
-/// Values of a tensor on their way to a file.
+/// Values of a tensor to be written.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::checkpoint) enum Values<'a> {
     F32(&'a [f32]),
@@ -15,7 +15,7 @@ pub(in crate::checkpoint) enum Values<'a> {
 }
 
 impl Values<'_> {
-    /// The name safetensors has for the type.
+    /// The type's name in safetensors.
     pub(in crate::checkpoint) fn type_name(&self) -> &'static str {
         match self {
             Self::F32(_) => "F32",
@@ -45,12 +45,12 @@ impl Values<'_> {
         self.len() * self.width()
     }
 
-    /// Hands the little-endian bytes over in pieces, so that no second copy of a model is made.
+    /// Calls `each` with the little-endian bytes in pieces, so that a model is not copied.
     pub(in crate::checkpoint) fn for_each_piece(
         &self,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        /// Values a piece: 64 KiB of f32 stay in the second-level cache.
+        /// Values per piece: 64 KiB of f32 stay in the L2 cache.
         const PIECE: usize = 16_384;
         let mut bytes = Vec::with_capacity(PIECE * self.width());
         match self {
@@ -69,7 +69,7 @@ impl Values<'_> {
     }
 }
 
-/// A SHA-256 in the making.
+/// An incremental SHA-256.
 #[derive(Default)]
 pub(in crate::checkpoint) struct Digest(Sha256);
 
@@ -107,7 +107,7 @@ impl Digest {
         });
     }
 
-    /// Adds a tensor by its bytes in a file; the same as [`Self::tensor`] of the same values.
+    /// Adds a tensor by its bytes in a file; equal to [`Self::tensor`] of the same values.
     pub(in crate::checkpoint) fn tensor_bytes(
         &mut self,
         name: &str,
@@ -128,7 +128,7 @@ impl Digest {
         })
     }
 
-    /// The first 16 hexadecimal digits: enough to tell models apart, short enough to read out.
+    /// The first 16 hexadecimal digits: enough to tell models apart, short enough to read aloud.
     pub(in crate::checkpoint) fn fingerprint(self) -> String {
         let mut text = self.checksum();
         text.truncate(16);

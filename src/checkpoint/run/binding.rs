@@ -1,6 +1,5 @@
-//! Whether a data set, a tokenizer, a code file and a prior belong together. Each of them carries the fingerprint of
-//! what it was made from; pieces of different origin decode to noise, or report images that were trained on as held
-//! out, without any other sign of it.
+//! Whether a data set, a tokenizer, a code file and a prior belong together. Each carries the fingerprint of what it
+//! was made from: without it, mismatched pieces would silently decode to noise, or report training images as held out.
 
 use std::path::Path;
 
@@ -11,14 +10,14 @@ use crate::error::{Error, Result};
 use crate::prior::PriorConfig;
 use crate::tokenizer::TokenizerConfig;
 
-/// Metadata key of a prior: the fingerprint of the tokenizer.
+/// Metadata key of a prior: the fingerprint of its tokenizer.
 const TOKENIZER: &str = "tokenizer";
 /// Metadata key of a prior: the names of its classes.
 const CLASSES: &str = "classes";
 /// Metadata key of a tokenizer and of a prior: the data set it was trained on, a [`Provenance`].
 pub const DATA: &str = "data";
 
-/// Refuses codes of another tokenizer. `action` is what the user wanted: "train the prior".
+/// Refuses codes of another tokenizer. `action` is what the user asked for: "train the prior".
 ///
 /// # Errors
 /// Fingerprints or shapes that differ; the message names both files.
@@ -40,7 +39,7 @@ pub fn check_codes(
     )))
 }
 
-/// Refuses codes that say they are of this tokenizer and cannot be.
+/// Refuses codes whose fingerprint matches this tokenizer but whose shape does not.
 fn check_shape_of_codes(
     action: &str,
     codes: &Codes,
@@ -52,9 +51,9 @@ fn check_shape_of_codes(
     for (what, seen, wanted) in [
         ("rows", codes.height, grid),
         ("columns", codes.width, grid),
-        ("codes a position", codes.depth, config.depth()),
+        ("codes per position", codes.depth, config.depth()),
         ("codes in the codebook", codes.codebook_size, config.codebook_size),
-        ("pixels a side", codes.image_size, config.image_size),
+        ("pixels per side", codes.image_size, config.image_size),
         ("channels", codes.channels, config.channels),
     ] {
         if seen != wanted {
@@ -68,7 +67,7 @@ fn check_shape_of_codes(
     Ok(())
 }
 
-/// Refuses a prior that was trained on codes of another tokenizer. `action` is what the user wanted: "sample".
+/// Refuses a prior that was trained on codes of another tokenizer. `action` is what the user asked for: "sample".
 ///
 /// # Errors
 /// Fingerprints or shapes that differ; the message names both files.
@@ -86,7 +85,7 @@ pub fn check_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Re
     )))
 }
 
-/// Refuses a prior that says it continues codes of this tokenizer and cannot.
+/// Refuses a prior whose fingerprint matches this tokenizer but whose shape does not.
 fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Result<()> {
     let model: PriorConfig = prior.checked_config()?;
     let config: TokenizerConfig = tokenizer.checked_config()?;
@@ -94,7 +93,7 @@ fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) 
     for (what, seen, wanted) in [
         ("rows of codes", model.grid_height, grid),
         ("columns of codes", model.grid_width, grid),
-        ("codes a position", model.depth, config.depth()),
+        ("codes per position", model.depth, config.depth()),
         ("codes in the codebook", model.codebook_size, config.codebook_size),
     ] {
         if seen != wanted {
@@ -108,11 +107,11 @@ fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) 
     Ok(())
 }
 
-/// Refuses a prior that was trained on other classes than those of the data set, whose labels it would take for its
-/// own. `action` is what the user wanted: "evaluate the prior".
+/// Refuses a prior trained on classes other than those of the data set, whose labels it would misread. `action` is what
+/// the user asked for: "evaluate the prior".
 ///
 /// # Errors
-/// Names of classes that differ; the message names the first.
+/// Different class names; the message gives the first difference.
 pub fn check_classes(action: &str, prior: &ModelFile, classes: &[String]) -> Result<()> {
     let known: Vec<String> = prior.json(CLASSES)?;
     if known == classes {
@@ -120,7 +119,7 @@ pub fn check_classes(action: &str, prior: &ModelFile, classes: &[String]) -> Res
     }
     let first = known.iter().zip(classes).find(|(known, class)| known != class);
     let differ = match first {
-        Some((known, class)) => format!("; the first that differ are {known} and {class}"),
+        Some((known, class)) => format!("; the first difference is {known} and {class}"),
         None => String::new(),
     };
     Err(Error::invalid(format!(
@@ -132,12 +131,12 @@ pub fn check_classes(action: &str, prior: &ModelFile, classes: &[String]) -> Res
     )))
 }
 
-/// Refuses to call the images of `split` held out when `model` may have been trained on some of them. `action` is what
-/// the user wanted: "evaluate the tokenizer".
+/// Refuses to treat the images of `split` as held out when `model` may have been trained on some of them. `action` is
+/// what the user asked for: "evaluate the tokenizer".
 ///
 /// # Errors
-/// Another data set or other fractions than those of the model's training, where these do not rule it out. A model of
-/// an older vqgen does not say what it was trained on.
+/// The model was trained with another data set or other fractions, unless these rule an overlap out. A model of an
+/// older vqgen does not record what it was trained on.
 pub fn check_held_out(
     action: &str,
     model: &ModelFile,
@@ -150,8 +149,8 @@ pub fn check_held_out(
     let source = model.source().display();
     let Some(then) = model.optional_json::<Provenance>(DATA)? else {
         return Err(Error::invalid(format!(
-            "cannot {action} on the {split} split: {source} was written by an older vqgen and does not say which images \
-             it was trained on (`vqgen run` on this run adds that, without training anew what is finished)"
+            "cannot {action} on the {split} split: {source} was written by an older vqgen and does not record which images \
+             it was trained on (`vqgen run` on this run adds that, without retraining finished stages)"
         )));
     };
     if then.holds_out_those_of(now) {
@@ -159,7 +158,7 @@ pub fn check_held_out(
     }
     let (before, after) = ([then.validation, then.test], [now.validation, now.test]);
     let what = if before == after {
-        "it was trained on another data set, and the splits of the two do not follow from the images alone".to_owned()
+        "it was trained on another data set, and the splits of the two are not determined by image content alone".to_owned()
     } else {
         let [validation, test] = before;
         let [validation_now, test_now] = after;
@@ -169,7 +168,7 @@ pub fn check_held_out(
         )
     };
     Err(Error::invalid(format!(
-        "cannot {action} on the {split} split: {source} may have been trained on some of these images, for {what} (set \
+        "cannot {action} on the {split} split: {source} may have been trained on some of these images: {what} (set \
          them back with --set and --data, or train another run)"
     )))
 }
@@ -241,7 +240,7 @@ mod tests {
         let changes: [(Change, &str); 4] = [
             (|c| c.height = 2, "has 2 rows, new tokenizer has 1"),
             (|c| c.codebook_size = 3, "has 3 codes in the codebook"),
-            (|c| c.image_size = 8, "has 8 pixels a side"),
+            (|c| c.image_size = 8, "has 8 pixels per side"),
             (|c| c.channels = 3, "has 3 channels"),
         ];
         for (change, expected) in changes {
@@ -261,7 +260,7 @@ mod tests {
         let classes = ["cats", "owls", "yaks"].map(str::to_owned);
         let error = check_classes("evaluate", &prior, &classes).unwrap_err().to_string();
         assert!(error.contains("on 2 classes and the data set has 3"), "{error}");
-        assert!(error.contains("the first that differ are dogs and owls"), "{error}");
+        assert!(error.contains("the first difference is dogs and owls"), "{error}");
     }
 
     #[test]

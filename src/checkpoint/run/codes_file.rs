@@ -1,5 +1,5 @@
-//! `codes.safetensors`: every image of a data set as its grid of code ids, with name, label, split and view. The file
-//! says of which tokenizer and which data set the codes are. Nothing in it is used before all of it was checked.
+//! `codes.safetensors`: the grid of code ids of every image of a data set, with name, label, split and view. The file
+//! records which tokenizer and data set the codes are of. All of it is checked before any of it is used.
 
 use crate::checkpoint::disk::digest::Digest;
 use crate::data::{Provenance, Split, View};
@@ -7,30 +7,30 @@ use crate::data::{Provenance, Split, View};
 mod names;
 mod stored;
 
-/// The codes of a data set. A row is one image in one view: by views, within a view by splits, within a split by names.
+/// The codes of a data set. A row is one image in one view; rows are sorted by view, then split, then name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codes {
     /// Rows of the code grid.
     pub height: usize,
     /// Columns of the code grid.
     pub width: usize,
-    /// Codes a position of the grid.
+    /// Codes per position of the grid.
     pub depth: usize,
     /// Number of codes, K; every id is below it.
     pub codebook_size: usize,
-    /// Code ids, `[images, height, width, depth]` in raster order, those of a position one after the other.
+    /// Code ids, `[images, height, width, depth]` in raster order, those of a position adjacent.
     pub codes: Vec<u16>,
-    /// Index into `classes`, one an image; 0 where there are no classes.
+    /// Index into `classes`, one per image; 0 where there are no classes.
     pub labels: Vec<u16>,
-    /// One an image.
+    /// One per image.
     pub splits: Vec<Split>,
-    /// One an image.
+    /// One per image.
     pub views: Vec<View>,
     /// Path of each image relative to its data set, `/` between folders. Empty in a file of an older vqgen.
     pub names: Vec<String>,
     /// Class names; empty for a data set without classes.
     pub classes: Vec<String>,
-    /// Fingerprint of the tokenizer that made the codes.
+    /// Fingerprint of the tokenizer that produced the codes.
     pub tokenizer: String,
     /// The data set. `None` in a file of an older vqgen.
     pub data: Option<Provenance>,
@@ -41,24 +41,24 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// Number of images, views counted.
+    /// Number of images, counting views.
     pub fn n_images(&self) -> usize {
         self.labels.len()
     }
 
-    /// Codes an image.
+    /// Codes per image.
     pub fn n_codes(&self) -> usize {
         self.height * self.width * self.depth
     }
 
     /// The codes of one image in raster order. `image` must be below [`Self::n_images`].
     pub fn grid(&self, image: usize) -> &[u16] {
-        // `check` has compared the number of codes with that of images, on the way in and on the way out.
+        // In bounds: `check` has compared the number of codes with that of images, on loading and before saving.
         let start = image * self.n_codes();
         &self.codes[start..start + self.n_codes()]
     }
 
-    /// The images of a split, in file order; flipped views only if asked for.
+    /// The images of a split, in file order; flipped views only with `with_flipped`.
     pub fn images_of(&self, split: Split, with_flipped: bool) -> Vec<usize> {
         let wanted = |image: &usize| {
             self.splits[*image] == split && (with_flipped || self.views[*image] == View::AsIs)
@@ -71,15 +71,15 @@ impl Codes {
         let mut counts = vec![0; self.codebook_size];
         for image in images {
             for code in self.grid(*image) {
-                // `check` has refused codes that are not below the codebook's size.
+                // In bounds: `check` has refused codes that are not below the codebook size.
                 counts[usize::from(*code)] += 1;
             }
         }
         counts
     }
 
-    /// 16 hexadecimal digits that stand for what a prior learns from the codes: all of the above but the names of
-    /// the images and what is known of their data set.
+    /// 16 hexadecimal digits that identify what a prior learns from the codes: everything but the image names and the
+    /// provenance of the data set.
     pub fn fingerprint(&self) -> String {
         let mut digest = Digest::default();
         for (key, value) in self.metadata() {
@@ -93,7 +93,7 @@ impl Codes {
         digest.fingerprint()
     }
 
-    /// In the order that the fingerprint has them.
+    /// In the order of the fingerprint.
     fn metadata(&self) -> [(&'static str, String); 5] {
         [
             ("channels", self.channels.to_string()),

@@ -1,5 +1,5 @@
-//! One process a run: a folder that one trains in is closed to others. The lock is the operating system's, so it
-//! ends with its process, however that ends; the file it is on stays and blocks nobody.
+//! One process per run: while one process trains in a folder, others are locked out. The lock is the operating
+//! system's, so it ends with its process, however that ends; the file that remains blocks nobody.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -10,21 +10,21 @@ use super::run_dir::RunDir;
 use crate::checkpoint::disk::atomic;
 use crate::error::{Error, Result};
 
-/// Longer than anything a process writes about itself.
+/// More than any process writes about itself.
 const MOST_TEXT: u64 = 4096;
 
-/// The right to write into a run folder, until it is dropped.
+/// Exclusive write access to a run folder, until dropped.
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
 }
 
 impl RunLock {
-    /// Takes the lock of `run`, creates its folders, and removes the temporary files of a process that was
-    /// killed. `command` is what others are told about this process.
+    /// Locks `run`, creates its folders, and removes the temporary files of a killed process. `command` is what other
+    /// processes are told about this one.
     ///
     /// # Errors
-    /// Another process has it (the message names it), or the folder cannot be written.
+    /// Another process holds the lock (the message names it), or the folder cannot be written.
     pub fn take(run: &RunDir, command: &str) -> Result<Self> {
         run.create()?;
         let path = run.lock_path();
@@ -35,7 +35,7 @@ impl RunLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();
-                // Where a locked file cannot be read, the message does without.
+                // Where a locked file cannot be read, the message omits the owner.
                 let _ = (&file).take(MOST_TEXT).read_to_string(&mut owner);
                 let owner = match owner.trim() {
                     "" => "another process",
@@ -46,7 +46,7 @@ impl RunLock {
                     run.path().display()
                 )));
             }
-            // Some network file systems have no locks: better to train there without than not at all.
+            // Some network file systems have no locks: better to train there without one than not at all.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, e)),
         }

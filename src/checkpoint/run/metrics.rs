@@ -1,9 +1,9 @@
-//! `metrics.jsonl`: one JSON object a line, `{"stage": "vqvae", "step": 100, "split": "train", "loss": 0.1, …}`.
-//! It is the one file that grows in place. A crash can tear its last line, and a resumed run repeats the steps
-//! after its checkpoint: opening the log removes both, so that every step is there once.
+//! `metrics.jsonl`: one JSON object per line, `{"stage": "vqvae", "step": 100, "split": "train", "loss": 0.1, …}`. It
+//! is the only file that grows in place. A crash can truncate its last line, and a resumed run repeats the steps after
+//! its checkpoint: opening the log removes both, so that every step appears once.
 //!
-//! A value that is not finite is written as null (JSON has no other word for it): a diverging loss has to show in
-//! the log, not end it.
+//! A value that is not finite is written as null (JSON has no other form for it): a diverging loss has to show in the
+//! log, not end it.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -22,11 +22,11 @@ use crate::error::{Error, Result};
 pub struct MetricsLine {
     /// "vqvae" or "prior".
     pub stage: String,
-    /// Optimizer steps made.
+    /// Optimizer steps taken.
     pub step: u64,
     /// "train", "validation" or "test".
     pub split: String,
-    /// The named values; `None` was not a finite number.
+    /// The named values; `None` for one that was not finite.
     #[serde(flatten)]
     pub values: BTreeMap<String, Option<f64>>,
 }
@@ -40,11 +40,11 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens or creates the log for `stage`, which goes on after `last_step` (`None`: from its beginning). Later
-    /// lines of the stage are removed; those of the other stage stay.
+    /// Opens or creates the log for `stage`, to continue after `last_step` (`None`: from the beginning). Later lines of
+    /// the stage are removed; those of the other stage stay.
     ///
     /// # Errors
-    /// A line that is no object of the above form, other than a torn last one.
+    /// A line that is not an object of the above form, other than a truncated last one.
     pub fn open(path: impl AsRef<Path>, stage: Stage, last_step: Option<u64>) -> Result<Self> {
         let path = path.as_ref();
         if path.exists() {
@@ -66,37 +66,37 @@ impl MetricsLog {
         Ok(Self { path: path.to_path_buf(), file, stage })
     }
 
-    /// Appends a line, values in the order given. It is in the hands of the operating system when this returns.
+    /// Appends a line, values in the order given. It has been passed to the operating system when this returns.
     ///
     /// # Errors
-    /// A name that is there twice, or what the system refuses.
+    /// A duplicate name, and I/O errors.
     pub fn append(&mut self, step: u64, split: &str, values: &[(&str, f64)]) -> Result<()> {
         let mut line = Map::new();
         line.insert("stage".to_owned(), self.stage.name().into());
         line.insert("step".to_owned(), step.into());
         line.insert("split".to_owned(), split.into());
         for (name, value) in values {
-            // `Value::from` makes a null of what is not finite.
+            // `Value::from` turns what is not finite into null.
             if line.insert((*name).to_owned(), Value::from(*value)).is_some() {
-                return Err(Error::invalid(format!("the metric {name} is in one line twice")));
+                return Err(Error::invalid(format!("the metric {name} appears twice in one line")));
             }
         }
         let text = format!("{}\n", Value::Object(line));
         self.file.write_all(text.as_bytes()).map_err(|e| Error::io("write", &self.path, e))
     }
 
-    /// Makes what was appended survive a power cut; for checkpoints.
+    /// Syncs the log, so that it survives a power loss; for checkpoints.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// I/O errors.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| Error::io("write", &self.path, e))
     }
 
-    /// All lines of a log, without a torn last one; none if there is no log.
+    /// All lines of a log except a truncated last one; none if there is no log.
     ///
     /// # Errors
-    /// A file that cannot be read, or a line that is no object of the above form.
+    /// A file that cannot be read, or a line that is not an object of the above form.
     pub fn read(path: impl AsRef<Path>) -> Result<Vec<MetricsLine>> {
         let path = path.as_ref();
         if !path.exists() {
@@ -107,7 +107,7 @@ impl MetricsLog {
     }
 }
 
-/// The lines that end in a newline, parsed and as they stand; empty ones are left out.
+/// The lines that end in a newline, parsed and verbatim, without empty ones.
 fn whole_lines<'a>(path: &Path, text: &'a [u8]) -> Result<Vec<(MetricsLine, &'a [u8])>> {
     let end = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
     let lines = text[..end].split(|byte| *byte == b'\n').enumerate();

@@ -1,10 +1,10 @@
-//! `vqvae.safetensors` and `prior.safetensors`: one file is enough to use a model. Weights are under readable
-//! names in PyTorch's layout, and the metadata holds the model's configuration, where it came from, and its
-//! fingerprint. The configuration is JSON here; its meaning is the model's.
+//! `vqvae.safetensors` and `prior.safetensors`: a model file is self-contained. Weights have readable names and
+//! PyTorch's layout, and the metadata holds the model's configuration, provenance and fingerprint. The configuration is
+//! JSON here; its meaning is the model's.
 //!
-//! The fingerprint is the first 16 hexadecimal digits of SHA-256 over the configuration text and then each tensor
-//! by name (name, type, shape, bytes; every part behind its length). It stands for what the model computes and
-//! does not change with the provenance.
+//! The fingerprint is the first 16 hexadecimal digits of SHA-256 over the configuration text and then each tensor, by
+//! name (name, type, shape, bytes; every part preceded by its length). It identifies what the model computes and is
+//! independent of the provenance.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,11 +47,11 @@ impl Kind {
     }
 }
 
-/// A model as its file has it: on the host, in file layout, not tied to any module.
+/// A model as stored in its file: on the host, in file layout, not tied to any module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelFile {
     kind: Kind,
-    /// Where it was read from, for messages; before that, what it is.
+    /// The file it was read from, for messages; for a new model, a description.
     source: PathBuf,
     config: String,
     fingerprint: String,
@@ -60,18 +60,18 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// The model `module` with its configuration. Waits for the device.
+    /// The model `module` with its configuration. Synchronises with the device.
     ///
     /// # Errors
-    /// A parameter that is not finite: such a model is never worth a file.
+    /// A parameter that is not finite: such a model is never saved.
     pub fn of_module<C: Serialize, M: Module>(kind: Kind, config: &C, module: &M) -> Result<Self> {
         Self::new(kind, config, parameters::named(module)?)
     }
 
-    /// A model of tensors in file layout.
+    /// A model from tensors in file layout.
     ///
     /// # Errors
-    /// A value that is not finite, or a configuration that is no JSON.
+    /// A value that is not finite, or a configuration that cannot be serialised.
     pub fn new<C: Serialize>(
         kind: Kind,
         config: &C,
@@ -104,17 +104,17 @@ impl ModelFile {
     /// Adds a metadata value as JSON: `provenance`, `classes`.
     ///
     /// # Errors
-    /// A value that is no JSON.
+    /// A value that cannot be serialised.
     pub fn with_json<T: Serialize>(self, key: &str, value: &T) -> Result<Self> {
         let text = serde_json::to_string(value)
             .map_err(|e| Error::invalid(format!("metadata {key} of a model file: {e}")))?;
         Ok(self.with(key, text))
     }
 
-    /// Writes the file whole. The folder must exist.
+    /// Writes the file atomically. The folder must exist.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// I/O errors.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let mut metadata = self.metadata.clone();
         metadata.insert(CONFIG.to_owned(), self.config.clone());
@@ -126,13 +126,13 @@ impl ModelFile {
     /// Reads and verifies a file of `kind`: format, checksum, fingerprint and finite values.
     ///
     /// # Errors
-    /// A file that cannot be read or fails one of these; named with its field.
+    /// A file that cannot be read or fails one of these checks; the message names the field.
     pub fn load(path: impl AsRef<Path>, kind: Kind) -> Result<Self> {
         let path = path.as_ref();
         Self::from_container(path, Container::read(path, kind.format())?, kind)
     }
 
-    /// The same of the content of a file; `source` is its name in messages.
+    /// As [`ModelFile::load`], from the bytes of a file; `source` is its name in messages.
     ///
     /// # Errors
     /// As [`ModelFile::load`].
@@ -156,7 +156,7 @@ impl ModelFile {
         let computed = fingerprint(&config, &tensors);
         if stored != computed {
             return Err(container.error(format!(
-                "is damaged: its weights have the fingerprint {computed}, written down is {stored}"
+                "is damaged: the fingerprint of its weights is {computed}, the recorded one {stored}"
             )));
         }
         let mut metadata = container.free_metadata();
@@ -169,7 +169,7 @@ impl ModelFile {
     /// The model's configuration. It is not validated here.
     ///
     /// # Errors
-    /// Metadata that is no configuration of this form.
+    /// Metadata that is not a configuration of this form.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C> {
         serde_json::from_str(&self.config)
             .map_err(|e| Error::file(&self.source, format!("{CONFIG} in the metadata: {e}")))
@@ -180,14 +180,14 @@ impl ModelFile {
         self.kind
     }
 
-    /// Whether both would be written as the same file.
+    /// Whether both would be written as identical files.
     pub fn same_as(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.fingerprint == other.fingerprint
             && self.metadata == other.metadata
     }
 
-    /// 16 hexadecimal digits that stand for configuration and weights.
+    /// 16 hexadecimal digits that identify configuration and weights.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -197,10 +197,10 @@ impl ModelFile {
         &self.source
     }
 
-    /// A metadata value that must be there.
+    /// A required metadata value.
     ///
     /// # Errors
-    /// It is not there.
+    /// It is missing.
     pub fn metadata(&self, key: &str) -> Result<&str> {
         self.metadata
             .get(key)
@@ -208,19 +208,19 @@ impl ModelFile {
             .ok_or_else(|| Error::file(&self.source, format!("has no {key} in its metadata")))
     }
 
-    /// A metadata value that must be there, from JSON.
+    /// A required metadata value, from JSON.
     ///
     /// # Errors
-    /// It is not there, or not of this form.
+    /// It is missing, or does not have this form.
     pub fn json<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         serde_json::from_str(self.metadata(key)?)
             .map_err(|e| Error::file(&self.source, format!("{key} in the metadata: {e}")))
     }
 
-    /// A metadata value that may be missing, from JSON.
+    /// An optional metadata value, from JSON.
     ///
     /// # Errors
-    /// It is not of this form.
+    /// It does not have this form.
     pub fn optional_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         if self.metadata.contains_key(key) { self.json(key).map(Some) } else { Ok(None) }
     }
@@ -230,10 +230,10 @@ impl ModelFile {
         &self.tensors
     }
 
-    /// Fills `module`, which was built from [`Self::config`], with the weights: all of them, of the right shape.
+    /// Loads all weights into `module`, which was built from [`Self::config`].
     ///
     /// # Errors
-    /// The name of the first one that is missing, of another shape, or that `module` has no place for.
+    /// The first parameter that is missing from the file, has another shape, or is unknown to `module`.
     pub fn load_into<M: Module>(self, module: M) -> Result<M> {
         parameters::load(module, self.tensors, &self.source)
     }
@@ -310,7 +310,7 @@ mod tests {
         let (_folder, path) = path();
         model().save(&path).unwrap();
         let error = ModelFile::load(&path, Kind::Prior).unwrap_err().to_string();
-        assert!(error.contains("is of format vqgen.vqvae.1, wanted is vqgen.prior.1"), "{error}");
+        assert!(error.contains("has format vqgen.vqvae.1, expected vqgen.prior.1"), "{error}");
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
         forged.tensors[0].data[0] += 1.0;
         forged.save(&path).unwrap();
         let error = ModelFile::load(&path, Kind::Tokenizer).unwrap_err().to_string();
-        assert!(error.contains(&format!("written down is {}", model().fingerprint())), "{error}");
+        assert!(error.contains(&format!("the recorded one {}", model().fingerprint())), "{error}");
     }
 
     #[test]

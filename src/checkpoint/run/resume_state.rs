@@ -1,10 +1,10 @@
-//! What a training loop needs to go on as if it had never stopped: the tensors of model, optimizer and running
-//! statistics, and the counters, in ONE file, so that a checkpoint is one rename. Which tensors and counters there
-//! are is the caller's business; here they only survive bit by bit.
+//! The state from which training resumes bit for bit: the tensors of model, optimizer and running statistics, and the
+//! counters, in ONE file, so that a checkpoint is one rename. Which tensors and counters there are is the caller's
+//! business; here they only survive bit by bit.
 //!
-//! Tensors have names of a prefix and a path: `model.encoder.0.weight`, `adamw.m.encoder.0.weight`. Counters are
-//! JSON, in which u64 and f64 are exact (f32 too: it widens to f64). JSON has no infinity: a best value that is
-//! not there yet is an `Option`.
+//! Tensor names are a prefix and a path: `model.encoder.0.weight`, `adamw.m.encoder.0.weight`. Counters are JSON, in
+//! which u64 and f64 are exact (f32 too: it widens to f64). JSON has no infinity: a best value that does not exist yet
+//! is an `Option`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 const FORMAT: &str = "vqgen.resume.1";
 const STAGE: &str = "stage";
 const COUNTERS: &str = "state";
-/// Counters and settings are a kilobyte or two; JSON of any kind takes 32 bytes of memory a value.
+/// Counters and settings take a kilobyte or two; parsed JSON takes 32 bytes of memory per value.
 const MOST_COUNTER_BYTES: usize = 1 << 16;
 
 /// The state of a stage at a step.
@@ -40,7 +40,7 @@ impl ResumeState {
     /// A state with counters and no tensors yet.
     ///
     /// # Errors
-    /// Counters that are no JSON.
+    /// Counters that cannot be serialised.
     pub fn new<C: Serialize>(stage: Stage, counters: &C) -> Result<Self> {
         let counters = serde_json::to_value(counters)
             .map_err(|e| Error::invalid(format!("the counters of {}: {e}", stage.name())))?;
@@ -51,7 +51,7 @@ impl ResumeState {
     /// The counters.
     ///
     /// # Errors
-    /// Metadata that is no counters of this form.
+    /// Metadata that is not counters of this form.
     pub fn counters<C: DeserializeOwned>(&self) -> Result<C> {
         C::deserialize(&self.counters)
             .map_err(|e| Error::file(&self.source, format!("{COUNTERS} in the metadata: {e}")))
@@ -60,7 +60,7 @@ impl ResumeState {
     /// Adds tensors under a prefix such as `adamw.m.`.
     ///
     /// # Errors
-    /// A name that is taken, or a value that is not finite: a state that went wrong must not replace a good one.
+    /// A duplicate name, or a value that is not finite: a diverged state must not replace a good one.
     pub fn insert(&mut self, prefix: &str, tensors: Vec<NamedTensor>) -> Result<()> {
         for mut tensor in tensors {
             tensor.name.insert_str(0, prefix);
@@ -74,7 +74,7 @@ impl ResumeState {
             }
             if self.tensors.contains_key(&tensor.name) {
                 return Err(Error::invalid(format!(
-                    "cannot save the state of {}: {} is there twice",
+                    "cannot save the state of {}: {} appears twice",
                     self.stage.name(),
                     tensor.name
                 )));
@@ -84,7 +84,7 @@ impl ResumeState {
         Ok(())
     }
 
-    /// Adds all parameters of a module under a prefix such as `model.`. Waits for the device.
+    /// Adds all parameters of a module under a prefix such as `model.`. Synchronises with the device.
     ///
     /// # Errors
     /// As [`ResumeState::insert`].
@@ -92,7 +92,7 @@ impl ResumeState {
         self.insert(prefix, parameters::named(module)?)
     }
 
-    /// Takes out the tensors of a prefix, sorted by name, and removes the prefix from their names.
+    /// Removes and returns the tensors of a prefix, sorted by name, with the prefix stripped.
     pub fn take(&mut self, prefix: &str) -> Vec<NamedTensor> {
         let names = self.tensors.range(prefix.to_owned()..).map(|(name, _)| name);
         let names: Vec<_> = names.take_while(|name| name.starts_with(prefix)).cloned().collect();
@@ -106,33 +106,33 @@ impl ResumeState {
         taken
     }
 
-    /// Fills a module with the tensors of a prefix: all of them, of the right shape.
+    /// Loads the tensors of a prefix into a module: all of them, of the right shape.
     ///
     /// # Errors
-    /// A tensor that is missing, of another shape, or that the module has no place for.
+    /// A tensor that is missing, has another shape, or is unknown to the module.
     pub fn take_module<M: Module>(&mut self, prefix: &str, module: M) -> Result<M> {
         let tensors = self.take(prefix);
         parameters::load(module, tensors, &self.source)
     }
 
-    /// Refuses tensors that nobody took: the state is of another kind of training.
+    /// Refuses tensors that were not taken: the state is of another kind of training.
     ///
     /// # Errors
-    /// The name of the first of them.
+    /// The name of the first one left.
     pub fn expect_empty(&self) -> Result<()> {
         match self.tensors.keys().next() {
             None => Ok(()),
             Some(name) => Err(Error::file(
                 &self.source,
-                format!("holds {name}, which this recipe has no place for"),
+                format!("holds {name}, which this recipe does not use"),
             )),
         }
     }
 
-    /// Takes out the one tensor of this name, which must have this shape.
+    /// Removes and returns the tensor of this name, which must have this shape.
     ///
     /// # Errors
-    /// It is not there, or of another shape.
+    /// It is missing, or has another shape.
     pub fn take_one(&mut self, name: &str, shape: &[usize]) -> Result<NamedTensor> {
         let tensor = self.tensors.remove(name);
         let tensor =
@@ -146,12 +146,12 @@ impl ResumeState {
         &self.source
     }
 
-    /// Makes it the newest checkpoint of the run and returns its path. The one that was the newest stays so until
-    /// the new file was read back and found whole, and is then kept as the one before; unless it is known to be
-    /// damaged, when the one before is the better one to keep.
+    /// Makes this the newest checkpoint of the run and returns its path. The previous newest one is replaced only after
+    /// the new file was read back intact, and is then kept as the one before; unless it is known to be damaged, in
+    /// which case the existing one before is kept.
     ///
     /// # Errors
-    /// What the system refuses, or a file that does not read back; the checkpoints before it stay.
+    /// I/O errors, or a file that does not read back; earlier checkpoints stay.
     pub fn publish(&self, run: &RunDir, newest_is_good: bool) -> Result<PathBuf> {
         let path = run.resume_path(self.stage);
         let before = newest_is_good.then(|| run.previous_resume_path(self.stage));
@@ -161,11 +161,11 @@ impl ResumeState {
         Ok(path)
     }
 
-    /// The newest checkpoint of the run that is whole. Where the newest is damaged it is the one before, and the
-    /// second value tells why.
+    /// The newest intact checkpoint of the run. Where the newest is damaged it is the one before, and the second value
+    /// says why.
     ///
     /// # Errors
-    /// None of the two can be used.
+    /// Neither of the two can be used.
     pub fn latest(run: &RunDir, stage: Stage) -> Result<(Self, Option<String>)> {
         let (path, before) = (run.resume_path(stage), run.previous_resume_path(stage));
         let reason = match Self::load(&path, stage) {
@@ -179,14 +179,15 @@ impl ResumeState {
         let state = Self::load(&before, stage).map_err(|also| {
             Error::invalid(format!("{reason}; and the checkpoint before it: {also}"))
         })?;
-        let told = format!("{reason}; going on from the checkpoint before, {}", before.display());
+        let told =
+            format!("{reason}; resuming from the checkpoint before it, {}", before.display());
         Ok((state, Some(told)))
     }
 
-    /// Writes the file whole, with a checksum over all of it. The folder must exist.
+    /// Writes the file atomically, with a checksum over all content. The folder must exist.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// I/O errors.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         container::write(path.as_ref(), FORMAT, self.metadata(), self.entries())
     }
@@ -211,7 +212,7 @@ impl ResumeState {
         Self::from_container(path, Container::read(path, FORMAT)?, stage)
     }
 
-    /// The same of the content of a file; `source` is its name in messages.
+    /// As [`ResumeState::load`], from the bytes of a file; `source` is its name in messages.
     ///
     /// # Errors
     /// As [`ResumeState::load`].
@@ -224,7 +225,7 @@ impl ResumeState {
         let seen = container.metadata(STAGE)?;
         if seen != stage.name() {
             let wanted = stage.name();
-            return Err(container.error(format!("is a state of {seen}, wanted is one of {wanted}")));
+            return Err(container.error(format!("is a state of {seen}, expected one of {wanted}")));
         }
         let counters = container.metadata(COUNTERS)?;
         if counters.len() > MOST_COUNTER_BYTES {
@@ -337,7 +338,7 @@ mod tests {
         let (n, told) = latest();
         let told = told.unwrap();
         assert_eq!(n, 2);
-        assert!(told.contains("going on from the checkpoint before"), "{told}");
+        assert!(told.contains("resuming from the checkpoint before it"), "{told}");
 
         numbered(4).publish(&run, false).unwrap();
         assert_eq!(latest(), (4, None));
@@ -355,7 +356,7 @@ mod tests {
         let (_folder, path) = path();
         state().save(&path).unwrap();
         let error = ResumeState::load(&path, Stage::Prior).unwrap_err().to_string();
-        assert!(error.ends_with("is a state of vqvae, wanted is one of prior"), "{error}");
+        assert!(error.ends_with("is a state of vqvae, expected one of prior"), "{error}");
     }
 
     #[test]
@@ -379,7 +380,7 @@ mod tests {
         let error = state.insert("adamw.v.", vec![tensor("a", &[f32::NAN])]).unwrap_err();
         assert!(error.to_string().contains("adamw.v.a holds NaN"), "{error}");
         let error = state.insert("model.", vec![tensor("a", &[1.0])]).unwrap_err();
-        assert!(error.to_string().contains("model.a is there twice"), "{error}");
+        assert!(error.to_string().contains("model.a appears twice"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Where the files of a run are: `checkpoints/<name>/`. It knows names, not contents; only the resolved recipe
-//! passes through it, as JSON.
+//! Paths of the files of a run: `checkpoints/<name>/`. It knows names, not contents; only the resolved recipe passes
+//! through it, as JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::checkpoint::disk::atomic;
 use crate::error::{Error, Result};
 
-/// A part of a run that is trained.
+/// A training stage of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The tokenizer.
@@ -19,7 +19,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// As in file names, the metrics log and recipe keys: "vqvae", "prior".
+    /// As spelled in file names, the metrics log and recipe keys: "vqvae", "prior".
     pub fn name(self) -> &'static str {
         match self {
             Self::Vqvae => "vqvae",
@@ -38,10 +38,10 @@ impl RunDir {
         Self(path.into())
     }
 
-    /// Makes the folder and those below it.
+    /// Creates the folder and its subfolders.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// I/O errors.
     pub fn create(&self) -> Result<()> {
         atomic::create_dir(self.resume_dir())
     }
@@ -51,7 +51,7 @@ impl RunDir {
         &self.0
     }
 
-    /// The run's name: the last part of the folder; "run" where there is none, as in "..".
+    /// The run's name: the last component of the path; "run" where there is none, as in "..".
     pub fn name(&self) -> String {
         self.0.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned())
     }
@@ -76,12 +76,12 @@ impl RunDir {
         self.0.join("metrics.jsonl")
     }
 
-    /// The file whose lock a process holds that writes into the run.
+    /// The file that a process locks to write into the run.
     pub fn lock_path(&self) -> PathBuf {
         self.0.join(".lock")
     }
 
-    /// The folder with what resuming needs.
+    /// The folder of the resume states.
     pub fn resume_dir(&self) -> PathBuf {
         self.0.join("resume")
     }
@@ -96,12 +96,12 @@ impl RunDir {
         self.resume_dir().join(format!("{}.previous.safetensors", stage.name()))
     }
 
-    /// Every file of a stage that there may be.
+    /// Every file that a stage may have.
     pub fn files_of(&self, stage: Stage) -> [PathBuf; 3] {
         [self.model_path(stage), self.resume_path(stage), self.previous_resume_path(stage)]
     }
 
-    /// Whether there is a checkpoint to go on from.
+    /// Whether there is a checkpoint to resume from.
     pub fn has_checkpoint(&self, stage: Stage) -> bool {
         self.resume_path(stage).exists() || self.previous_resume_path(stage).exists()
     }
@@ -114,15 +114,15 @@ impl RunDir {
     /// Writes the resolved recipe.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// I/O errors.
     pub fn save_recipe<R: Serialize>(&self, recipe: &R) -> Result<()> {
         write_json(self.recipe_path(), recipe)
     }
 
-    /// Reads the resolved recipe, or any part of it.
+    /// Reads the resolved recipe, or part of it.
     ///
     /// # Errors
-    /// A file that cannot be read or is no such recipe.
+    /// A file that cannot be read or is not such a recipe.
     pub fn load_recipe<R: DeserializeOwned>(&self) -> Result<R> {
         let path = self.recipe_path();
         let bytes = atomic::read(&path)?;
@@ -130,10 +130,10 @@ impl RunDir {
     }
 }
 
-/// Writes a value as indented JSON with a final newline, whole. The folder must exist.
+/// Writes a value as indented JSON with a final newline, atomically. The folder must exist.
 ///
 /// # Errors
-/// A value that is no JSON, or what the system refuses.
+/// A value that cannot be serialised, and I/O errors.
 pub fn write_json<T: Serialize>(path: impl AsRef<Path>, value: &T) -> Result<()> {
     let path = path.as_ref();
     let mut text = serde_json::to_string_pretty(value)

@@ -1,5 +1,5 @@
-//! The two memory layouts of a weight: PyTorch's, in files, and the one the kernels want, in memory. Which
-//! parameter has which is decided by the type name of the layer that owns it; this file only knows axes.
+//! The two memory layouts of a weight: PyTorch's in files, and that of the kernels in memory. Which parameter has which
+//! is decided by the type name of the layer that owns it; this file only knows axes.
 //!
 //! | layer | in memory | in files |
 //! |---|---|---|
@@ -8,7 +8,7 @@
 //! | `ConvTranspose2d` | `[c_in, kh, kw, c_out]` | `[c_in, c_out, kh, kw]` |
 //! | all others, and every bias | as it is | the same |
 
-/// How the axes of a parameter are ordered in files, compared with memory.
+/// Axis order of a parameter in files, compared with memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::checkpoint) enum Layout {
     Same,
@@ -18,7 +18,7 @@ pub(in crate::checkpoint) enum Layout {
 }
 
 impl Layout {
-    /// The layout of the parameter `field` of a container that burn calls `container` ("Struct:Linear").
+    /// The layout of the parameter `field` of a container that Burn calls `container` ("Struct:Linear").
     pub(in crate::checkpoint) fn of(container: &str, field: &str) -> Self {
         match (container, field) {
             ("Struct:Linear", "weight") => Self::Linear,
@@ -48,7 +48,7 @@ impl Layout {
         }
     }
 
-    /// Axes the parameter must have; `None` for any number.
+    /// The rank that the parameter must have; `None` for any.
     pub(in crate::checkpoint) fn rank(self) -> Option<usize> {
         match self {
             Self::Same => None,
@@ -56,7 +56,7 @@ impl Layout {
         }
     }
 
-    /// The shape in a file of a parameter that has `shape` in memory.
+    /// The shape in a file of a parameter with `shape` in memory.
     pub(in crate::checkpoint) fn file_shape(self, shape: &[usize]) -> Vec<usize> {
         permuted_shape(shape, self.to_file())
     }
@@ -84,8 +84,8 @@ fn permuted_shape(shape: &[usize], axes: &[usize]) -> Vec<usize> {
     if axes.is_empty() { shape.to_vec() } else { axes.iter().map(|axis| shape[*axis]).collect() }
 }
 
-/// Reorders row-major values so that axis `i` of the result is axis `axes[i]` of the input. `shape` must have
-/// as many axes as `axes` and hold exactly `data`; callers check both.
+/// Reorders row-major values so that axis `i` of the result is axis `axes[i]` of the input. `shape` must have as many
+/// axes as `axes` and match `data`; callers check both.
 fn permute(data: Vec<f32>, shape: Vec<usize>, axes: &[usize]) -> (Vec<f32>, Vec<usize>) {
     if axes.is_empty() {
         return (data, shape);
@@ -102,7 +102,7 @@ fn permute(data: Vec<f32>, shape: Vec<usize>, axes: &[usize]) -> (Vec<f32>, Vec<
     (permuted, new_shape)
 }
 
-/// Appends the block at `offset` in row-major order of `shape`, whose axes step through `data` by `strides`.
+/// Appends the block at `offset`, in row-major order of `shape`, with `strides` into `data`.
 fn gather(data: &[f32], shape: &[usize], strides: &[usize], offset: usize, out: &mut Vec<f32>) {
     match (shape, strides) {
         ([extent], [stride]) => {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_linear_weight_is_transposed() {
-        // in = 2, out = 3: row i of memory holds what input i adds to the three outputs.
+        // in = 2, out = 3: row i in memory holds the weights from input i to the three outputs.
         let (data, shape) = Layout::Linear.into_file(counting(6), vec![2, 3]);
         assert_eq!(shape, [3, 2]);
         assert_eq!(data, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);

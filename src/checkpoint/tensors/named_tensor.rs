@@ -1,4 +1,4 @@
-//! A float tensor on the host under a name: what files hold and modules are loaded from.
+//! A named float tensor on the host: what files hold and modules are loaded from.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use crate::error::{Error, Result};
 pub struct NamedTensor {
     /// Dotted path, as in `encoder.down.0.weight`.
     pub name: String,
-    /// Extent of each axis.
+    /// Size of each axis.
     pub shape: Vec<usize>,
-    /// The values; as many as the product of `shape`.
+    /// The values in row-major order, as many as the shape holds.
     pub data: Vec<f32>,
 }
 
 impl NamedTensor {
-    /// Puts the parts together.
+    /// Combines the parts.
     ///
     /// # Errors
-    /// A shape that does not hold exactly `data`.
+    /// A shape that does not match `data`.
     pub fn new(name: impl Into<String>, shape: Vec<usize>, data: Vec<f32>) -> Result<Self> {
         let name = name.into();
         if element_count(&shape) != Some(data.len()) {
@@ -33,10 +33,10 @@ impl NamedTensor {
         Ok(Self { name, shape, data })
     }
 
-    /// Copies a tensor to the host, without any change of layout.
+    /// Copies a tensor to the host, keeping its layout.
     ///
     /// # Errors
-    /// What the device says when it is read.
+    /// Errors of the device on reading.
     pub fn from_tensor<const D: usize>(
         name: impl Into<String>,
         tensor: &Tensor<D>,
@@ -51,39 +51,39 @@ impl NamedTensor {
         Self::new(name, shape, data)
     }
 
-    /// Copies the values to a tensor on `device`, without any change of layout.
+    /// Copies the values to a tensor on `device`, keeping their layout.
     ///
     /// # Errors
-    /// Another rank than `D`.
+    /// A rank other than `D`.
     pub fn to_tensor<const D: usize>(&self, device: &Device) -> Result<Tensor<D>> {
         if self.shape.len() != D {
             return Err(Error::invalid(format!(
-                "tensor {} has shape {:?}, wanted are {D} axes",
+                "tensor {} has shape {:?}, expected {D} axes",
                 self.name, self.shape
             )));
         }
         Ok(Tensor::from_data(TensorData::new(self.data.clone(), self.shape.clone()), device))
     }
 
-    /// Refuses another shape than `wanted`; `source` is the file it came from.
+    /// Refuses any shape but `wanted`; `source` is the file it came from.
     ///
     /// # Errors
-    /// Both shapes and the file.
+    /// Gives both shapes and the file.
     pub fn expect_shape(&self, wanted: &[usize], source: &Path) -> Result<()> {
         if self.shape == wanted {
             return Ok(());
         }
         let Self { name, shape, .. } = self;
-        Err(Error::file(source, format!("{name} has shape {shape:?}, wanted is {wanted:?}")))
+        Err(Error::file(source, format!("{name} has shape {shape:?}, expected {wanted:?}")))
     }
 
-    /// The first value that is not a finite number, if any.
+    /// The first value that is not finite, if any.
     pub fn first_non_finite(&self) -> Option<f32> {
         self.data.iter().copied().find(|value| !value.is_finite())
     }
 }
 
-/// The product of the extents, `None` where it overflows.
+/// The number of elements, `None` where it overflows.
 pub(in crate::checkpoint) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, extent| product.checked_mul(*extent))
 }

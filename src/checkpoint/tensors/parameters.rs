@@ -1,6 +1,6 @@
-//! Between a burn module and named tensors in file layout. Names are the field names on the way to a parameter,
-//! joined by dots, with the index inside a `Vec`; the variant of an enum is left out, so that `encoder.conv.weight`
-//! does not change when a preset becomes an enum. Files are not known here, except by name in errors.
+//! Between a Burn module and named tensors in file layout. A name is the path of fields to a parameter, joined by dots,
+//! with the index within a `Vec`; the variant of an enum is left out, so that `encoder.conv.weight` does not change
+//! when a preset becomes an enum. Files are not known here, except by name in errors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +12,12 @@ use super::named_tensor::NamedTensor;
 use super::place::Place;
 use crate::error::{Error, Result};
 
-/// Every float parameter of `module`, sorted by name, in the layout of files (PyTorch's). Trained or not: an EMA
-/// codebook is among them. Waits for the device once a parameter.
+/// Every float parameter of `module`, sorted by name, in file layout (PyTorch's), whether trained or not: an EMA
+/// codebook is among them. Synchronises with the device once per parameter.
 ///
 /// # Errors
-/// A parameter that cannot be read back, one of an integer or boolean kind (files hold floats), or a `weight` of
-/// `Linear`, `Conv2d` or `ConvTranspose2d` with a wrong number of axes.
+/// A parameter that cannot be read back or holds integers or booleans (files hold floats), or a `weight` of `Linear`,
+/// `Conv2d` or `ConvTranspose2d` of the wrong rank.
 pub fn named<M: Module>(module: &M) -> Result<Vec<NamedTensor>> {
     let mut visitor = Visitor::default();
     module.visit(&mut visitor);
@@ -29,8 +29,8 @@ pub fn named<M: Module>(module: &M) -> Result<Vec<NamedTensor>> {
     Ok(tensors)
 }
 
-/// Id and name of every float parameter, in the order burn visits them: for state that is kept by id in memory and
-/// by name in files.
+/// Id and name of every float parameter, in Burn's visiting order: for state that is kept by id in memory and by name
+/// in files.
 pub fn names<M: Module>(module: &M) -> Vec<(ParamId, String)> {
     struct Names(Place, Vec<(ParamId, String)>);
     impl ModuleVisitor for Names {
@@ -49,7 +49,7 @@ pub fn names<M: Module>(module: &M) -> Vec<(ParamId, String)> {
     visitor.1
 }
 
-/// Numbers in all float parameters of `module`, trained or not, by their shapes: none of them is initialised. At most
+/// Parameter count of `module`, frozen ones included, from their shapes: none of them is initialised. Saturates at
 /// `u64::MAX`, for a shape that lies.
 pub fn count<M: Module>(module: &M) -> u64 {
     struct Count(u64);
@@ -65,7 +65,7 @@ pub fn count<M: Module>(module: &M) -> u64 {
     visitor.0
 }
 
-/// Replaces every float parameter of `module` by the tensor of its name. Parameters keep their id, their device and
+/// Replaces every float parameter of `module` with the tensor of its name. Parameters keep their id, their device and
 /// whether they are trained. `source` is the file the tensors came from, for messages.
 ///
 /// # Errors
@@ -74,7 +74,7 @@ pub fn load<M: Module>(module: M, tensors: Vec<NamedTensor>, source: &Path) -> R
     let mut by_name = BTreeMap::new();
     for tensor in tensors {
         if let Some(twice) = by_name.insert(tensor.name.clone(), tensor) {
-            return Err(Error::file(source, format!("tensor {} is there twice", twice.name)));
+            return Err(Error::file(source, format!("tensor {} appears twice", twice.name)));
         }
     }
     let mut mapper = Mapper { place: Place::default(), tensors: by_name, problems: Vec::new() };
@@ -150,7 +150,7 @@ struct Mapper {
 }
 
 impl Mapper {
-    /// The values for the parameter here, in memory layout.
+    /// The values for the current parameter, in memory layout.
     fn take(&mut self, memory_shape: &[usize]) -> Result<TensorData, String> {
         let name = self.place.name();
         let layout = self.place.layout(memory_shape.len())?;
@@ -185,7 +185,7 @@ impl ModuleMapper for Mapper {
             Ok(data) => {
                 let tensor = Tensor::from_data(data, &param.lazy_device());
                 let id = param.id;
-                // Restores the device and the gradient requirement of the parameter it replaces.
+                // Keeps the device and the gradient requirement of the parameter it replaces.
                 param.transform_for_load(tensor, id)
             }
             Err(problem) => {
@@ -355,7 +355,7 @@ mod tests {
     fn a_name_that_comes_twice_is_refused() {
         let mut tensors = named(&net(&Device::flex())).unwrap();
         tensors.push(tensors[0].clone());
-        assert_eq!(error(tensors), "m.safetensors: tensor body.weight is there twice");
+        assert_eq!(error(tensors), "m.safetensors: tensor body.weight appears twice");
     }
 
     #[test]
@@ -366,7 +366,7 @@ mod tests {
         }
         let module = ConvTranspose2d { weight: Param::from_data([[1.0f32, 2.0]], &Device::flex()) };
         let message = named(&module).unwrap_err().to_string();
-        assert!(message.contains("of a ConvTranspose2d has 2 axes, wanted are 4"), "{message}");
+        assert!(message.contains("of a ConvTranspose2d has 2 axes, expected 4"), "{message}");
     }
 
     #[test]

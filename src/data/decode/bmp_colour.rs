@@ -1,8 +1,8 @@
-//! What a BMP says of its colours: its fourth header has primaries and gammas, its fifth may embed a profile.
+//! The colours declared by a BMP: version 4 of its header has primaries and gammas, version 5 may embed a profile.
 
 use super::raster::{Colour, Primaries};
 
-/// Where the header begins, after that of the file.
+/// Offset of the header, after the file header.
 const HEADER: usize = 14;
 
 pub(super) fn read(bytes: &[u8]) -> Colour {
@@ -17,17 +17,17 @@ pub(super) fn read(bytes: &[u8]) -> Colour {
             let (Some(at), Some(length)) = (word(112), word(116)) else { return Colour::Srgb };
             let start = HEADER + at as usize;
             let profile = bytes.get(start..start.saturating_add(length as usize));
-            let damaged = || Colour::Unknown("damaged: it is not all there".to_string());
+            let damaged = || Colour::Unknown("damaged: it is incomplete".to_string());
             profile.map_or_else(damaged, |profile| Colour::Icc(profile.to_vec()))
         }
         b"LINK" if size >= 124 => Colour::Unknown("in another file".to_string()),
         [0, 0, 0, 0] => calibrated(word),
-        // "sRGB", "Win " (the system's, which is sRGB) and what nobody knows.
+        // "sRGB", "Win " (the system's, which is sRGB) and unknown values.
         _ => Colour::Srgb,
     }
 }
 
-/// The XYZ of red, green and blue, whose sum is white, and three gammas. Nearly always all zeros.
+/// The XYZ of red, green and blue, which add up to white, and three gammas. Nearly always all zeros.
 fn calibrated(word: impl Fn(usize) -> Option<u32>) -> Colour {
     let xyz = |i: usize| {
         let part =

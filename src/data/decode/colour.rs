@@ -1,6 +1,5 @@
-//! Colours of any RGB, grey or ink to sRGB: ICC profiles, code points, and primaries with a gamma. What cannot be
-//! converted is said, and never an error of the image: its colours are then taken as sRGB, as they would be without
-//! a profile.
+//! Conversion of RGB, grey or CMYK to sRGB: by ICC profiles, code points, or primaries with a gamma. What cannot be
+//! converted is reported, and never fails an image: its colours are then treated as sRGB, as without a profile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -14,28 +13,28 @@ use sha2::{Digest, Sha256};
 
 use super::raster::{Channels, Colour, Primaries};
 
-/// Most bytes of a colour profile. Those of printing presses have up to 3 MB.
+/// Most bytes of a colour profile. Those for printing presses have up to 3 MB.
 const MAX_PROFILE_BYTES: usize = 4 << 20;
-/// Profiles whose conversion is remembered. A folder of photographs has a few different ones; making a conversion
-/// takes about a millisecond, as long as decoding a small image.
+/// Cached conversions. A folder of photographs has a few different profiles; building a conversion takes about a
+/// millisecond, as long as decoding a small image.
 const MAX_REMEMBERED: usize = 16;
-/// A conversion that changes no value by more than this is none: a profile of sRGB must leave pixels alone.
+/// A conversion that changes no value by more than this is skipped: an sRGB profile must leave pixels unchanged.
 const ROUNDING: u8 = 1;
 
-/// How the colours of an image become sRGB.
+/// How the colours of an image are converted to sRGB.
 pub(super) enum Conversion {
-    /// They are sRGB.
+    /// They are sRGB already.
     None,
-    /// From pixels of that many samples, of 8 bits, to RGB. A grey image with a profile of RGB has it for its neutral
-    /// colours, and needs 3.
+    /// From pixels of that many 8-bit samples to RGB. A grey image with an RGB profile uses it for neutral colours, and
+    /// needs 3.
     U8(Arc<Transform8BitExecutor>, usize),
-    /// The same of 16 bits.
+    /// The same for 16 bits.
     U16(Arc<Transform16BitExecutor>, usize),
-    /// They are taken as sRGB, because of this.
+    /// They are treated as sRGB, for this reason.
     Impossible(String),
 }
 
-/// The conversion of colours of `channels`, in 16 bits if `wide`, from what `colour` says.
+/// The conversion from `colour` for `channels`, in 16 bits if `wide`.
 pub(super) fn conversion(colour: &Colour, channels: Channels, wide: bool) -> Arc<Conversion> {
     type Remembered = Vec<([u8; 32], Arc<Conversion>)>;
     static REMEMBERED: LazyLock<Mutex<Remembered>> = LazyLock::new(Mutex::default);
@@ -94,8 +93,8 @@ fn make(colour: &Colour, channels: Channels, wide: bool) -> Result<Conversion, S
     })
 }
 
-/// Whether a conversion from pixels of `n` samples is the identity within rounding, asked of all greys and, for
-/// images with colours, of a lattice of them.
+/// Whether a conversion from pixels of `n` samples is the identity up to rounding, tested on all greys and, for images
+/// in colour, on a lattice of colours.
 fn changes_nothing(transform: &Transform8BitExecutor, channels: Channels, n: usize) -> bool {
     let mut colours: Vec<u8> = (0..=255).flat_map(|grey| [grey; 3]).collect();
     match channels {
@@ -114,7 +113,7 @@ fn changes_nothing(transform: &Transform8BitExecutor, channels: Channels, n: usi
         && colours.iter().zip(&converted).all(|(a, b)| a.abs_diff(*b) <= ROUNDING)
 }
 
-/// The profile that `colour` stands for, if it is one for `channels`.
+/// The profile that `colour` describes, if it fits `channels`.
 fn profile(colour: &Colour, channels: Channels) -> Result<ColorProfile, String> {
     match colour {
         Colour::Srgb | Colour::Unknown(_) => Ok(ColorProfile::new_srgb()),
@@ -155,7 +154,7 @@ fn profile(colour: &Colour, channels: Channels) -> Result<ColorProfile, String> 
     }
 }
 
-/// A grey profile whose curve gives L*, which is not converted, with one that gives the same light instead.
+/// A grey profile whose curve gives L*, which is not converted, with the equivalent curve in luminance.
 fn relative_to_light(mut profile: ColorProfile) -> ColorProfile {
     const ENTRIES: u16 = 4096;
     if profile.color_space == DataColorSpace::Gray
@@ -175,7 +174,7 @@ fn relative_to_light(mut profile: ColorProfile) -> ColorProfile {
 }
 
 fn code_points(primaries: u8, transfer: u8) -> Result<ColorProfile, String> {
-    // The transfer functions of high dynamic range say how bright a screen shines, which a picture cannot.
+    // PQ and HLG describe the light of a display, which 8-bit sRGB cannot represent.
     if matches!(transfer, 16 | 18) {
         return Err("of high dynamic range (PQ or HLG)".to_string());
     }

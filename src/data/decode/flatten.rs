@@ -1,5 +1,5 @@
-//! A raster of any kind to upright 8-bit RGB: colours converted to sRGB, then reduced to 8 bits, then composited on
-//! the background. Done a few pixels at a time, so that nothing but the result takes memory.
+//! A raster of any kind to upright 8-bit RGB: colours converted to sRGB, then reduced to 8 bits, then composited on the
+//! background. Processed a few pixels at a time, so that only the result takes memory.
 
 use image::{DynamicImage, RgbImage};
 
@@ -10,7 +10,7 @@ use super::raster::{Alpha, Channels, Raster, Samples};
 /// Pixels that are converted together.
 const STEP: usize = 4096;
 
-/// An upright image, and what became of its colours.
+/// An upright image, and how its colours were handled.
 pub(super) fn flatten(raster: Raster, background: [u8; 3]) -> Result<(RgbImage, Colours), String> {
     let wide = matches!(raster.samples, Samples::U16(_));
     let conversion = conversion(&raster.colour, raster.channels, wide);
@@ -23,7 +23,7 @@ pub(super) fn flatten(raster: Raster, background: [u8; 3]) -> Result<(RgbImage, 
     let is_plain_rgb = raster.channels == Channels::Rgb
         && matches!(*conversion, Conversion::None | Conversion::Impossible(_));
     let has_nothing_to_do = is_plain_rgb && raster.alpha == Alpha::None;
-    // The most common of the rest, a little faster.
+    // The most common of the other cases, slightly faster.
     let is_plain_rgba = is_plain_rgb && raster.alpha == Alpha::Straight;
     let pixels = match raster.samples {
         Samples::U8(samples) if has_nothing_to_do => samples,
@@ -48,9 +48,9 @@ trait Sample: Copy + Default + Into<u32> {
     /// White.
     const FULL: u32;
     fn of(value: u32) -> Self;
-    /// Reduced to 8 bits, to the nearest.
+    /// Rounded to 8 bits.
     fn narrow(self) -> u8;
-    /// Colours `from` converted to RGB; `false` if this is not the conversion of such samples.
+    /// Converts the colours `from` to RGB; `false` if the conversion is not for such samples.
     fn convert(conversion: &Conversion, from: &[Self], to: &mut [Self]) -> bool;
 }
 
@@ -87,13 +87,13 @@ fn convert<T: Sample>(
     background: [u8; 3],
 ) -> Result<Vec<u8>, String> {
     let (n_colours, n_samples) = (raster.channels.count(), raster.n_samples());
-    // Samples a pixel that are converted, if any are.
+    // Samples per pixel that are converted, if any.
     let n_converted = match *conversion {
         Conversion::U8(_, n) | Conversion::U16(_, n) => n,
         _ => 0,
     };
     let converts = n_converted > 0;
-    // Converting needs colours as they are. Without it, multiplied ones are composited exactly as they are.
+    // Conversion needs straight alpha. Without it, premultiplied colours are composited exactly as they are.
     let divides =
         raster.alpha == Alpha::Premultiplied && (converts || raster.channels == Channels::Cmyk);
     let n_pixels = samples.len() / n_samples;
@@ -143,7 +143,7 @@ fn convert<T: Sample>(
     Ok(out)
 }
 
-/// A colour that was multiplied by `alpha`, as it was before; 0 where nothing is left of it.
+/// Undoes the premultiplication by `alpha`; 0 where alpha is 0.
 fn divide<T: Sample>(value: T, alpha: u32) -> T {
     let value = u64::from(value.into()) * u64::from(T::FULL) + u64::from(alpha / 2);
     T::of(value.checked_div(u64::from(alpha)).unwrap_or(0).min(u64::from(T::FULL)) as u32)
@@ -158,7 +158,7 @@ fn plain_rgb<T: Sample>(colours: &[T], rgb: &mut [T], channels: Channels) {
         Channels::Cmyk => {
             for (rgb, &[c, m, y, k]) in rgb.iter_mut().zip(colours.as_chunks::<4>().0) {
                 let white = T::FULL - k.into();
-                // Each ink lets through what it does not cover. Below 2^32 for 16 bits.
+                // Each ink transmits what it does not cover. Below 2^32 for 16 bits.
                 *rgb = [c, m, y]
                     .map(|ink| T::of(((T::FULL - ink.into()) * white + T::FULL / 2) / T::FULL));
             }
@@ -166,7 +166,7 @@ fn plain_rgb<T: Sample>(colours: &[T], rgb: &mut [T], channels: Channels) {
     }
 }
 
-/// `colour`, multiplied by 255 and by its alpha, on the background.
+/// `colour`, premultiplied by alpha and 255, composited on the background.
 fn over(colour: [u32; 3], alpha: u8, background: [u8; 3]) -> [u8; 3] {
     let behind = 255 - u32::from(alpha);
     std::array::from_fn(|i| {

@@ -1,19 +1,19 @@
-//! What kind of file it is, by its content.
+//! Format detection by content.
 
 use image::ImageFormat;
 
-/// The formats that are read.
+/// The formats that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Jpeg,
-    /// BigTIFF included.
+    /// Including BigTIFF.
     Tiff,
     /// PNG, WebP, BMP or GIF.
     Stock(ImageFormat),
 }
 
 impl Format {
-    /// The format of a file of these bytes, or what it is instead.
+    /// The format of a file with these bytes, or what it is instead.
     pub(super) fn of(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Err("is empty".to_string());
@@ -35,7 +35,7 @@ impl Format {
     }
 }
 
-/// Other kinds of pictures that are often among images.
+/// Other picture formats that often occur among images.
 fn foreign(bytes: &[u8]) -> Option<&'static str> {
     let brand = bytes.get(4..12).and_then(|bytes| bytes.strip_prefix(b"ftyp"));
     Some(match brand {

@@ -1,9 +1,11 @@
-//! JPEG. Decoders conceal: what is missing becomes grey, and some layouts come out wrong without an error. So a
-//! decoder that is right about the layout makes the pixels, and that every one of them is in the file is proven:
+//! JPEG. Decoders conceal errors: missing data becomes grey, and some layouts are decoded wrongly without an error. So
+//! the pixels come from a decoder that is correct for the layout, and it is verified that the data of every pixel is in
+//! the file:
 //!
-//! - For nearly all photographs (one scan, no restart markers) by the decoder itself. Its data is followed by ones,
-//!   which are no code in any table that the standard allows (ITU-T T.81, annex C): it fails if it has to read on.
-//! - For the rest, and where that failed, by [`scan`], which reads every code first.
+//! - For nearly all photographs (one scan, no restart markers), by the decoder itself. Its data is followed by ones,
+//!   which are no code of any table that the standard allows (ITU-T T.81, annex C), so it fails if it reads past the
+//!   end.
+//! - For the rest, and where that fails, by [`scan`], which reads every code first.
 
 mod bits;
 
@@ -22,17 +24,17 @@ use image::metadata::Orientation;
 use scan::{Coverage, next_marker};
 use unpack::{Wanted, unpack};
 
-/// Most scans of a file. Progressive ones have about ten; each may cost a pass over all blocks in a few bytes.
+/// Most scans of a file. Progressive files have about ten; a scan of a few bytes may cost a pass over all blocks.
 const MAX_SCANS: usize = 300;
 
-/// A JPEG, read up to its pixels, or through them.
+/// A JPEG, parsed up to its pixels, or through them.
 struct Complete<'a> {
     header: Header<'a>,
     frame: Frame,
-    /// The file up to its end marker, which is put there where it is missing.
+    /// The file up to its end marker, which is appended where it is missing.
     bytes: Cow<'a, [u8]>,
     n_scans: usize,
-    /// Whether every code was read. Otherwise only a decoder that reports what is missing may be believed.
+    /// Whether every code was read. Otherwise only a decoder that reports missing data is trusted.
     is_proven: bool,
 }
 
@@ -58,8 +60,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Raster, String> {
     })
 }
 
-/// The picture in a piece of another format: width, height, samples a pixel, samples. Three components are converted
-/// from YCbCr to RGB if `from_ycbcr`; everything else is as it is stored, whatever the piece says of its colours.
+/// The picture in a JPEG stream inside another format: width, height, samples per pixel, samples. Three components are
+/// converted from YCbCr to RGB if `from_ycbcr`; everything else is as stored, whatever the stream declares about its
+/// colours.
 pub(super) fn decode_piece(
     bytes: &[u8],
     from_ycbcr: bool,
@@ -72,7 +75,7 @@ pub(super) fn decode_piece(
     Ok((width, height, components.len(), samples))
 }
 
-/// What `decode` makes of a file, which is read to its last code if that fails without it.
+/// The result of `decode` for a file; if it fails, again after reading every code.
 fn in_doubt_proven<'a, T>(
     bytes: &'a [u8],
     decode: impl Fn(&Complete<'a>) -> Result<T, String>,
@@ -89,7 +92,7 @@ fn in_doubt_proven<'a, T>(
     }
 }
 
-/// Reads a file to its last code, or, if a decoder may prove it, to its pixels.
+/// Parses a file to its last code, or, if a decoder may verify it, to its pixels.
 fn read(bytes: &[u8], by_decoder: bool) -> Result<Complete<'_>, String> {
     let mut header = Header::default();
     let mut coverage: Option<Coverage> = None;
@@ -100,7 +103,7 @@ fn read(bytes: &[u8], by_decoder: bool) -> Result<Complete<'_>, String> {
         let Some((after, marker)) = next_marker(bytes, at) else { return Err(truncated()) };
         at = after;
         match marker {
-            // A start marker, a restart marker outside a scan: no length follows.
+            // A start marker, or a restart marker outside a scan: no length follows.
             0x01 | 0xd0..=0xd8 => continue,
             0xd9 if coverage.as_ref().is_some_and(Coverage::has_every_block) => break at,
             0xd9 => return Err(truncated()),
@@ -134,7 +137,7 @@ fn read(bytes: &[u8], by_decoder: bool) -> Result<Complete<'_>, String> {
         let coverage =
             coverage.as_mut().ok_or("is a damaged JPEG: a scan comes before the frame")?;
         at = scan::follow(&header, coverage, data, bytes, at)?;
-        // What follows may be a trailer of the camera's instead of an end marker.
+        // What follows may be a trailer added by the camera instead of an end marker.
         if coverage.is_complete() {
             break at;
         }
@@ -150,7 +153,7 @@ fn read(bytes: &[u8], by_decoder: bool) -> Result<Complete<'_>, String> {
 }
 
 /// The file with ones between its only scan, whose header is `data` and whose codes begin at `at`, and its end marker;
-/// `None` if it has more scans, or restart markers, at which a decoder could go on after a hole.
+/// `None` if it has more scans, or restart markers, at which a decoder could resynchronise after a gap.
 fn padded_scan(
     header: &Header<'_>,
     frame: &Frame,
@@ -158,7 +161,7 @@ fn padded_scan(
     bytes: &[u8],
     at: usize,
 ) -> Option<Vec<u8>> {
-    // More than a decoder holds at once, each with the zero that makes it no marker.
+    // More than a decoder buffers, each followed by the zero that prevents a marker.
     let ones = [0xff, 0].repeat(16);
     let is_only_scan = !frame.progressive
         && header.restart_interval == 0
@@ -169,7 +172,7 @@ fn padded_scan(
     (marker == 0xd9).then(|| [&bytes[..end], &ones, &[0xff, 0xd9]].concat())
 }
 
-/// The pixels in the colours of `transform`.
+/// The pixels, converted by `transform`.
 fn pixels(complete: &Complete<'_>, transform: Transform) -> Result<(Channels, Vec<u8>), String> {
     Ok(match transform {
         Transform::Grey => (Channels::Grey, unpack(complete, Wanted::Stored)?),
@@ -180,7 +183,7 @@ fn pixels(complete: &Complete<'_>, transform: Transform) -> Result<(Channels, Ve
             let (pixels, _) = samples.as_chunks_mut::<4>();
             for pixel in pixels {
                 let [a, b, c, black] = *pixel;
-                // The first three of YCCK become RGB, which is the amount of the complementary ink.
+                // The first three components of YCCK become RGB, which is the amount of the complementary ink.
                 let ink = match transform {
                     Transform::Ycck => rgb_of_ycbcr([a, b, c]),
                     _ => [255 - a, 255 - b, 255 - c],
@@ -192,7 +195,7 @@ fn pixels(complete: &Complete<'_>, transform: Transform) -> Result<(Channels, Ve
     })
 }
 
-/// ITU-R BT.601 of full range, as JFIF has it.
+/// ITU-R BT.601, full range, as in JFIF.
 fn rgb_of_ycbcr([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
     let rgb = [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb];

@@ -1,6 +1,6 @@
-//! CIE L*a*b* of the white D50, which files use, to sRGB.
+//! CIE L*a*b* with white point D50, as in files, to sRGB.
 
-/// The white of L*a*b* in files.
+/// The white point of L*a*b* in files.
 const D50: [f32; 3] = [0.964_22, 1.0, 0.825_21];
 /// Linear sRGB of XYZ relative to D50, Bradford-adapted (Lindbloom).
 const RGB_OF_XYZ: [[f32; 3]; 3] = [
@@ -9,7 +9,7 @@ const RGB_OF_XYZ: [[f32; 3]; 3] = [
     [0.071_945_3, -0.228_991_4, 1.405_242_7],
 ];
 
-/// sRGB in [0, 1] of L* from 0 to 100 and a*, b*; colours outside sRGB are clipped.
+/// L* from 0 to 100 and a*, b* to sRGB in [0, 1]; colours out of gamut are clipped.
 pub(super) fn to_srgb([l, a, b]: [f32; 3]) -> [f32; 3] {
     let y = (l + 16.0) / 116.0;
     let inverse = |t: f32| {

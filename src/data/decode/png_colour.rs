@@ -1,13 +1,13 @@
-//! What a PNG says of its colours, by the precedence of the specification's third edition (section 4.3): `cICP`,
-//! `iCCP`, `sRGB`, then `gAMA` with `cHRM`. Also `eXIf`, which may come after the pixels.
+//! The colours declared by a PNG, by the precedence of the specification's third edition (section 4.3): `cICP`, `iCCP`,
+//! `sRGB`, then `gAMA` with `cHRM`. Also `eXIf`, which may come after the pixels.
 
 use image::metadata::Orientation;
 
 use super::raster::{Colour, Primaries};
 
-/// A gamma this close to that of sRGB is taken as sRGB, whose curve is then meant; libpng's threshold.
+/// A gamma this close to that of sRGB means the sRGB curve; libpng's threshold.
 const GAMMA_TOLERANCE: f32 = 0.05;
-/// The same of chromaticities, which are written with rounded values of BT.709 most of the time.
+/// The same for chromaticities, mostly rounded values of BT.709.
 const CHROMATICITY_TOLERANCE: f32 = 0.005;
 const SRGB_PRIMARIES: Primaries =
     Primaries { white: [0.3127, 0.329], red: [0.64, 0.33], green: [0.3, 0.6], blue: [0.15, 0.06] };
@@ -18,13 +18,13 @@ pub(super) struct Chunks {
     code_points: Option<[u8; 4]>,
     has_profile: bool,
     is_srgb: bool,
-    /// What samples are raised to for light, the inverse of what is stored.
+    /// Exponent from samples to light, the inverse of what is stored.
     gamma: Option<f32>,
     primaries: Option<Primaries>,
     pub(super) orientation: Option<Orientation>,
 }
 
-/// Walks the chunks. One with a wrong checksum counts as absent, as it does for the decoder.
+/// Reads the chunks. One with a wrong checksum counts as absent, as for the decoder.
 pub(super) fn read(bytes: &[u8]) -> Chunks {
     let mut chunks = Chunks::default();
     let mut rest = bytes.get(8..).unwrap_or_default();
@@ -71,7 +71,7 @@ impl Chunks {
         }
     }
 
-    /// The colours of an image whose unpacked profile, if it could be unpacked, is `profile`.
+    /// The colours of an image with the decompressed `profile`, if that could be decompressed.
     pub(super) fn colour(&self, profile: Option<Vec<u8>>) -> Colour {
         match self.code_points {
             Some([primaries, transfer, 0, 1]) => {

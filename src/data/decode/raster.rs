@@ -1,5 +1,5 @@
-//! A decoded image before it is made into the one kind that training knows: samples of 8 or 16 bits, grey, RGB or
-//! ink, with or without alpha, and what its file says of colour and orientation.
+//! A decoded image before conversion to 8-bit RGB: samples of 8 or 16 bits, grey, RGB or CMYK, with or without alpha,
+//! and what its file declares about colour and orientation.
 
 use image::metadata::Orientation;
 
@@ -25,11 +25,11 @@ pub(super) enum Alpha {
     None,
     /// After the colour of each pixel, independent of it.
     Straight,
-    /// After the colour of each pixel, which has been multiplied by it.
+    /// After the colour of each pixel, which is premultiplied by it.
     Premultiplied,
 }
 
-/// What a file says of the meaning of its colours.
+/// What a file declares about its colours.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Colour {
     /// Nothing, or that they are sRGB.
@@ -40,7 +40,7 @@ pub(super) enum Colour {
     CodePoints { primaries: u8, transfer: u8 },
     /// A transfer function and primaries.
     Calibrated { gamma: f32, primaries: Option<Primaries> },
-    /// Something that cannot be converted, and why: their colours are taken as sRGB.
+    /// Something that cannot be converted, and why: the colours are treated as sRGB.
     Unknown(String),
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Raster {
 }
 
 impl Channels {
-    /// Samples of a pixel without alpha.
+    /// Samples per pixel without alpha.
     pub(super) fn count(self) -> usize {
         match self {
             Self::Grey => 1,
@@ -77,7 +77,7 @@ impl Channels {
 }
 
 impl Raster {
-    /// Samples of a pixel, alpha included.
+    /// Samples per pixel, including alpha.
     pub(super) fn n_samples(&self) -> usize {
         self.channels.count() + usize::from(self.alpha != Alpha::None)
     }

@@ -1,4 +1,4 @@
-//! The centre square of an image at the size and in the channels that are asked for.
+//! The centre square of an image at the target's size and channels.
 
 use image::RgbImage;
 use image::imageops::{self, FilterType};
@@ -6,17 +6,17 @@ use image::imageops::{self, FilterType};
 use super::super::pixels::luma;
 use super::Target;
 
-/// A source this many times the target or more is first averaged over boxes, which is several times faster
-/// and leaves the last resize a factor of at least 3: Pillow's `reducing_gap`, whose documentation calls the
-/// result indistinguishable from a full resize in most cases at 3.
+/// A source this many times the target or more is first averaged over boxes, which is several times faster and leaves a
+/// factor of at least 3 to the final resize: Pillow's `reducing_gap`, whose documentation calls the result at 3
+/// indistinguishable from a full resize in most cases.
 const REDUCING_GAP: u32 = 3;
 
-/// The centre square of `image` at the size and in the channels of `target`. `image` must not be empty.
+/// The centre square of `image` at the size and with the channels of `target`. `image` must not be empty.
 pub(in super::super) fn fit(image: RgbImage, target: &Target) -> Vec<u8> {
     let (width, height) = image.dimensions();
     let side = width.min(height);
-    // Cutting first keeps a 16,384 x 1 strip from growing to a strip of 32 times that; it is otherwise the
-    // same as resizing the shorter side and cutting then.
+    // Cropping first keeps a 16,384 x 1 strip from growing to a strip 32 times that size; it is otherwise the same as
+    // resizing the shorter side and then cropping.
     let (left, top) = ((width - side) / 2, (height - side) / 2);
     let size = target.image_size as u32;
     let square = match side / (REDUCING_GAP * size) {
@@ -38,8 +38,8 @@ pub(in super::super) fn fit(image: RgbImage, target: &Target) -> Vec<u8> {
     }
 }
 
-/// The square at `left`, `top` averaged over `factor` by `factor` boxes. What the factor leaves over, less
-/// than one target pixel, is cut evenly from the borders.
+/// The square at `left`, `top` averaged over `factor` by `factor` boxes. The remainder, less than one target pixel, is
+/// cropped evenly from the borders.
 fn box_reduce(image: &RgbImage, left: u32, top: u32, side: u32, factor: u32) -> RgbImage {
     let n = side / factor;
     let margin = (side - n * factor) / 2;

@@ -1,5 +1,5 @@
-//! PNG, WebP, BMP and GIF: the crate `image` decodes them, the first frame of several. What they say of colours is
-//! read by [`super::png_colour`] and [`super::bmp_colour`] where the crate does not.
+//! PNG, WebP, BMP and GIF: the crate `image` decodes them, the first frame of several. Their colour information is read
+//! by [`super::png_colour`] and [`super::bmp_colour`] where the crate does not.
 
 use std::io::Cursor;
 
@@ -10,8 +10,8 @@ use super::limits::{MAX_DECODED_BYTES, check_density, check_size};
 use super::raster::{Alpha, Channels, Colour, Raster, Samples};
 use super::{bmp_colour, png_colour};
 
-/// Most bytes, beside the size of the file, that the metadata of a PNG may unpack to. Colour profiles are hardly ever
-/// packed to less than half, so that any up to 2 MiB is read; a larger one is said to be left out.
+/// Most bytes, beyond the size of the file, that the metadata of a PNG may decompress to. Colour profiles hardly ever
+/// compress to less than half, so any up to 2 MiB is read; a larger one is reported.
 const PNG_METADATA_BYTES: u64 = 1 << 20;
 
 /// The image in a file of `format`.
@@ -20,7 +20,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Raster, String
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(match format {
-        // Not for the pixels, whose bound is below, but for colour profiles, which unpack to any size.
+        // Not for the pixels, which are bounded below, but for colour profiles, which decompress to any size.
         ImageFormat::Png => PNG_METADATA_BYTES + bytes.len() as u64,
         _ => MAX_DECODED_BYTES,
     });
@@ -31,7 +31,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Raster, String
     if format != ImageFormat::WebP {
         check_density(width, height, bytes.len(), &format!("{format:?}"))?;
     }
-    // Metadata that cannot be read leaves an image as it is stored, which is right for nearly all.
+    // Metadata that cannot be read leaves an image as stored, which is right for nearly all.
     let mut orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let profile = decoder.icc_profile();
     let colour = match format {
@@ -75,7 +75,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Raster, String
         }
         other => {
             let kind = other.color();
-            return Err(format!("has samples of a kind that is not read ({kind:?})"));
+            return Err(format!("has samples of an unsupported kind ({kind:?})"));
         }
     };
     Ok(Raster { width, height, samples, channels, alpha, colour, orientation })

@@ -1,8 +1,8 @@
-//! TIFF, BigTIFF included, first page. Tags, strips and tiles are read here: the crate `tiff` (0.11) knows neither
-//! palettes nor subsampled YCbCr nor alpha beside grey, and takes memory for whatever a tag announces.
+//! TIFF, including BigTIFF, first page. Tags, strips and tiles are read here: the crate `tiff` (0.11) supports neither
+//! palettes nor subsampled YCbCr nor grey with alpha, and allocates whatever a tag declares.
 //!
-//! What black and white are: 0 and the largest value for unsigned samples, as the specification says. It says
-//! nothing of signed and floating-point ones; see [`range`].
+//! Black and white: 0 and the largest value for unsigned samples, as in the specification. It does not define them for
+//! signed and floating-point ones; see [`range`].
 
 mod tags;
 
@@ -22,7 +22,7 @@ use super::limits::check_size;
 use super::raster::{Colour, Raster};
 use layout::Layout;
 
-/// What is said of a TIFF that is whole but not of a kind that is decoded.
+/// The message for a valid TIFF of an unsupported kind.
 fn unusual(what: &str) -> String {
     format!("is a TIFF {what}, which is not read; convert it to a PNG")
 }
@@ -39,7 +39,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Raster, String> {
     layout.check_amount(bytes)?;
     let samples = assemble::assemble(&layout, bytes)?;
     let mut raster = photometric::raster(&layout, samples)?;
-    // Those of L*a*b* say what is known already.
+    // L*a*b* defines its colours by itself.
     if let Some(profile) = &layout.profile
         && !layout.is_lab()
     {

@@ -1,5 +1,5 @@
-//! What is particular to EMNIST: six sets that lie in one folder, class names in a file of codes, labels that need not
-//! begin at 0.
+//! The peculiarities of EMNIST: six sets in one folder, class names in a file of character codes, labels that need not
+//! start at 0.
 //!
 //! Format: Cohen, Afshar, Tapson and van Schaik, "EMNIST: an extension of MNIST to handwritten letters".
 
@@ -9,21 +9,21 @@ use std::path::Path;
 use crate::data::packed::read_limited;
 use crate::error::{Error, Result};
 
-/// The sets as their files are called, `emnist-letters-train-images-idx3-ubyte`.
+/// The sets as in their file names, `emnist-letters-train-images-idx3-ubyte`.
 pub(super) const SETS: [&str; 6] = ["balanced", "byclass", "bymerge", "digits", "letters", "mnist"];
 
 /// Far more than the largest mapping, of 62 lines.
 const MAX_MAPPING_BYTES: u64 = 1 << 16;
 
-/// What a label stands for.
+/// The meaning of a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Class {
     pub(super) label: u8,
     pub(super) name: String,
 }
 
-/// The classes of the set `set` in order of label: those of the published mapping beside its files, or the same from
-/// memory where it is missing. A class of both cases of a letter has the name of the first.
+/// The classes of the set `set` in order of label: from the published mapping beside its files, or built in where that
+/// is missing. A class of both cases of a letter is named after the first.
 pub(super) fn classes(folder: &Path, set: &str) -> Result<Vec<Class>> {
     let path = folder.join(format!("emnist-{set}-mapping.txt"));
     if path.is_file() { read_mapping(&path) } else { Ok(published(set)) }
@@ -32,7 +32,7 @@ pub(super) fn classes(folder: &Path, set: &str) -> Result<Vec<Class>> {
 fn published(set: &str) -> Vec<Class> {
     let characters: Vec<char> = match set {
         "letters" => ('A'..='Z').collect(),
-        // Fifteen letters whose cases look alike are one class each.
+        // Fifteen letters whose cases look alike form one class each.
         "balanced" | "bymerge" => {
             ('0'..='9').chain('A'..='Z').chain("abdefghnqrt".chars()).collect()
         }

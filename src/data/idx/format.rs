@@ -11,7 +11,7 @@ pub(super) const IMAGES_MAGIC: u32 = 0x0803;
 /// Unsigned bytes, one dimension: count.
 pub(super) const LABELS_MAGIC: u32 = 0x0801;
 
-/// The dimensions and the bytes of one IDX file. Every number is checked before memory is taken for it.
+/// The dimensions and the bytes of one IDX file. Every size is checked before memory is allocated for it.
 pub(super) fn read_idx<const RANK: usize>(
     path: &Path,
     magic: u32,
@@ -38,7 +38,7 @@ pub(super) fn read_idx<const RANK: usize>(
     for (axis, (dim, word)) in dims.iter_mut().zip(words).enumerate() {
         let limit = if axis == 0 { u32::MAX } else { MAX_SIDE };
         if word == 0 || word > limit {
-            let message = format!("announces {word} along axis {axis}; 1 to {limit} are allowed");
+            let message = format!("declares {word} along axis {axis}; 1 to {limit} are allowed");
             return Err(Error::file(path, message));
         }
         *dim = word as usize;
@@ -47,7 +47,7 @@ pub(super) fn read_idx<const RANK: usize>(
     }
     if total > MAX_PACKED_BYTES {
         let limit = MAX_PACKED_BYTES >> 20;
-        let message = format!("announces {total} bytes of data, more than the {limit} MiB allowed");
+        let message = format!("declares {total} bytes of data, more than the {limit} MiB allowed");
         return Err(Error::file(path, message));
     }
     check_ratio(path, total)?;
@@ -59,7 +59,7 @@ pub(super) fn read_idx<const RANK: usize>(
         } else {
             ("is too long", "it holds more".to_string())
         };
-        let message = format!("{verb}: its header announces {total} bytes of data, {found}");
+        let message = format!("{verb}: its header declares {total} bytes of data, {found}");
         return Err(Error::file(path, message));
     }
     Ok((dims, bytes))

@@ -6,7 +6,7 @@ use crate::rng::{Purpose, stream};
 #[test]
 fn a_convolution_of_ones_counts_the_pixels_under_the_kernel() {
     let device = Device::flex();
-    // Few channels, and as many as Winograd's filtering is for.
+    // Few channels, and enough for Winograd.
     for (c_in, c_out) in [(2, 1), (16, 17)] {
         let x = Tensor::<4>::ones([1, 3, 3, c_in], &device);
         let weight = Tensor::<4>::ones([3, 3, c_in, c_out], &device);
@@ -40,7 +40,7 @@ fn random<const D: usize>(item: u64, shape: [usize; D], device: &Device) -> Tens
 type Convolution =
     fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, [usize; 2], bool, Around) -> Tensor<4>;
 
-/// Value and every gradient of `convolution`, weighted by random factors. `around` adds what is around it.
+/// Value and every gradient of `convolution` with the fused operations `around`, weighted by random factors.
 fn passes(
     convolution: Convolution,
     transposed: bool,
@@ -85,7 +85,7 @@ fn the_cpu_kernels_agree_with_the_compositions_in_value_and_every_gradient() {
             (33, 4, 4, 1, 2, 3, 1, 1),
             (2, 7, 5, 3, 2, 7, 2, 3),
             (2, 6, 6, 2, 4, 1, 2, 0),
-            // With as many channels as Winograd's filtering is for, by its windows.
+            // Enough channels for Winograd, with its kernel sizes.
             (5, 8, 8, 16, 32, 3, 1, 1),
             (2, 7, 5, 20, 17, 3, 1, 1),
             (3, 3, 4, 16, 16, 3, 1, 0),
@@ -115,7 +115,7 @@ fn the_cpu_kernels_agree_with_the_compositions_in_value_and_every_gradient() {
     }
 }
 
-/// Shapes that each way to convolve is for, `[height, width, c_in, c_out]`, and size and step of the kernel.
+/// Shapes for each algorithm, `[height, width, c_in, c_out]`, with kernel size and stride.
 const WAYS: [([usize; 4], usize, usize); 3] =
     [([6, 6, 5, 7], 3, 1), ([6, 5, 16, 17], 3, 1), ([8, 6, 16, 16], 4, 2)];
 
@@ -187,6 +187,6 @@ fn fewer_multiplications_keep_the_error_below_a_millionth() {
             all += wanted.powi(2);
         }
         let relative = (error / all).sqrt();
-        assert!(relative < 1e-6, "a root mean square error of {relative:e}");
+        assert!(relative < 1e-6, "a root-mean-square error of {relative:e}");
     }
 }

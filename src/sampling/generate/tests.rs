@@ -1,4 +1,4 @@
-//! Tests of the loop, with a model whose logits can be written down.
+//! Tests of the loop, with a model whose logits are known in closed form.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -8,7 +8,7 @@ use crate::sampling::{DeviceSteps, HostSteps};
 /// Five codes, four positions, two classes. The logits depend on the first token and the last one.
 struct Table {
     first: Vec<i32>,
-    /// Rows seen by every call, for tests to look at.
+    /// Rows of every call, for tests to inspect.
     calls: Vec<usize>,
     broken: bool,
     on_device: bool,
@@ -145,7 +145,7 @@ fn guidance_of_1_is_the_class_alone_and_of_0_none() {
         let requests: Vec<_> = (0..20).map(|index| request(index, class, &[])).collect();
         sample(&requests, &config, 4)
     };
-    // Just beside 1 the doubled batch runs; its codes are those of the single one.
+    // Just off 1 the doubled batch runs; its codes equal those of the single one.
     assert_eq!(at(1.0 + 1e-9, Some(1)).unwrap(), at(1.0, Some(1)).unwrap());
     assert_eq!(at(0.0, Some(1)).unwrap(), at(1.0, None).unwrap());
     assert_ne!(at(1.0, Some(1)).unwrap(), at(1.0, None).unwrap());
@@ -210,7 +210,7 @@ fn requests_that_do_not_fit_the_model_are_refused() {
             &plain,
             "cannot complete image 1: 0 codes are given, allowed are as many as for the first image (1)",
         ),
-        (vec![request(0, None, &[])], &guided, "guidance is 2 but no class is asked for"),
+        (vec![request(0, None, &[])], &guided, "guidance is 2 but no class is given"),
     ];
     for (requests, config, expected) in cases {
         let message = sample(&requests, config, 0).unwrap_err().to_string();

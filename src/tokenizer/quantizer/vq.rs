@@ -1,5 +1,5 @@
-//! Vector quantization: the codebook, nearest-code assignment, the straight-through estimator and the two code
-//! terms of Eq. 3 in van den Oord et al. 2017.
+//! Vector quantization: the codebook, nearest-code assignment, the straight-through estimator, and the codebook and
+//! commitment terms of Eq. 3 in van den Oord et al. 2017.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
@@ -10,23 +10,23 @@ use crate::ops::nearest::nearest_code;
 use crate::ops::{mean_squared_error, straight_through};
 use crate::tokenizer::TokenizerConfig;
 
-/// Keeps the norm of an all-zero vector away from 0.
+/// Lower bound of a norm, for all-zero vectors.
 const NORM_FLOOR: f64 = 1e-12;
 
-/// K vectors of D numbers.
+/// K vectors of dimension D.
 #[derive(Module, Debug)]
 pub struct Codebook {
     /// `[codes, code_dim]`.
     pub weight: Param<Tensor<2>>,
-    /// Whether latents and codes are compared, and passed on, l2-normalised.
+    /// Whether latents and codes are l2-normalised before they are compared and passed on.
     #[module(skip)]
     pub normalize: bool,
 }
 
 impl Codebook {
-    /// Uniform in `±1 / codebook_size`, as in the paper's first code: all codes start near each other, and
-    /// the latents pull them apart one after the other; a wider start leaves more of them behind. Normal
-    /// where codes are normalised, so that directions are spread evenly.
+    /// Uniform in `±1 / codebook_size`, as in the paper's original code: all codes start near each other, and the
+    /// latents pull them apart one by one; a wider initialisation leaves more of them unused. Normal where codes are
+    /// normalised, so that directions are uniform.
     pub(in crate::tokenizer) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
         let shape = [config.codebook_size, config.code_dim];
         let weight = if config.normalize_codes {
@@ -60,8 +60,8 @@ impl Codebook {
         self.vectors().select(0, codes)
     }
 
-    /// Assigns, looks up and computes the two code terms: the mean of `|sg[z_e] - e|^2`, whose gradient reaches the
-    /// codebook only, and that of `|z_e - sg[e]|^2`, without beta, whose gradient reaches the encoder only.
+    /// Assigns codes, looks them up and computes both code terms: the mean of `|sg[z_e] - e|^2`, with a gradient to the
+    /// codebook only, and that of `|z_e - sg[e]|^2`, without beta, with a gradient to the encoder only.
     ///
     /// # Shapes
     /// - `latents`: `[n, code_dim]`
@@ -89,7 +89,7 @@ impl Codebook {
         3 * n * dim // the chosen codes, their difference from the latents, what the decoder gets
     }
 
-    /// Latents as they are compared: normalised where the codebook asks for it.
+    /// Latents as compared with the codes: l2-normalised where the codebook is.
     ///
     /// # Shapes
     /// - `rows`, output: `[n, code_dim]`
@@ -118,7 +118,7 @@ mod tests {
         Tensor::<2>::from_floats([[0.5, 0.75], [3.0, 0.5]], device).require_grad()
     }
 
-    /// The codebook's and the commitment term.
+    /// The codebook and commitment terms.
     fn terms(quantized: Quantized) -> [Tensor<1>; 2] {
         let values: Vec<_> = quantized.terms.into_iter().map(|term| term.value).collect();
         values.try_into().unwrap()
@@ -149,7 +149,7 @@ mod tests {
         let [term, _] = terms(codebook.quantize(z.clone()));
         let gradients = term.backward();
         assert!(z.grad(&gradients).is_none());
-        // d/de of mean (z - e)^2 over 4 numbers: (e - z) / 2; the unused first code does not move.
+        // d/de of mean (z - e)^2 over 4 elements: (e - z) / 2; the unused first code does not move.
         let wanted = TensorData::from([[0.0f32, 0.0], [0.25, 0.125], [0.5, -0.25]]);
         let gradient = codebook.weight.val().grad(&gradients).unwrap().into_data();
         gradient.assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-6));

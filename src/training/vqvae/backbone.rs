@@ -1,5 +1,5 @@
-//! Starts the `resnet34` encoder from torchvision's weights: `resnet34(weights=…).state_dict()` saved as
-//! safetensors. Only the stages that the encoder has are taken; the rest of the file is left alone.
+//! Initialises the `resnet34` encoder from torchvision's weights: `resnet34(weights=…).state_dict()` saved as
+//! safetensors. Only the stages that the encoder has are used; the rest of the file is ignored.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,13 +8,13 @@ use crate::checkpoint::{NamedTensor, parameters, read_foreign};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
-/// What the names of variances end in; the square root of a negative one would only show as a loss that is NaN.
+/// Suffix of the names of variances; the square root of a negative one would only show as a NaN loss.
 const VARIANCE: &str = ".running_var";
 
-/// `tokenizer` with its backbone from the file at `path`.
+/// `tokenizer` with its backbone loaded from the file at `path`.
 ///
 /// # Errors
-/// A file that cannot be read, or one that lacks a tensor of the backbone or has it in another shape.
+/// A file that cannot be read, or in which a tensor of the backbone is missing or has another shape.
 pub fn load_backbone(tokenizer: Tokenizer, path: &Path) -> Result<Tokenizer> {
     let foreign: BTreeMap<String, NamedTensor> =
         read_foreign(path)?.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
@@ -23,7 +23,7 @@ pub fn load_backbone(tokenizer: Tokenizer, path: &Path) -> Result<Tokenizer> {
         let found = foreign.get(&name).ok_or_else(|| {
             Error::file(
                 path,
-                format!("has no {name} (wanted are the weights of torchvision's resnet34)"),
+                format!("has no {name} (expected the weights of torchvision's resnet34)"),
             )
         })?;
         if name.ends_with(VARIANCE)
@@ -40,7 +40,7 @@ pub fn load_backbone(tokenizer: Tokenizer, path: &Path) -> Result<Tokenizer> {
     parameters::load(tokenizer, tensors, path)
 }
 
-/// What torchvision calls a parameter of the encoder; `None` for what torchvision does not have.
+/// Torchvision's name of a parameter of the encoder; `None` where torchvision has none.
 fn torchvision_name(name: &str) -> Option<String> {
     let name = name.strip_prefix("encoder.")?;
     if name.starts_with("to_codes.") {

@@ -1,5 +1,5 @@
-//! How the vectors of a codebook are learned beside the optimizer: the start from data, moving averages, restarts of
-//! codes that nobody uses. It owns the statistics for that and their part of a checkpoint.
+//! Codebook learning besides the optimizer: initialisation from data, moving averages, restarts of unused codes. It
+//! owns the statistics for these and their part of a checkpoint.
 
 use burn::tensor::{Device, Int, Tensor};
 
@@ -9,25 +9,25 @@ use crate::recipe::{Codebook as CodebookRule, VqvaeSection};
 use crate::rng::{Purpose, stream};
 use crate::tokenizer::{Codebook, EmaCodebook, IdleCodes, draw_rows, kmeans, replace_rows};
 
-/// Rounds of k-means when the codebook starts from data.
+/// Iterations of k-means when the codebook is initialised from data.
 const KMEANS_ROUNDS: usize = 10;
-/// Where the statistics are in a checkpoint.
+/// Prefix of the statistics in a checkpoint.
 const STATE: &str = "extra.";
 
-/// The rules by which one codebook learns, and their statistics.
+/// The update rules of one codebook, and their statistics.
 #[derive(Debug)]
 pub struct CodebookLearner {
-    /// The moving averages; `None` where the optimizer moves the codes.
+    /// The moving averages; `None` where the optimizer updates the codes.
     ema: Option<EmaCodebook>,
     idle: IdleCodes,
-    /// Codes unused for so many steps are restarted; 0 never.
+    /// Codes unused for this many steps are restarted; 0 never.
     restart_after: u64,
     ema_decay: f64,
     seed: u64,
 }
 
 impl CodebookLearner {
-    /// The rules of `section` for `codebook`, whose weight is trained by the optimizer or not, as they say.
+    /// The rules of `section` for `codebook`, whose weight requires a gradient only where the optimizer updates it.
     pub fn new(codebook: &mut Codebook, section: &VqvaeSection, seed: u64) -> Self {
         let by_gradient = section.codebook == CodebookRule::Gradient;
         codebook.weight = codebook.weight.clone().set_require_grad(by_gradient);
@@ -40,15 +40,15 @@ impl CodebookLearner {
         }
     }
 
-    /// The weight of the codebook's own term of the loss.
+    /// The weight of the codebook loss.
     pub fn term_weight(&self) -> f64 {
         if self.ema.is_some() { 0.0 } else { 1.0 }
     }
 
-    /// Starts the codes at the centres of `latents`.
+    /// Initialises the codes by k-means over `latents`.
     ///
     /// # Shapes
-    /// - `latents`: `[n, code_dim]`, without gradient
+    /// - `latents`: `[n, code_dim]`, detached
     pub fn start(&self, codebook: &mut Codebook, latents: Tensor<2>) {
         let [codes, dim] = codebook.weight.dims();
         let rows = codebook.prepared(latents);
@@ -58,11 +58,11 @@ impl CodebookLearner {
         self.replace(codebook, centres);
     }
 
-    /// Takes in the batch of optimizer step `step` (from 0): moves the codes by their averages and restarts idle ones;
-    /// returns how many positions took each code, `[codes]`.
+    /// Processes the batch of optimizer step `step` (from 0): updates the codes by their averages and restarts idle
+    /// ones; returns the number of positions assigned to each code, `[codes]`.
     ///
     /// # Shapes
-    /// - `latents`: `[n, code_dim]`, as they were compared, without gradient
+    /// - `latents`: `[n, code_dim]`, as compared with the codes, detached
     /// - `codes`: `[n]`
     pub fn update(
         &mut self,
@@ -74,7 +74,7 @@ impl CodebookLearner {
         let counts = match &mut self.ema {
             Some(ema) => {
                 let (vectors, counts) = ema.update(latents.clone(), codes);
-                // A code that no latent ever chose has no average: sonnet's formula would put all of them on 0.
+                // A code that was never assigned has no average: sonnet's formula would set all of these to 0.
                 let never_used = ema.counts.clone().equal_scalar(0.0);
                 let [n_codes, dim] = vectors.dims();
                 let kept = never_used.reshape([n_codes, 1]).expand([n_codes, dim]);
@@ -114,14 +114,14 @@ impl CodebookLearner {
         self.replace(codebook, vectors);
     }
 
-    /// Replaces the code vectors, keeping who trains them.
+    /// Replaces the code vectors, keeping whether they require a gradient.
     fn replace(&self, codebook: &mut Codebook, vectors: Tensor<2>) {
         let trained = self.ema.is_none();
         codebook.weight =
             codebook.weight.clone().map(|_| Tensor::from_inner(vectors).set_require_grad(trained));
     }
 
-    /// Adds the statistics to a checkpoint.
+    /// Saves the statistics to a checkpoint.
     pub(super) fn save(&self, state: &mut ResumeState) -> Result<()> {
         let mut tensors = vec![NamedTensor::from_tensor("idle", &self.idle.steps)?];
         if let Some(ema) = &self.ema {
@@ -131,7 +131,7 @@ impl CodebookLearner {
         state.insert(STATE, tensors)
     }
 
-    /// Takes them out again, as they were after `updates` steps.
+    /// Restores them, as they were after `updates` steps.
     pub(super) fn restore(
         &mut self,
         codebook: &Codebook,

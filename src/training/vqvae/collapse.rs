@@ -1,13 +1,13 @@
-//! What to say when nearly all images share a few codes. It recommends what the recipe does not have already.
+//! Advice for a collapsed codebook. It recommends what the recipe does not do already.
 
 use crate::recipe::VqvaeSection;
 
-/// Steps without use after which a code should be restarted, where codes die faster than they are restarted.
+/// `restart_after` to recommend, where codes die faster than they are restarted.
 const SOON: usize = 100;
-/// Dimensions of a code that a lookup by direction is published with (Yu et al. 2021, ViT-VQGAN: 4 to 32).
+/// A published code dimension for l2-normalised codes (Yu et al. 2021, ViT-VQGAN: 4 to 32).
 const FEW_DIMENSIONS: usize = 8;
 
-/// The warning of a collapsed codebook of `codes` codes, with what to change in `section`.
+/// The warning about a collapsed codebook of `codes` codes, with what to change in `section`.
 pub(super) fn collapse_advice(
     section: &VqvaeSection,
     step: u64,

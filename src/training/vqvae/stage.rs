@@ -1,5 +1,4 @@
-//! Stage 1 as the common loop sees it: batches of images, the log line, the validation with its pictures, and
-//! the files.
+//! Stage 1 for the shared loop: batches of images, log lines, validation with previews, and files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,21 +27,21 @@ use crate::training::stage_run::{Cadence, Input, StageRun, Validation};
 use crate::training::trainee::Trained;
 use crate::training::{Event, LearningRate, NonFinite, Objective};
 
-/// Latents that start the codebook, times its size: enough for every centre to have company.
+/// Latents per code for k-means: enough for every centre to have several.
 const KMEANS_ROWS_PER_CODE: usize = 32;
-/// Images shown beside their reconstructions as training goes.
+/// Images in a preview of reconstructions during training.
 const PREVIEW_IMAGES: usize = 16;
-/// A codebook whose perplexity is below this share of its size has collapsed.
+/// A codebook whose perplexity is below this fraction of its size has collapsed.
 const COLLAPSED_SHARE: f64 = 0.05;
 
-/// Where the counts of the log interval are in a checkpoint: prefix and name.
+/// Prefix and name of the counts of the log interval in a checkpoint.
 const COUNTS: (&str, &str) = ("extra.", "counts");
 
-/// Trains the tokenizer of `recipe` on `dataset`, as `job` says.
+/// Trains the tokenizer of `recipe` on `dataset`, as specified by `job`.
 ///
 /// # Errors
-/// Bad settings, a run folder that does not fit, a file that cannot be read or written, numbers that are not
-/// finite, or [`Error::Interrupted`] when asked to stop (the state was saved).
+/// Invalid settings, a run folder that does not fit, a file that cannot be read or written, a value that is not finite,
+/// or [`Error::Interrupted`] after SIGINT or SIGTERM (the state was saved).
 pub fn train_vqvae(
     recipe: &Recipe,
     dataset: &Arc<Dataset>,
@@ -52,10 +51,10 @@ pub fn train_vqvae(
     train(VqvaeStage::new(recipe, dataset, device)?, &mut job)
 }
 
-/// How many steps the tokenizer of a run has made; `None` without a checkpoint.
+/// How many steps the tokenizer of a run has been trained; `None` without a checkpoint.
 ///
 /// # Errors
-/// A checkpoint that cannot be read or does not go on under this recipe and with this data set.
+/// A checkpoint that cannot be read or cannot be resumed under this recipe and with this data set.
 pub fn steps_made(recipe: &Recipe, dataset: &Dataset, run: &RunDir) -> Result<Option<u64>> {
     let settings = settings(recipe)?;
     counters::steps_made(run, Stage::Vqvae, &settings, &input(dataset))
@@ -81,7 +80,7 @@ pub(super) struct VqvaeStage<'a> {
     pub(super) device: &'a Device,
     pub(super) trainer: VqvaeTrainer,
     pub(super) batches: Option<BatchStream>,
-    /// How many positions took each code since the last log line, `[codes]`.
+    /// Positions assigned to each code since the last log line, `[codes]`.
     pub(super) counts: Tensor<1>,
     pub(super) warned: bool,
 }
@@ -116,7 +115,7 @@ impl<'a> VqvaeStage<'a> {
 
     fn images(&self, batch: Batch) -> Tensor<4> {
         let (size, channels) = (self.dataset.image_size(), self.dataset.channels());
-        // Constants need no graph of their own; the tracking parameters bring it in.
+        // Constants need no graph of their own; the parameters that require gradients provide it.
         Tensor::from_inner(images_on(self.device, batch.pixels, size, channels))
     }
 
@@ -133,7 +132,7 @@ impl<'a> VqvaeStage<'a> {
         Ok(())
     }
 
-    /// Warns of a collapsed codebook; once is enough, the log has the numbers.
+    /// Warns of a collapsed codebook, once; the log has the numbers.
     fn watch_codebook(&mut self, step: u64, scores: &TokenizerScores, emit: &mut dyn FnMut(Event)) {
         let codes = scores.counts.len();
         if scores.perplexity() < COLLAPSED_SHARE * codes as f64 && !self.warned {
@@ -143,7 +142,7 @@ impl<'a> VqvaeStage<'a> {
         }
     }
 
-    /// A few fixed images and what the model makes of them.
+    /// A few fixed images and their current reconstructions.
     fn preview(&self, step: u64) -> Result<Event> {
         let tokenizer = self.trainer.tokenizer.module.valid();
         let validates = self.dataset.len(Split::Validation) > 0;

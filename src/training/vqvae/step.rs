@@ -13,29 +13,29 @@ use crate::tokenizer::{
 use crate::training::decay::decays;
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
 
-/// Adam's constants as in the paper's released code.
+/// Adam's hyperparameters as in the paper's released code.
 const ADAM: (f64, f64, f64) = (0.9, 0.999, 1e-8);
-/// The term of the pixels, over the variance of the training data.
+/// The reconstruction term, divided by the variance of the training data.
 const RECONSTRUCTION: &str = "reconstruction";
 
-/// The model and everything that changes with it.
+/// The model and all training state.
 #[derive(Debug)]
 pub struct VqvaeTrainer {
-    /// Encoder, decoder and, by the gradient rule, codebook.
+    /// Encoder, decoder and, where its rule is the gradient, the codebook.
     pub tokenizer: Trainee<Tokenizer>,
-    /// What moves the codebook; `None` for a quantizer without one.
+    /// Updates the codebook; `None` for a quantizer without one.
     pub learner: Option<CodebookLearner>,
     objective: Objective,
     section: VqvaeSection,
     variance: f64,
 }
 
-/// What the backward pass of a step leaves for its update.
+/// Results of a backward pass that the update needs.
 #[derive(Debug)]
 pub struct VqvaeGradients {
     /// Of the tokenizer; those of several processes may be averaged before they are applied.
     pub gradients: NamedGradients,
-    /// The terms of the loss, `[1]` each.
+    /// The loss terms, `[1]` each.
     terms: Vec<Tensor<1>>,
     /// `[n, code_dim]`.
     latents: Tensor<2>,
@@ -43,18 +43,18 @@ pub struct VqvaeGradients {
     codes: Tensor<1, Int>,
 }
 
-/// The numbers of one step, still on the device.
+/// The metrics of one step, still on the device.
 #[derive(Debug, Clone)]
 pub struct VqvaeTerms {
-    /// The terms of the [objective](VqvaeTrainer::objective) without their weights, then the global norm of the
-    /// gradient before clipping, `[terms + 1]`.
+    /// The terms of the [objective](VqvaeTrainer::objective), unweighted, then the global gradient norm before
+    /// clipping, `[terms + 1]`.
     pub terms: Tensor<1>,
-    /// How many positions took each code, `[codes]`.
+    /// Positions assigned to each code, `[codes]`.
     pub counts: Tensor<1>,
 }
 
 impl VqvaeTrainer {
-    /// A fresh model on `device` (which must track gradients). `variance` is that of the training pixels.
+    /// A newly initialised model on `device` (which must support autodiff). `variance` is that of the training pixels.
     pub fn new(
         config: &TokenizerConfig,
         section: &VqvaeSection,
@@ -83,12 +83,12 @@ impl VqvaeTrainer {
         }
     }
 
-    /// What is minimised.
+    /// The training loss.
     pub fn objective(&self) -> &Objective {
         &self.objective
     }
 
-    /// Starts the codebook from k-means over the latents of `images`; does nothing for a quantizer without one.
+    /// Initialises the codebook by k-means over the latents of `images`; does nothing for a quantizer without one.
     ///
     /// # Shapes
     /// - `images`: batches of `[batch, height, width, channels]`
@@ -103,7 +103,7 @@ impl VqvaeTrainer {
         learner.start(codebook, Tensor::cat(rows.collect(), 0));
     }
 
-    /// One step at learning rate `rate`; `step` counts from 0. With `guard`, the numbers are read back first.
+    /// One step at learning rate `rate`; `step` counts from 0. With `guard`, the loss terms are read back first.
     ///
     /// # Shapes
     /// - `images`: `[batch, height, width, channels]`
@@ -147,10 +147,10 @@ impl VqvaeTrainer {
         }
     }
 
-    /// Changes the model by `gradients` at learning rate `rate`, and the codebook by its rules; `step` counts from 0.
+    /// Updates the model by `gradients` at learning rate `rate`, and the codebook by its rules; `step` counts from 0.
     ///
     /// # Errors
-    /// With `guard`, a number that is not finite; then the step has changed nothing.
+    /// With `guard`, a value that is not finite; the step has then changed nothing.
     pub fn apply(
         &mut self,
         step: u64,
@@ -179,7 +179,7 @@ impl VqvaeTrainer {
         Ok(VqvaeTerms { terms, counts })
     }
 
-    /// The codebook and what moves it.
+    /// The codebook and its learner.
     fn codebook(&mut self) -> Option<(&mut CodebookLearner, &mut Codebook)> {
         self.learner.as_mut().zip(self.tokenizer.module.codebook.codebook_mut())
     }

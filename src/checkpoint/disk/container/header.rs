@@ -1,9 +1,9 @@
-//! The header of a safetensors file: the metadata, and name, type, shape and place of every tensor. It knows no
+//! The header of a safetensors file: the metadata, and name, type, shape and offsets of every tensor. It knows no
 //! values and no checksum.
 //!
-//! The header is read entry by entry, and not by the `safetensors` crate's own reader, which first holds every JSON
-//! value of it in memory: 32 bytes for each `0,` of a hostile one. Names that come twice are refused for the same
-//! reason that numbers out of place are: what is not unambiguous is damaged.
+//! The header is parsed entry by entry, and not by the `safetensors` crate, which first holds all of its JSON values in
+//! memory: 32 bytes for each `0,` of a hostile file. Duplicate names are refused, as are inconsistent offsets: an
+//! ambiguous file counts as damaged.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
@@ -18,25 +18,28 @@ use crate::checkpoint::tensors::named_tensor::element_count;
 
 const METADATA: &str = "__metadata__";
 
-/// A header that fits the file it is of: its tensors fill everything behind it.
+/// A header consistent with its file: the tensors fill everything after it.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
-    /// Where the offsets of the tensors count from.
+    /// Position in the file from which offsets count.
     pub(super) data_start: usize,
 }
 
 impl Header {
-    /// Reads the header of the whole file `bytes`. Memory is taken for what is there, never for what is announced.
+    /// Reads the header of the whole file `bytes`. Allocates only for what is present, never for what is declared.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let Some((length, rest)) = bytes.split_first_chunk() else {
-            return Err(format!("it has {} bytes, the length of its header alone 8", bytes.len()));
+            return Err(format!(
+                "it has {} bytes, of which the header length alone takes 8",
+                bytes.len()
+            ));
         };
         let announced = u64::from_le_bytes(*length);
         let header = usize::try_from(announced).ok().and_then(|length| rest.get(..length));
         let Some(header) = header else {
-            let message = "bytes of header are announced, behind that number come";
+            let message = "bytes of header are declared, but the rest of the file has";
             return Err(format!("{announced} {message} {}", rest.len()));
         };
         let Entries { metadata, tensors } =
@@ -46,7 +49,7 @@ impl Header {
     }
 }
 
-/// Refuses tensors that leave gaps, overlap, or do not end with the file. Every offset is in the file after that.
+/// Refuses tensors that leave gaps, overlap, or do not end with the file, so that every offset is in bounds.
 fn check_places(tensors: &BTreeMap<String, TensorInfo>, n_bytes: usize) -> Result<(), String> {
     let mut by_place: Vec<(&String, &TensorInfo)> = tensors.iter().collect();
     by_place.sort_by_key(|(_, info)| info.data_offsets);
@@ -67,10 +70,10 @@ fn check_places(tensors: &BTreeMap<String, TensorInfo>, n_bytes: usize) -> Resul
     if end == n_bytes {
         return Ok(());
     }
-    Err(format!("its tensors take {end} bytes, behind the header come {n_bytes}"))
+    Err(format!("its tensors take {end} bytes, but {n_bytes} follow the header"))
 }
 
-/// The two kinds of entries of a header.
+/// The two kinds of header entries.
 struct Entries {
     metadata: BTreeMap<String, String>,
     tensors: BTreeMap<String, TensorInfo>,
@@ -108,7 +111,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 }
 
-/// A JSON object in which no key comes twice; a map of the standard library keeps the last.
+/// A JSON object without duplicate keys; a standard library map would keep the last.
 struct Unique<V>(BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
@@ -150,7 +153,7 @@ fn insert<V, E: serde::de::Error>(
 }
 
 fn twice<E: serde::de::Error>(key: &str) -> E {
-    E::custom(format_args!("{} is there twice", shown(key)))
+    E::custom(format_args!("{} appears twice", shown(key)))
 }
 
 #[cfg(test)]
@@ -180,11 +183,11 @@ mod tests {
 
     #[test]
     fn what_comes_twice_is_refused() {
-        assert!(error(&format!("{{{X},{X}}}"), 4).contains("x is there twice"));
+        assert!(error(&format!("{{{X},{X}}}"), 4).contains("x appears twice"));
         let twice = r#"{"__metadata__":{"a":"b","a":"b"}}"#;
-        assert!(error(twice, 0).contains("a is there twice"));
+        assert!(error(twice, 0).contains("a appears twice"));
         let twice = r#"{"__metadata__":{},"__metadata__":{}}"#;
-        assert!(error(twice, 0).contains("__metadata__ is there twice"));
+        assert!(error(twice, 0).contains("__metadata__ appears twice"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Writing a [`super::Container`]: the same arguments give the same bytes.
+//! Writing a [`super::Container`]: equal arguments give equal bytes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use crate::checkpoint::disk::digest::Values;
 use crate::checkpoint::tensors::named_tensor::{NamedTensor, element_count};
 use crate::error::{Error, Result};
 
-/// The header is padded to this, so that the tensors behind it are aligned.
+/// The header is padded to a multiple of this, so that the tensors after it are aligned.
 pub(super) const ALIGNMENT: usize = 8;
 
 /// A tensor to be written.
@@ -29,14 +29,14 @@ impl<'a> From<&'a NamedTensor> for Entry<'a> {
     }
 }
 
-/// A file in the making: the header, and the tensors behind it in their order.
+/// A file ready to write: the header, and the tensors in their order.
 pub(in crate::checkpoint) struct Draft<'a> {
     header: String,
     entries: Vec<Entry<'a>>,
 }
 
 impl Draft<'_> {
-    /// Hands everything to `file`.
+    /// Writes everything to `file`.
     pub(in crate::checkpoint) fn write_to(&self, file: &mut dyn Write) -> io::Result<()> {
         file.write_all(&(self.header.len() as u64).to_le_bytes())?;
         file.write_all(self.header.as_bytes())?;
@@ -45,7 +45,7 @@ impl Draft<'_> {
     }
 }
 
-/// Writes a file of `format` whole, with its checksum. The same arguments give the same bytes.
+/// Writes a file of `format` atomically, with its checksum. Equal arguments give equal bytes.
 pub(in crate::checkpoint) fn write(
     path: &Path,
     format: &str,
@@ -79,7 +79,7 @@ pub(in crate::checkpoint) fn draft<'a>(
     }
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(Error::invalid(format!(
-            "cannot write {}: tensor {} is there twice",
+            "cannot write {}: tensor {} appears twice",
             path.display(),
             pair[0].name
         )));

@@ -1,4 +1,4 @@
-//! The names of images as one tensor: UTF-8, each ended by a zero byte, which no file name holds.
+//! Image names as one tensor: UTF-8, each terminated by a zero byte, which no file name contains.
 
 /// The bytes of `names`.
 pub(super) fn join(names: &[String]) -> Vec<u8> {
@@ -10,7 +10,7 @@ pub(super) fn join(names: &[String]) -> Vec<u8> {
     bytes
 }
 
-/// The names in `bytes`, or what is wrong with them.
+/// The names in `bytes`, or the reason why they cannot be parsed.
 pub(super) fn split(bytes: &[u8]) -> Result<Vec<String>, String> {
     let Some((&0, _)) = bytes.split_last() else {
         return Err("names does not end in a zero byte".to_owned());

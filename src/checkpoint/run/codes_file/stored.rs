@@ -1,5 +1,5 @@
-//! The code file as bytes: safetensors with `codes` u16 `[N, h, w]`, or `[N, h, w, depth]` where that is more than 1, `labels` u16 `[N]`, `splits` and `views` u8
-//! `[N]` and `names` u8.
+//! The code file on disk: safetensors with `codes` u16 `[N, h, w]`, or `[N, h, w, depth]` for a depth above 1, `labels`
+//! u16 `[N]`, `splits` and `views` u8 `[N]` and `names` u8.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const FINGERPRINT: &str = "fingerprint";
 /// Metadata key of the data set, JSON.
 const DATA: &str = "data";
 
-/// What has another form in the file than in [`Codes`].
+/// The fields that have another form in the file than in [`Codes`].
 pub(super) struct Bytes {
     shape: Vec<usize>,
     per_image: [usize; 1],
@@ -50,10 +50,10 @@ impl Bytes {
 }
 
 impl Codes {
-    /// Checks and writes the file whole. The folder must exist.
+    /// Checks the codes and writes the file atomically. The folder must exist.
     ///
     /// # Errors
-    /// Codes that are not what [`Codes`] promises, or what the system refuses.
+    /// Codes that violate what [`Codes`] promises, and I/O errors.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let cannot = |e| Error::invalid(format!("cannot write {}: {e}", path.display()));
@@ -79,12 +79,12 @@ impl Codes {
     /// Reads a file and checks all of it.
     ///
     /// # Errors
-    /// A file that cannot be read, is damaged or holds other things than [`Codes`] promises; named with its field.
+    /// A file that cannot be read, is damaged or violates what [`Codes`] promises; the message names the field.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_container(Container::read(path.as_ref(), FORMAT)?)
     }
 
-    /// The same of the content of a file; `source` is its name in messages.
+    /// As [`Codes::load`], from the bytes of a file; `source` is its name in messages.
     ///
     /// # Errors
     /// As [`Codes::load`].
@@ -100,7 +100,7 @@ impl Codes {
             [n_images, height, width, depth] if depth > 1 => (n_images, height, width, depth),
             _ => {
                 return Err(container.error(format!(
-                    "codes has shape {shape:?}, wanted is [images, height, width] or, of a depth above 1, \
+                    "codes has shape {shape:?}, expected [images, height, width] or, for a depth above 1, \
                      [images, height, width, depth]"
                 )));
             }
@@ -146,7 +146,7 @@ impl Codes {
         let (stored, computed) = (container.metadata(FINGERPRINT)?, read.fingerprint());
         if stored != computed {
             return Err(container.error(format!(
-                "is damaged: its codes have the fingerprint {computed}, written down is {stored}"
+                "is damaged: the fingerprint of its codes is {computed}, the recorded one {stored}"
             )));
         }
         Ok(read)
@@ -166,7 +166,7 @@ impl Codes {
             }
         }
         if let Some(name) = self.names.iter().find(|name| name.contains('\0')) {
-            return Err(format!("the name {name:?} holds a zero byte, as no file name does"));
+            return Err(format!("the name {name:?} contains a zero byte, which no file name does"));
         }
         let &Self { height, width, depth, .. } = self;
         let n_positions = height.checked_mul(width);
@@ -199,7 +199,7 @@ impl Codes {
     }
 }
 
-/// Each byte as the one of `all` that it numbers.
+/// Parses each byte as an index into `all`.
 fn parse<T: Copy>(noun: &str, bytes: &[u8], all: &[T]) -> Result<Vec<T>, String> {
     let one = |(image, byte): (usize, &u8)| {
         all.get(usize::from(*byte)).copied().ok_or_else(|| {
@@ -272,7 +272,7 @@ mod tests {
             (|c| c.labels[2] = 2, "image 2 has the label 2, allowed are 0 to 1"),
             (|c| c.classes.clear(), "image 1 has the label 1, allowed are 0 to 0"),
             (|c| c.names.truncate(1), "names has 1 entries for 3 images"),
-            (|c| c.names[2].push('\0'), "holds a zero byte"),
+            (|c| c.names[2].push('\0'), "contains a zero byte"),
             (|c| c.views.truncate(2), "views has 2 entries for 3 images"),
             (|c| c.codes.truncate(5), "codes has 5 entries for 3 images of 2"),
             (|c| c.codebook_size = 65_537, "codebook_size is 65537"),
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// Writes `codes` past the checks of [`Codes::save`].
+    /// Writes `codes` without the checks of [`Codes::save`].
     fn forge(path: &Path, codes: &Codes, change: impl FnOnce(&mut Vec<Entry<'_>>)) {
         let metadata = codes.metadata().into_iter().map(|(k, v)| (k.to_owned(), v));
         let mut metadata: std::collections::BTreeMap<_, _> = metadata.collect();
@@ -320,8 +320,8 @@ mod tests {
             error(|e| e.retain(|entry| entry.name != "labels"))
                 .ends_with("tensor labels is missing")
         );
-        assert!(error(|e| e[3].name = "extra").contains("tensor extra that has no meaning here"));
-        assert!(error(|e| e[0].shape = &[6]).contains("codes has shape [6], wanted is [images"));
+        assert!(error(|e| e[3].name = "extra").contains("holds an unknown tensor extra"));
+        assert!(error(|e| e[0].shape = &[6]).contains("codes has shape [6], expected [images"));
         assert!(error(|e| e[2].shape = &[1, 3]).contains("splits has shape [1, 3]"));
         assert!(
             error(|e| e[3].values = Values::U16(&[0, 0, 0])).contains("views has the type U16")
@@ -340,6 +340,6 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         let error = Codes::load(&path).unwrap_err().to_string();
-        assert!(error.contains("codes.safetensors: is not a whole safetensors file"), "{error}");
+        assert!(error.contains("codes.safetensors: is not a complete safetensors file"), "{error}");
     }
 }

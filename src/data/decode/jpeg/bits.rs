@@ -1,25 +1,26 @@
-//! Huffman codes of entropy-coded JPEG data (ITU-T T.81, annexes C and F), read only to be counted: symbols are
-//! looked up and their extra bits passed over. It never reads past a marker or the end of the data.
+//! Huffman codes of entropy-coded JPEG data (ITU-T T.81, annexes C and F), read only to check that they are complete:
+//! symbols are looked up and their extra bits skipped. It never reads past a marker or the end of the data.
 
-/// Bits that one look-up resolves; longer codes are rare.
+/// Bits resolved by one look-up; longer codes are rare.
 const LOOKUP_BITS: u32 = 10;
 
 /// Why entropy-coded data could not be followed to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// A marker or the end of the file came before the last unit.
+    /// A marker or the end of the file comes before the last unit.
     Ends,
-    /// A code that is in no table, or a run past the last coefficient.
+    /// A code that is in no table, or a run beyond the last coefficient.
     Invalid,
 }
 
-/// A code and what it says.
+/// A code and its symbol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Code {
     pub(super) symbol: u8,
-    /// Bits of the code.
+    /// Length of the code in bits.
     length: u8,
-    /// Bits of the code and of the value that follows a coefficient's code: the lower half of the symbol.
+    /// Length of the code together with the value that follows a coefficient's code, whose length is the lower half of
+    /// the symbol.
     whole_length: u8,
 }
 
@@ -33,17 +34,17 @@ impl Code {
 /// A Huffman table.
 #[derive(Clone)]
 pub(super) struct Huffman {
-    /// For the next [`LOOKUP_BITS`] bits the code that they begin with; a length of 0 for a longer code.
+    /// Indexed by the next [`LOOKUP_BITS`] bits: the code that they begin with; a length of 0 for a longer code.
     lookup: Vec<Code>,
-    /// For each length from 1 to 16, one more than its largest code, aligned to 16 bits, or 0.
+    /// For each length from 1 to 16, one more than its largest code, left-aligned to 16 bits, or 0.
     ends: [u32; 17],
-    /// What is added to a code of a length to make it an index into `symbols`.
+    /// Added to a code of a given length, the index into `symbols`.
     offsets: [i32; 17],
     symbols: Vec<u8>,
 }
 
 impl Huffman {
-    /// The table of `counts` codes of 1 to 16 bits, for `symbols` in order; `None` where no such code exists.
+    /// The table of `counts` codes of 1 to 16 bits, for `symbols` in order; `None` where there is no such prefix code.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut lookup = vec![Code::default(); 1 << LOOKUP_BITS];
         let (mut ends, mut offsets) = ([0; 17], [0; 17]);
@@ -73,12 +74,12 @@ impl Huffman {
     }
 }
 
-/// Bits of entropy-coded data, most significant first, with stuffed zeros taken out.
+/// Bits of entropy-coded data, most significant first, with stuffed zeros removed.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// The next byte to take.
+    /// The next byte to read.
     at: usize,
-    /// Bits taken and not yet used, from the top; zeros below.
+    /// Bits read but not yet used, from the top; zeros below.
     held: u64,
     n_held: u32,
 }
@@ -88,17 +89,17 @@ impl<'a> Bits<'a> {
         Self { bytes, at, held: 0, n_held: 0 }
     }
 
-    /// Where the bytes begin that were not taken: before the next marker, and at most 8 after the last one used.
+    /// Position of the bytes not yet read: before the next marker, and at most 8 after the last one used.
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
-    /// Goes on at another place, after a restart marker, and forgets what is held.
+    /// Continues elsewhere, after a restart marker, and discards what is held.
     pub(super) fn jump(&mut self, at: usize) {
         *self = Self::new(self.bytes, at);
     }
 
-    /// Takes bytes until more than 56 bits are held, or up to a marker or the end.
+    /// Reads bytes until more than 56 bits are held, or up to a marker or the end.
     fn refill(&mut self) {
         let ahead = self.bytes.get(self.at..self.at + 8).and_then(|ahead| ahead.try_into().ok());
         if let Some(word) = ahead.map(u64::from_be_bytes)
@@ -126,7 +127,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Passes over `n` bits, at most 32.
+    /// Skips `n` bits, at most 32.
     #[inline]
     pub(super) fn skip(&mut self, n: u32) -> Result<(), Broken> {
         if self.n_held < n {
@@ -158,7 +159,7 @@ impl<'a> Bits<'a> {
         Ok(code.symbol)
     }
 
-    /// The symbol of the next code, having passed over the value that follows it.
+    /// The symbol of the next code; skips the value that follows it.
     #[inline]
     pub(super) fn symbol_and_value(&mut self, table: &Huffman) -> Result<u8, Broken> {
         let code = self.code(table)?;
@@ -166,14 +167,14 @@ impl<'a> Bits<'a> {
         Ok(code.symbol)
     }
 
-    /// Passes over the coefficients 1 to 63 of a sequential block.
+    /// Skips the coefficients 1 to 63 of a sequential block.
     pub(super) fn pass_coefficients(&mut self, table: &Huffman) -> Result<(), Broken> {
         let mut k = 1;
         while k < 64 {
             if self.n_held < 32 {
                 self.refill();
             }
-            // As many codes as are sure to be held, up to 26 bits each.
+            // As many codes as are certainly held, of up to 26 bits each.
             let (mut held, mut n_held) = (self.held, self.n_held);
             let mut ended = false;
             loop {
@@ -184,7 +185,7 @@ impl<'a> Bits<'a> {
                 }
                 held <<= length;
                 n_held -= length;
-                // 16 zeros go on; any other symbol without a value ends the block.
+                // A run of 16 zeros continues the block; any other symbol without a value ends it.
                 ended = code.symbol & 15 == 0 && code.symbol != 0xf0;
                 k += u32::from(code.symbol >> 4) + 1;
                 if ended || k >= 64 {
@@ -207,7 +208,7 @@ impl<'a> Bits<'a> {
         if k > 64 { Err(Broken::Invalid) } else { Ok(()) }
     }
 
-    /// The next code, which stays to be read.
+    /// The next code, without consuming it.
     #[inline]
     fn code(&mut self, table: &Huffman) -> Result<Code, Broken> {
         if self.n_held < 32 {
@@ -227,7 +228,7 @@ impl<'a> Bits<'a> {
                 return symbol.map(|&symbol| Code::new(symbol, length)).ok_or(Broken::Invalid);
             }
         }
-        // Bits that are missing read as zeros, which may look like no code.
+        // Missing bits read as zeros, which may look like an invalid code.
         Err(if self.n_held < 16 { Broken::Ends } else { Broken::Invalid })
     }
 }

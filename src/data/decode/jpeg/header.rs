@@ -1,5 +1,5 @@
-//! What the segments of a JPEG say: the frame, the tables, the colour profile and the orientation. It knows the
-//! markers (ITU-T T.81, annex B) and nothing of entropy-coded data.
+//! The segments of a JPEG: the frame, the tables, the colour profile and the orientation. It knows the markers (ITU-T
+//! T.81, annex B) and nothing of entropy-coded data.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ impl Frame {
     }
 }
 
-/// How the components make a colour.
+/// How components are converted to colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transform {
     Grey,
@@ -39,11 +39,11 @@ pub(super) enum Transform {
     YCbCr,
     /// Ink, stored as 255 minus its amount.
     Cmyk,
-    /// The same with the first three as YCbCr.
+    /// The same, with the first three stored as YCbCr.
     Ycck,
 }
 
-/// What has been read of the segments so far.
+/// What the segments read so far contain.
 #[derive(Default)]
 pub(super) struct Header<'a> {
     pub(super) frame: Option<Frame>,
@@ -54,12 +54,12 @@ pub(super) struct Header<'a> {
     jfif: bool,
     adobe_transform: Option<u8>,
     exif: Option<&'a [u8]>,
-    /// Number, how many there are, and data of each part of the colour profile.
+    /// Number, count and data of each part of the colour profile.
     profile_parts: Vec<(u8, u8, &'a [u8])>,
 }
 
 impl<'a> Header<'a> {
-    /// Takes in the segment of `marker`, whose content, without its length, is `data`.
+    /// Reads the segment of `marker`, whose content, without its length, is `data`.
     pub(super) fn take(&mut self, marker: u8, data: &'a [u8]) -> Result<(), String> {
         match marker {
             0xc4 => self.huffman_tables(data)?,
@@ -76,7 +76,7 @@ impl<'a> Header<'a> {
                 self.restart_interval = u32::from(interval[0]) << 8 | u32::from(interval[1]);
             }
             0xdc | 0xde | 0xdf => {
-                return Err("is a JPEG of a kind that is not read (its height comes after its \
+                return Err("is a JPEG of an unsupported kind (its height comes after its \
                             pixels, or it is hierarchical); convert it to a baseline JPEG or a PNG"
                     .to_string());
             }
@@ -111,7 +111,7 @@ impl<'a> Header<'a> {
         Ok(())
     }
 
-    /// By the rules that libjpeg goes by.
+    /// By the rules of libjpeg.
     pub(super) fn transform(&self) -> Transform {
         let components = self.frame.as_ref().map_or(&[][..], |frame| &frame.components);
         match (components, self.adobe_transform) {
@@ -130,7 +130,7 @@ impl<'a> Header<'a> {
         self.exif
     }
 
-    /// The embedded colour profile, put together from its parts; an error where one is missing.
+    /// The embedded colour profile, joined from its parts; an error where one is missing.
     pub(super) fn profile(&self) -> Option<Result<Cow<'a, [u8]>, String>> {
         let mut parts = self.profile_parts.clone();
         parts.sort_by_key(|&(number, ..)| number);
@@ -151,7 +151,7 @@ fn cut_segment() -> String {
     "is a damaged JPEG: a segment is shorter than it must be".to_string()
 }
 
-/// Reads a frame header, or says in plain words why such a frame is not decoded.
+/// Reads a frame header, or says why such a frame is not decoded.
 fn frame(marker: u8, data: &[u8]) -> Result<Frame, String> {
     let kind = match marker {
         0xc0..=0xc2 => None,
@@ -171,7 +171,7 @@ fn frame(marker: u8, data: &[u8]) -> Result<Frame, String> {
     };
     if precision != 8 {
         return Err(format!(
-            "is a JPEG with {precision} bits a sample, at most 8 are read; convert it to a PNG"
+            "is a JPEG with {precision} bits per sample, at most 8 are read; convert it to a PNG"
         ));
     }
     if !matches!(n, 1 | 3 | 4) {

@@ -1,28 +1,28 @@
-//! One scan of a JPEG followed to its last unit, without making pixels: the proof that every pixel is in the file.
-//! Decoders fill what is missing with grey and report success, and an end marker proves nothing either way, so
-//! every code is read (ITU-T T.81, annexes F and G). Costs a quarter to a third of the decoding.
+//! Follows one scan of a JPEG to its last unit, without computing pixels: verifies that every pixel is in the file.
+//! Decoders fill missing data with grey and report success, and an end marker proves nothing either way, so every code
+//! is read (ITU-T T.81, annexes F and G). Costs a quarter to a third of decoding.
 
 use super::bits::{Bits, Broken, Huffman};
 use super::header::{Component, Frame, Header};
 
-/// What a scan covers.
+/// Parameters of a scan.
 struct Scan {
-    /// For each component its position in the frame and the numbers of its tables.
+    /// For each component its index in the frame and the numbers of its tables.
     components: Vec<(usize, usize, usize)>,
     /// First and last coefficient.
     start: u32,
     end: u32,
-    /// The bit position before (0 for a first scan) and after.
+    /// Bit position before (0 for a first scan) and after.
     high: u8,
     low: u8,
 }
 
-/// What the scans so far have given.
+/// What the scans so far have provided.
 pub(super) struct Coverage {
-    /// For each component and coefficient one more than the lowest bit that is known; 0 for an absent one.
+    /// For each component and coefficient one more than the lowest known bit; 0 for an absent one.
     precision: Vec<[u8; 64]>,
-    /// Of a progressive frame, for each block of each component, which coefficients are not zero: a refining scan
-    /// has a bit more for each of them.
+    /// For a progressive frame, for each block of each component, which coefficients are not zero: a refining scan has
+    /// one more bit for each of them.
     nonzero: Vec<Vec<u64>>,
 }
 
@@ -32,18 +32,18 @@ impl Coverage {
         Self { precision: vec![[0; 64]; n], nonzero: vec![Vec::new(); n] }
     }
 
-    /// Whether nothing more can come: every coefficient is known to its last bit.
+    /// Whether nothing is left to read: every coefficient is known to its last bit.
     pub(super) fn is_complete(&self) -> bool {
         self.precision.iter().flatten().all(|&precision| precision == 1)
     }
 
-    /// Whether every component has its mean values: what an end marker must not come before.
+    /// Whether every component has its DC coefficients, without which an end marker is premature.
     pub(super) fn has_every_block(&self) -> bool {
         self.precision.iter().all(|of_component| of_component[0] > 0)
     }
 }
 
-/// Blocks across and down that a component has in a scan of its own.
+/// Blocks across and down of a component in a non-interleaved scan.
 pub(super) fn own_blocks(frame: &Frame, component: Component) -> (u32, u32) {
     let (h_max, v_max) = frame.max_factors();
     let blocks =
@@ -51,8 +51,8 @@ pub(super) fn own_blocks(frame: &Frame, component: Component) -> (u32, u32) {
     (blocks(frame.width, component.h, h_max), blocks(frame.height, component.v, v_max))
 }
 
-/// Follows the scan whose header is `data` and whose entropy-coded data begin at `at`. Returns where they end:
-/// at a marker, or after the last byte that was needed.
+/// Follows the scan whose header is `data` and whose entropy-coded data begin at `at`. Returns where they end: at a
+/// marker, or after the last byte needed.
 pub(super) fn follow(
     header: &Header<'_>,
     coverage: &mut Coverage,
@@ -88,7 +88,7 @@ impl Scan {
             components.push((position, tables.0, tables.1));
         }
         let (high, low) = (bits >> 4, bits & 15);
-        // A sequential scan has all coefficients, whatever these bytes say.
+        // A sequential scan has all coefficients, whatever these bytes are.
         let (start, end, high, low) =
             if frame.progressive { (start, end, high, low) } else { (0, 63, 0, 0) };
         let possible = start <= end
@@ -104,7 +104,7 @@ impl Scan {
         let scan = Self { components, start: u32::from(start), end: u32::from(end), high, low };
         for &(position, ..) in &scan.components {
             let known = &coverage.precision[position];
-            // A scan begins what is absent or refines what is there by a bit.
+            // A scan starts a coefficient or refines it by one bit.
             let expected = if scan.high == 0 { 0 } else { scan.high + 1 };
             if scan.band().any(|k| known[k] != expected) {
                 return Err(damaged("its scans do not fit together"));
@@ -127,7 +127,7 @@ impl Scan {
 struct Walk<'a> {
     bits: Bits<'a>,
     bytes: &'a [u8],
-    /// How many more blocks have nothing in this band.
+    /// How many more blocks have no coefficients in this band.
     end_of_band_run: u32,
 }
 
@@ -144,7 +144,7 @@ impl Walk<'_> {
         }
         let needs_dc = scan.start == 0 && scan.high == 0;
         let needs_ac = scan.end > 0;
-        // Blocks of each component in an MCU, with their tables where they are needed.
+        // Blocks of each component in an MCU, with the tables that are needed.
         let mut parts = Vec::new();
         for &(position, dc, ac) in &scan.components {
             let component = frame.components[position];
@@ -207,7 +207,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Goes on after the restart marker number `index`, which must be the next marker.
+    /// Continues after the restart marker number `index`, which must be the next marker.
     fn restart(&mut self, index: u32) -> Result<(), Broken> {
         let (at, marker) = next_marker(self.bytes, self.bits.position()).ok_or(Broken::Ends)?;
         if u32::from(marker) != 0xd0 + index % 8 {
@@ -260,7 +260,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A later scan of a band: a bit for each coefficient that is there, and new ones between them.
+    /// A later scan of a band: one bit for each nonzero coefficient, and new ones between them.
     fn refined_band(&mut self, scan: &Scan, ac: &Huffman, nonzero: &mut u64) -> Result<(), Broken> {
         let before = *nonzero;
         let mut k = scan.start;
@@ -276,7 +276,7 @@ impl Walk<'_> {
                 if n_bits > 1 {
                     return Err(Broken::Invalid);
                 }
-                // Its place is after `run` coefficients that stay zero; those between that are there have a bit each.
+                // It comes after `run` coefficients that stay zero; nonzero ones in between have one bit each.
                 let mut zeros = !before & from(k);
                 for _ in 0..run {
                     zeros &= zeros.wrapping_sub(1);
@@ -300,7 +300,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Passes over at most 64 bits.
+    /// Skips at most 64 bits.
     fn skip_bits(&mut self, n: u32) -> Result<(), Broken> {
         if n > 32 {
             self.bits.skip(n - 32)?;
@@ -314,7 +314,7 @@ fn from(k: u32) -> u64 {
     u64::MAX.checked_shl(k).unwrap_or(0)
 }
 
-/// The next marker at or after `at` and where what follows it begins.
+/// The next marker at or after `at`, and the position after it.
 pub(super) fn next_marker(bytes: &[u8], mut at: usize) -> Option<(usize, u8)> {
     loop {
         at += bytes.get(at..)?.iter().position(|&byte| byte == 0xff)?;

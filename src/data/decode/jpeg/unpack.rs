@@ -1,5 +1,5 @@
-//! The pixels of a JPEG. Two decoders: `zune-jpeg` is fast and right about the layouts
-//! that cameras and editors write; `jpeg-decoder` is right about the rest of them.
+//! The pixels of a JPEG. Two decoders: `zune-jpeg` is fast and correct for the layouts that cameras and editors write;
+//! `jpeg-decoder` is correct for the others.
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -10,12 +10,12 @@ use super::Complete;
 use super::header::Frame;
 use super::scan::own_blocks;
 
-/// Which samples are asked for.
+/// Which samples to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// The components as they are.
+    /// The components as stored.
     Stored,
-    /// Three components, from YCbCr to RGB.
+    /// Three components, converted from YCbCr to RGB.
     RgbOfYCbCr,
 }
 
@@ -28,13 +28,13 @@ pub(super) fn unpack(complete: &Complete<'_>, wanted: Wanted) -> Result<Vec<u8>,
     };
     let samples = match by_zune {
         Some(samples) => samples,
-        None if !complete.is_proven => return Err("may not be all there".to_string()),
+        None if !complete.is_proven => return Err("may be incomplete".to_string()),
         None if jpeg_decoder_is_right(frame) => with_jpeg_decoder(complete, wanted)?,
         None => {
             let factors: Vec<String> =
                 frame.components.iter().map(|c| format!("{} x {}", c.h, c.v)).collect();
             return Err(format!(
-                "is a JPEG of a layout that is not decoded (sampling factors {}); convert it to a PNG",
+                "is a JPEG of an unsupported layout (sampling factors {}); convert it to a PNG",
                 factors.join(", ")
             ));
         }
@@ -48,9 +48,9 @@ pub(super) fn unpack(complete: &Complete<'_>, wanted: Wanted) -> Result<Vec<u8>,
     Ok(samples)
 }
 
-/// Whether `zune-jpeg` 0.5.15 is right about such a file: it is not about sequential files of several scans with
-/// vertical subsampling or restart markers (etemesi254/zune-image #422), nor where the first component is not the
-/// finest. Found by comparing 1,600 layouts with libjpeg-turbo.
+/// Whether `zune-jpeg` 0.5.15 is correct for such a file: it is not for sequential files of several scans with vertical
+/// subsampling or restart markers (etemesi254/zune-image #422), nor where the first component is not the finest. Found
+/// by comparing 1,600 layouts with libjpeg-turbo.
 fn zune_is_right(frame: &Frame, n_scans: usize) -> bool {
     let (h_max, v_max) = frame.max_factors();
     let first_is_finest = frame.components.first().is_some_and(|c| (c.h, c.v) == (h_max, v_max));
@@ -58,8 +58,8 @@ fn zune_is_right(frame: &Frame, n_scans: usize) -> bool {
     (frame.progressive || n_scans == 1) && first_is_finest && divide && h_max != 3
 }
 
-/// Whether `jpeg-decoder` 0.3.2 is right about such a file: it reads as many blocks of a component with a scan of its
-/// own as its padded size has, up to those of the whole image, which are too many for some components.
+/// Whether `jpeg-decoder` 0.3.2 is correct for such a file: for a component with a scan of its own it reads as many
+/// blocks as its size has when padded to that of the whole image, which is too many for some components.
 fn jpeg_decoder_is_right(frame: &Frame) -> bool {
     let (h_max, v_max) = frame.max_factors();
     let blocks_read = |pixels: u32, factor: u32, largest: u32| {
@@ -71,21 +71,21 @@ fn jpeg_decoder_is_right(frame: &Frame) -> bool {
     })
 }
 
-/// The samples, or `None` where something is missing or damaged, or where it would take the colours for others.
+/// The samples, or `None` where data is missing or damaged, or where it would misinterpret the colours.
 fn with_zune(complete: &Complete<'_>, wanted: Wanted) -> Option<Vec<u8>> {
-    // Otherwise it makes what it cannot decode grey.
+    // Otherwise it turns what it cannot decode grey.
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::MAX)
         .set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&*complete.bytes), options);
     decoder.decode_headers().ok()?;
-    // It has its own idea of the colours, which is overruled by asking for them as they are, or checked.
+    // Its own interpretation of the colours is overruled by requesting them as stored, or checked.
     let n = complete.frame.components.len();
     let input = decoder.input_colorspace().unwrap_or(ColorSpace::Unknown);
     let output = match (wanted, n) {
         (Wanted::Stored, 1) => ColorSpace::Luma,
-        // What it calls CMYK of three components it takes for RGB in the end.
+        // Three components that it calls CMYK it finally treats as RGB.
         (Wanted::Stored, 3) if input == ColorSpace::CMYK => ColorSpace::RGB,
         (Wanted::Stored, _) if input.num_components() == n => input,
         (Wanted::RgbOfYCbCr, _) if input == ColorSpace::YCbCr => ColorSpace::RGB,
@@ -108,7 +108,7 @@ fn with_jpeg_decoder(complete: &Complete<'_>, wanted: Wanted) -> Result<Vec<u8>,
     let decoded = decoder.decode();
     let mut samples = decoded.map_err(|error| format!("cannot be decoded as JPEG: {error}"))?;
     if n == 4 {
-        // It turns ink around.
+        // It inverts CMYK.
         samples.iter_mut().for_each(|sample| *sample = 255 - *sample);
     }
     Ok(samples)

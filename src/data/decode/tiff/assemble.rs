@@ -1,15 +1,15 @@
-//! Strips, tiles and planes to one interleaved image of the samples that are of use.
+//! Strips, tiles and planes to one interleaved image of the samples that are used.
 
 use super::chunk::{Shape, unpack};
 use super::kinds::{Format, Predictor};
 use super::layout::Layout;
 
-/// Samples `[height, width, kept]` as numbers that still have their own range.
+/// Samples `[height, width, kept]` in their original range.
 #[derive(Debug, PartialEq)]
 pub(super) enum Values {
     /// Unsigned, of up to 8 bits.
     U8(Vec<u8>),
-    /// Unsigned, of up to 16 bits; wider ones are cut to their upper 16.
+    /// Unsigned, of up to 16 bits; wider ones are reduced to their upper 16.
     U16(Vec<u16>),
     /// Signed or floating-point.
     F32(Vec<f32>),
@@ -28,7 +28,7 @@ pub(super) fn assemble(layout: &Layout, bytes: &[u8]) -> Result<Values, String> 
 /// Reads sample `index` of a row.
 type Reader<T> = fn(&[u8], usize, &Encoding) -> T;
 
-/// How a sample is written.
+/// How a sample is stored.
 struct Encoding {
     format: Format,
     bits: u32,
@@ -43,7 +43,7 @@ fn fill<T: Copy + Default>(
 ) -> Result<Vec<T>, String> {
     let kept = layout.kept();
     let mut out = vec![T::default(); n];
-    // A predictor that was undone left the samples in this machine's order.
+    // A predictor, once undone, leaves the samples in native byte order.
     let big_endian = match layout.predictor {
         Predictor::None => layout.big_endian,
         _ => cfg!(target_endian = "big"),
@@ -53,7 +53,7 @@ fn fill<T: Copy + Default>(
     let down = layout.height.div_ceil(layout.chunk_height) as usize;
     for index in 0..layout.chunks.len() {
         let plane = index / (across * down);
-        // Samples of a pixel in this chunk, and where each goes.
+        // Samples per pixel in this chunk, and where each goes.
         let (n_samples, targets): (usize, Vec<(usize, usize)>) = if layout.planar {
             (
                 1,
@@ -105,7 +105,7 @@ fn fill<T: Copy + Default>(
     Ok(out)
 }
 
-/// Subsampled YCbCr: units of `factors` luma samples, row by row, then Cb and Cr.
+/// Subsampled YCbCr: units of `factors` luma samples in row-major order, then Cb and Cr.
 struct Units<'a> {
     data: &'a [u8],
     shape: &'a Shape,
@@ -122,7 +122,7 @@ impl Units<'_> {
     }
 }
 
-/// Up to 8 bits, packed without gaps.
+/// Up to 8 bits, packed without padding.
 fn read_u8(row: &[u8], index: usize, encoding: &Encoding) -> u8 {
     match encoding.bits {
         8 => row[index],

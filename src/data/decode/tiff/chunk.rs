@@ -1,5 +1,5 @@
-//! One strip or tile: its bytes out of the file, unpacked, with the predictor undone. It knows the compressions and
-//! nothing of colours.
+//! One strip or tile: its bytes extracted from the file, decompressed, with the predictor undone. It knows the
+//! compressions and nothing of colours.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -9,7 +9,7 @@ use super::kinds::{Compression, Photometric, Predictor};
 use super::layout::Layout;
 use super::{damaged, unusual};
 
-/// The pixels that a chunk holds: rows of `n_samples` samples a pixel, each row beginning with a whole byte.
+/// The pixels of a chunk: rows of `n_samples` samples per pixel, each row byte-aligned.
 pub(super) struct Shape {
     pub(super) width: u32,
     pub(super) height: u32,
@@ -23,7 +23,7 @@ impl Shape {
         (u64::from(self.width) * self.n_samples as u64 * u64::from(layout.bits)).div_ceil(8)
     }
 
-    /// Bytes of all rows. Chroma that is subsampled comes in units: luma of all their pixels, then two of chroma.
+    /// Bytes of all rows. Subsampled chroma comes in units: luma of all their pixels, then two chroma samples.
     pub(super) fn n_bytes(&self, layout: &Layout) -> u64 {
         if layout.is_subsampled() {
             let (across, down) = layout.subsampling;
@@ -35,7 +35,7 @@ impl Shape {
     }
 }
 
-/// The samples of chunk `index`, in the file's byte order until a predictor is undone, then in this machine's.
+/// The samples of chunk `index`, in the file's byte order, or in native order where a predictor is undone.
 pub(super) fn unpack<'a>(
     layout: &Layout,
     bytes: &'a [u8],
@@ -86,7 +86,7 @@ pub(super) fn unpack<'a>(
 
 fn lzw(packed: &[u8], n_bytes: usize) -> Result<Vec<u8>, String> {
     if packed.starts_with(&[0]) && packed.get(1).is_some_and(|byte| byte & 1 == 1) {
-        return Err(unusual("in the LZW of before TIFF 6.0"));
+        return Err(unusual("in the LZW variant from before TIFF 6.0"));
     }
     let mut decoder = weezl::decode::Configuration::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
         .with_yield_on_full_buffer(true)
@@ -95,7 +95,7 @@ fn lzw(packed: &[u8], n_bytes: usize) -> Result<Vec<u8>, String> {
     let mut rest = packed;
     while unpacked.len() < n_bytes {
         let start = unpacked.len();
-        // Grows with what is really there.
+        // Grows with what is actually there.
         let step = (n_bytes - start).min(start.max(1 << 16));
         unpacked.resize(start + step, 0);
         let result = decoder.decode_bytes(rest, &mut unpacked[start..]);
@@ -133,7 +133,7 @@ fn pack_bits(packed: &[u8], n_bytes: usize) -> Vec<u8> {
     unpacked
 }
 
-/// Black pixels become ones: of the two colours it is the one that is written.
+/// Black pixels become ones: of the two colours, black is the one that is coded.
 fn fax4(packed: &[u8], shape: &Shape) -> Result<Vec<u8>, String> {
     let width = u16::try_from(shape.width).map_err(damaged)?;
     let height = u16::try_from(shape.height).map_err(damaged)?;
@@ -172,7 +172,7 @@ fn jpeg_chunk(layout: &Layout, packed: &[u8], shape: &Shape) -> Result<Vec<u8>, 
     Ok(samples)
 }
 
-/// Undoes the differences between neighbours and gives the samples this machine's byte order.
+/// Undoes the differences between neighbours and converts the samples to native byte order.
 fn add_up(row: &mut [u8], layout: &Layout, n_samples: usize) {
     macro_rules! add_up {
         ($kind:ty) => {{
@@ -197,7 +197,7 @@ fn add_up(row: &mut [u8], layout: &Layout, n_samples: usize) {
     }
 }
 
-/// Undoes the predictor of floats: differences of bytes, the first bytes of all samples before all second ones.
+/// Undoes the predictor of floats: differences of bytes, with the first bytes of all samples before all second ones.
 fn join(row: &mut [u8], layout: &Layout, n_samples: usize) {
     let width = (layout.bits / 8) as usize;
     for i in n_samples..row.len() {

@@ -1,4 +1,4 @@
-//! The kinds of TIFF: what their numbers in tags stand for, and which of them are decoded.
+//! The kinds of TIFF: the meaning of the numbers in tags, and which of them are decoded.
 
 use super::super::raster::Alpha;
 use super::{damaged, unusual};
@@ -14,7 +14,7 @@ pub(super) enum Photometric {
     YCbCr,
     /// CIE L*a*b* with signed a* and b*.
     CieLab,
-    /// The same with an offset instead of a sign.
+    /// The same, with an offset instead of a sign.
     IccLab,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Predictor {
     Float,
 }
 
-/// Colour samples of a pixel.
+/// Colour samples per pixel.
 pub(super) fn n_colours(photometric: Photometric) -> usize {
     match photometric {
         Photometric::WhiteIsZero | Photometric::BlackIsZero | Photometric::Palette => 1,
@@ -68,8 +68,8 @@ pub(super) fn photometric(number: u32) -> Result<Photometric, String> {
     })
 }
 
-/// Which sample is alpha. Extra samples of no stated meaning are passed over, as the specification has it; four
-/// samples of RGB without any statement are RGBA to every viewer.
+/// Which sample is alpha. Extra samples of unspecified meaning are skipped, as the specification asks; every viewer
+/// treats four samples of RGB without any declaration as RGBA.
 pub(super) fn alpha(
     photometric: Photometric,
     n_samples: usize,
@@ -77,14 +77,14 @@ pub(super) fn alpha(
 ) -> Result<(Alpha, usize), String> {
     let n_colours = n_colours(photometric);
     if n_samples < n_colours {
-        return Err(damaged(format!("{photometric:?} has {n_samples} samples a pixel")));
+        return Err(damaged(format!("{photometric:?} has {n_samples} samples per pixel")));
     }
     let n_extra = n_samples - n_colours;
     if extra.is_empty() && n_extra > 0 {
         return match (photometric, n_extra) {
             (Photometric::Rgb, 1) => Ok((Alpha::Straight, n_colours)),
             _ => Err(unusual(&format!(
-                "of {n_samples} samples a pixel that does not say what they are"
+                "of {n_samples} samples per pixel that does not say what they are"
             ))),
         };
     }
@@ -98,7 +98,7 @@ pub(super) fn alpha(
 
 pub(super) fn format(number: Option<u16>) -> Result<Format, String> {
     match number {
-        // 4 is undefined, for which the specification wants to be taken as unsigned.
+        // 4 is undefined, to be treated as unsigned according to the specification.
         None | Some(1 | 4) => Ok(Format::Unsigned),
         Some(2) => Ok(Format::Signed),
         Some(3) => Ok(Format::Float),

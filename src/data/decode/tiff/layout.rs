@@ -1,4 +1,4 @@
-//! The tags of a TIFF's first page, and which of them are understood.
+//! The tags of a TIFF's first page, and which of them are supported.
 
 use image::metadata::Orientation;
 
@@ -11,7 +11,7 @@ use super::kinds::{
 use super::tags::Tags;
 use super::{damaged, unusual};
 
-// Numbers of tags, in TIFF 6.0 and its supplements.
+// Tag numbers of TIFF 6.0 and its supplements.
 const IMAGE_WIDTH: u16 = 256;
 const IMAGE_LENGTH: u16 = 257;
 const BITS_PER_SAMPLE: u16 = 258;
@@ -42,7 +42,7 @@ const REFERENCE_BLACK_WHITE: u16 = 532;
 const ICC_PROFILE: u16 = 34_675;
 const DNG_VERSION: u16 = 50_706;
 
-/// A page: how its pixels are laid out, and where.
+/// A page: the layout of its pixels, and where they are.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) big_endian: bool,
@@ -50,33 +50,33 @@ pub(super) struct Layout {
     pub(super) height: u32,
     pub(super) photometric: Photometric,
     pub(super) format: Format,
-    /// Bits of a sample, the same for all.
+    /// Bits per sample, the same for all.
     pub(super) bits: u32,
-    /// Samples of a pixel in the file, 1 to 65,535.
+    /// Samples per pixel in the file, 1 to 65,535.
     pub(super) n_samples: usize,
-    /// Which of them is alpha, and of which kind.
+    /// Which of them is alpha, and its kind.
     pub(super) alpha: Alpha,
     pub(super) alpha_sample: usize,
     pub(super) compression: Compression,
     pub(super) predictor: Predictor,
-    /// Whether the samples are in chunks of their own instead of side by side.
+    /// Whether each sample is in chunks of its own instead of interleaved.
     pub(super) planar: bool,
-    /// Whether bytes hold their first bit lowest.
+    /// Whether the first bit of a byte is the lowest.
     pub(super) reversed_bits: bool,
-    /// Pixels across and down in a chunk, and whether those at the border are padded to that size.
+    /// Pixels across and down of a chunk, and whether those at the border are padded to that size.
     pub(super) chunk_width: u32,
     pub(super) chunk_height: u32,
     pub(super) tiled: bool,
     /// Offset and length in the file.
     pub(super) chunks: Vec<(u64, u64)>,
     pub(super) jpeg_tables: Option<Vec<u8>>,
-    /// Red, green and blue of each palette entry, one after the other, of 16 bits.
+    /// Red, green and blue of each palette entry, interleaved, of 16 bits.
     pub(super) palette: Vec<u16>,
-    /// Luma pixels for each chroma sample.
+    /// Luma pixels per chroma sample.
     pub(super) subsampling: (u32, u32),
     pub(super) luma: [f32; 3],
     pub(super) reference: [f32; 6],
-    /// The range of samples, where the file names it.
+    /// The range of samples, where the file declares it.
     pub(super) range: Option<(f64, f64)>,
     pub(super) profile: Option<Vec<u8>>,
     pub(super) orientation: Orientation,
@@ -109,7 +109,7 @@ impl Layout {
         let offsets: Vec<u64> = tags.many(offsets)?;
         let lengths: Vec<u64> = tags.many(lengths)?;
         let lengths = match lengths.is_empty() {
-            // Old writers left them out: a strip then goes on to the end of the file at most.
+            // Old writers omitted them: a strip then extends at most to the end of the file.
             true => offsets.iter().map(|&at| (bytes.len() as u64).saturating_sub(at)).collect(),
             false => lengths,
         };
@@ -159,18 +159,18 @@ impl Layout {
         })
     }
 
-    /// Colour samples of a pixel.
+    /// Colour samples per pixel.
     pub(super) fn n_colours(&self) -> usize {
         n_colours(self.photometric)
     }
 
-    /// The samples of a pixel that are of use, in order: colours, then alpha.
+    /// The samples of a pixel that are used, in order: colours, then alpha.
     pub(super) fn kept(&self) -> Vec<usize> {
         let alpha = (self.alpha != Alpha::None).then_some(self.alpha_sample);
         (0..self.n_colours()).chain(alpha).collect()
     }
 
-    /// Whether chroma is coarser than luma and mixed with it in units; JPEG hides it.
+    /// Whether chroma is subsampled and interleaved with luma in units; JPEG hides it.
     pub(super) fn is_subsampled(&self) -> bool {
         self.photometric == Photometric::YCbCr
             && self.compression != Compression::Jpeg
@@ -181,7 +181,7 @@ impl Layout {
         matches!(self.photometric, Photometric::CieLab | Photometric::IccLab)
     }
 
-    /// Bytes that a pixel takes while it is decoded: its samples, and what they are scaled to.
+    /// Bytes per pixel while decoding: its samples, and what they are scaled to.
     pub(super) fn bytes_per_pixel(&self) -> u64 {
         let of_sample = match (self.format, self.bits) {
             (Format::Unsigned, 0..=8) => 1,
@@ -196,7 +196,7 @@ impl Layout {
         }
     }
 
-    /// Refuses what is not decoded.
+    /// Refuses unsupported layouts.
     pub(super) fn check(&self) -> Result<(), String> {
         let (bits, photometric) = (self.bits, self.photometric);
         let known = match self.format {
@@ -233,7 +233,7 @@ impl Layout {
                     return Err(unusual("of subsampled YCbCr with planes, a predictor or alpha"));
                 }
             }
-            // Signed a* and b* are often marked so; L* then too, which it is not.
+            // Signed a* and b* are often declared so; then L* is too, which it is not.
             Photometric::CieLab | Photometric::IccLab if self.format == Format::Signed => {
                 return Err(unusual("of L*a*b* with signed samples"));
             }
@@ -243,7 +243,7 @@ impl Layout {
         match self.compression {
             Compression::Jpeg => of_bytes(&[8])?,
             Compression::Fax4 if self.n_samples != 1 => {
-                return Err(unusual("of several samples a pixel in CCITT compression"));
+                return Err(unusual("of several samples per pixel in CCITT compression"));
             }
             Compression::Fax4 => of_bytes(&[1])?,
             _ => {}
@@ -274,23 +274,23 @@ impl Layout {
         Ok(())
     }
 
-    /// Whether the pixels can be in the file at all, or why not: asked before memory is taken for them.
+    /// Checks that the file can hold the pixels at all, before memory is allocated for them.
     pub(super) fn check_amount(&self, bytes: &[u8]) -> Result<(), String> {
         let most = match self.compression {
             Compression::None => 1,
-            // A repeated byte, 128 times in two bytes; the largest match of deflate; a string of 4,096 in 12 bits.
+            // A repeated byte, 128 times in two bytes; the longest match of deflate; a string of 4,096 in 12 bits.
             Compression::PackBits => 64,
             Compression::Deflate => 1032,
             Compression::Lzw => 4096,
-            // A bit for a row of G4 or a block of JPEG.
+            // A bit per row of G4 or block of JPEG.
             Compression::Jpeg | Compression::Fax4 => 64 * 1024,
         };
         let n_pixels = u64::from(self.width) * u64::from(self.height);
-        // Subsampling leaves three eighths of the bits or more.
+        // Subsampling leaves at least three eighths of the bits.
         let least = n_pixels * self.n_samples as u64 * u64::from(self.bits) / 8 / 4;
         if least / most > bytes.len() as u64 {
             let (width, height, n) = (self.width, self.height, bytes.len());
-            return Err(damaged(format!("{width} x {height} pixels cannot be in {n} bytes")));
+            return Err(damaged(format!("{width} x {height} pixels do not fit in {n} bytes")));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Samples to grey, RGB or ink of 8 or 16 bits: their scale, palettes, YCbCr and L*a*b*.
+//! Samples to grey, RGB or CMYK of 8 or 16 bits: their scale, palettes, YCbCr and L*a*b*.
 
 use super::super::lab;
 use super::super::raster::{Alpha, Channels, Colour, Raster, Samples};
@@ -22,7 +22,7 @@ pub(super) fn raster(layout: &Layout, values: Values) -> Result<Raster, String> 
         Photometric::Cmyk => (Channels::Cmyk, scaled(layout, values)?),
         Photometric::YCbCr => {
             let mut samples = scaled(layout, values)?;
-            // The JPEG decoder has converted already.
+            // The JPEG decoder has already converted it.
             if let (Samples::U8(samples), true) =
                 (&mut samples, layout.compression != Compression::Jpeg)
             {
@@ -45,7 +45,7 @@ pub(super) fn raster(layout: &Layout, values: Values) -> Result<Raster, String> 
     })
 }
 
-/// To the whole range of 8 or 16 bits.
+/// Scales to the full range of 8 or 16 bits.
 fn scaled(layout: &Layout, values: Values) -> Result<Samples, String> {
     Ok(match values {
         Values::U8(mut values) => {
@@ -57,7 +57,7 @@ fn scaled(layout: &Layout, values: Values) -> Result<Samples, String> {
             Samples::U8(values)
         }
         Values::U16(mut values) => {
-            // Samples of more than 16 bits were cut to that.
+            // Samples of more than 16 bits were reduced to 16.
             let largest = (1u32 << layout.bits.min(16)) - 1;
             if largest < 65_535 {
                 let scale = |value: u16| {
@@ -72,7 +72,7 @@ fn scaled(layout: &Layout, values: Values) -> Result<Samples, String> {
     })
 }
 
-/// Turns the first sample of each pixel around.
+/// Inverts the first sample of each pixel.
 fn invert(samples: &mut Samples, pixel: usize) {
     match samples {
         Samples::U8(samples) => samples.iter_mut().step_by(pixel).for_each(|s| *s = 255 - *s),
@@ -80,10 +80,10 @@ fn invert(samples: &mut Samples, pixel: usize) {
     }
 }
 
-/// The palette's colours, with alpha, whose scale is that of the indices, after them.
+/// The palette's colours, followed by alpha, which is scaled as the indices are.
 fn look_up(layout: &Layout, values: &Values, pixel: usize) -> Samples {
     let n = layout.palette.len() / 3;
-    // Some writers fill in 8 bits where 16 belong.
+    // Some writers store 8 bits instead of 16.
     let is_16_bit = layout.palette.iter().any(|&value| value > 255);
     let colour = |index: usize, channel: usize| {
         let value = layout.palette.get(channel * n + index).copied().unwrap_or(0);
@@ -102,7 +102,7 @@ fn look_up(layout: &Layout, values: &Values, pixel: usize) -> Samples {
         Values::U16(values) => values
             .chunks_exact(pixel)
             .for_each(|pixel| put(pixel[0].into(), pixel.get(1).map(|&alpha| alpha.into()))),
-        // Refused before.
+        // Refused earlier.
         Values::F32(_) => {}
     }
     Samples::U8(out)

@@ -1,20 +1,20 @@
-//! What black and white are where the samples do not say it by their type. `SMinSampleValue` and `SMaxSampleValue`
-//! do, if they are there. Otherwise:
+//! Black and white where the type of the samples does not define them. `SMinSampleValue` and `SMaxSampleValue` do, if
+//! present. Otherwise:
 //!
-//! - Floats are from 0 to 1, and what lies a little beyond is clipped, as viewers do. Whole numbers up to 255, or up
-//!   to 65,535, are pixels of 8 or 16 bits that were stored as floats. Anything else has no meaning as a picture
-//!   that one could be sure of, and is refused with its range.
-//! - Signed integers of more than 8 bits from 0 to 255 are pixels of 8 bits. Otherwise black is 0 if none is
-//!   negative, or else the lowest number of the type, and white its highest number.
+//! - Floats range from 0 to 1, and slight overshoots are clipped, as viewers do. Integers up to 255, or up to 65,535,
+//!   are 8-bit or 16-bit pixels stored as floats. Anything else has no certain meaning as a picture, and is refused
+//!   with its range.
+//! - Signed integers of more than 8 bits in 0 to 255 are 8-bit pixels. Otherwise black is 0 if none is negative, else
+//!   the lowest value of the type, and white its highest.
 
 use super::kinds::Format;
 use super::layout::Layout;
 use super::unusual;
 
-/// How far a float may lie beyond 0 and 1: what sharpening overshoots.
+/// How far a float may lie outside [0, 1]: the overshoot of sharpening.
 const OVERSHOOT: f32 = 0.5;
 
-/// Scales `values` to 16 bits. NaN, which marks a pixel without a value, becomes 0.
+/// Scales `values` to 16 bits. NaN, which marks a missing value, becomes 0.
 pub(super) fn to_u16(layout: &Layout, values: &[f32]) -> Result<Vec<u16>, String> {
     let (black, white) = black_and_white(layout, values)?;
     let scale = 65_535.0 / (white - black);

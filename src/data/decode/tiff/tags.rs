@@ -1,15 +1,15 @@
-//! The directory of a TIFF's first page: its tags and their values, in the type that is wanted. Everything is read
-//! where it lies in the file, so that a lie about a length costs nothing.
+//! The directory of a TIFF's first page: its tags and their values, in the requested type. Everything is read in place,
+//! so that a wrong length costs nothing.
 
 use super::{damaged, unusual};
 
-/// A tag's place in the file.
+/// Location of a tag in the file.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     tag: u16,
     kind: u16,
     count: u64,
-    /// Where its value is, or where the offset of its value is.
+    /// Offset of its value, or of the offset of its value.
     at: usize,
 }
 
@@ -17,7 +17,7 @@ struct Entry {
 pub(super) struct Tags<'a> {
     bytes: &'a [u8],
     big_endian: bool,
-    /// Whether offsets and counts have 64 bits.
+    /// Whether offsets and counts have 64 bits (BigTIFF).
     is_big: bool,
     entries: Vec<Entry>,
 }
@@ -32,7 +32,7 @@ impl<'a> Tags<'a> {
             entries: Vec::new(),
         };
         tags.is_big = tags.word(2, 2) == Some(43);
-        // The size of an entry, of the number of them and of an offset.
+        // Sizes of an entry, of the number of entries and of an offset.
         let (n_bytes, n_count, n_offset) = if tags.is_big { (20, 8, 8) } else { (12, 2, 4) };
         let directory = tags.word(if tags.is_big { 8 } else { 4 }, n_offset);
         let directory = directory.and_then(|at| usize::try_from(at).ok());
@@ -60,7 +60,7 @@ impl<'a> Tags<'a> {
         self.entries.iter().any(|entry| entry.tag == tag)
     }
 
-    /// The bytes of a tag's value, and its type; `None` where there is no such tag, or not all of it.
+    /// The bytes of a tag's value, and its type; `None` where the tag or part of its value is missing.
     pub(super) fn raw(&self, tag: u16) -> Option<(&'a [u8], u16)> {
         let entry = self.entries.iter().find(|entry| entry.tag == tag)?;
         let n = entry.count.checked_mul(size_of_kind(entry.kind)?)?;
@@ -73,14 +73,14 @@ impl<'a> Tags<'a> {
         Some((self.bytes.get(at..at.checked_add(n)?)?, entry.kind))
     }
 
-    /// The whole numbers of a tag; none where there is no such tag.
+    /// The integers of a tag; none where there is no such tag.
     pub(super) fn many<T: TryFrom<u64>>(&self, tag: u16) -> Result<Vec<T>, String> {
         if !self.has(tag) {
             return Ok(Vec::new());
         }
         let unreadable = || damaged(format!("its tag {tag} cannot be read"));
         let (data, kind) = self.raw(tag).ok_or_else(unreadable)?;
-        // Bytes, 16, 32 and 64 bits, offsets.
+        // Bytes; 16, 32 and 64 bits; offsets.
         let size = match kind {
             1 => 1,
             3 => 2,
@@ -92,17 +92,17 @@ impl<'a> Tags<'a> {
         numbers.collect::<Option<_>>().ok_or_else(unreadable)
     }
 
-    /// The first number of a tag: an array where a number belongs counts with that, as in other readers.
+    /// The first number of a tag: an array in place of a number counts as its first element, as in other readers.
     pub(super) fn one<T: TryFrom<u64>>(&self, tag: u16) -> Result<Option<T>, String> {
         Ok(self.many(tag)?.into_iter().next())
     }
 
-    /// A number that must be there.
+    /// A required number.
     pub(super) fn required(&self, tag: u16, name: &str) -> Result<u32, String> {
         self.one(tag)?.ok_or_else(|| damaged(format!("it has no {name}")))
     }
 
-    /// The value of a tag that must be the same for all samples; `None` without the tag.
+    /// The value of a tag that must be equal for all samples; `None` without the tag.
     pub(super) fn same_for_all(&self, tag: u16, name: &str) -> Result<Option<u16>, String> {
         let values: Vec<u16> = self.many(tag)?;
         let first = values.first().copied();
@@ -119,7 +119,7 @@ impl<'a> Tags<'a> {
         let values = data.chunks_exact(size as usize).map(|bytes| {
             let bits = self.join(bytes);
             match kind {
-                // Fractions: two numbers, one after the other.
+                // Fractions: numerator and denominator.
                 5 | 10 => {
                     let (of, by) = bytes.split_at(4);
                     let part = |bytes| match kind {
@@ -140,14 +140,14 @@ impl<'a> Tags<'a> {
         values.collect()
     }
 
-    /// As many finite numbers as are wanted, no more and no fewer.
+    /// Exactly `N` finite numbers.
     pub(super) fn real_array<const N: usize>(&self, tag: u16) -> Option<[f32; N]> {
         let found: Vec<f32> = self.reals(tag).into_iter().map(|n| n as f32).collect();
         let array: [f32; N] = found.try_into().ok()?;
         array.iter().all(|n| n.is_finite()).then_some(array)
     }
 
-    /// The number in `n` bytes at `at`.
+    /// The integer in `n` bytes at `at`.
     fn word(&self, at: usize, n: usize) -> Option<u64> {
         self.bytes.get(at..at.checked_add(n)?).map(|bytes| self.join(bytes))
     }
