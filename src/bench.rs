@@ -7,5 +7,5 @@ mod quickstart;
 mod shapes;
 mod timing;
 
-pub use cases::{Case, PRECISION, cases};
-pub use timing::{Timing, measure};
+pub(crate) use cases::{PRECISION, cases};
+pub(crate) use timing::measure;

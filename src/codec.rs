@@ -6,18 +6,18 @@ use crate::data::pixels;
 use crate::tokenizer::{Tokenizer, TokenizerConfig};
 
 /// Images per batch: enough to occupy the cores, few enough for any memory.
-pub const IMAGES_PER_PASS: usize = 64;
+pub(crate) const IMAGES_PER_PASS: usize = 64;
 
 /// A tokenizer for inference, and its device.
 #[derive(Debug, Clone, Copy)]
-pub struct Codec<'a> {
+pub(crate) struct Codec<'a> {
     tokenizer: &'a Tokenizer,
     device: &'a Device,
 }
 
 /// The results of encoding and decoding images.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RoundTrip {
+pub(crate) struct RoundTrip {
     /// `[images, h, w]`.
     pub codes: Vec<u16>,
     /// `[images, height, width, channels]`, the decoder's output before clamping.
@@ -29,19 +29,24 @@ pub struct RoundTrip {
 /// # Shapes
 /// - values: `[images, size, size, channels]` in [-0.5, 0.5]
 /// - output: the same
-pub fn images_on(device: &Device, values: Vec<f32>, size: usize, channels: usize) -> Tensor<4> {
+pub(crate) fn images_on(
+    device: &Device,
+    values: Vec<f32>,
+    size: usize,
+    channels: usize,
+) -> Tensor<4> {
     let images = values.len() / (size * size * channels);
     Tensor::from_data(TensorData::new(values, [images, size, size, channels]), device)
 }
 
 impl<'a> Codec<'a> {
     /// The tokenizer must not be tracking gradients (`.valid()`).
-    pub fn new(tokenizer: &'a Tokenizer, device: &'a Device) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer, device: &'a Device) -> Self {
         Self { tokenizer, device }
     }
 
     /// The tokenizer's configuration.
-    pub fn config(&self) -> &'a TokenizerConfig {
+    pub(crate) fn config(&self) -> &'a TokenizerConfig {
         self.tokenizer.config()
     }
 
@@ -50,7 +55,7 @@ impl<'a> Codec<'a> {
     /// # Shapes
     /// - images: u8 `[images, height, width, channels]`
     /// - output: `[images, h, w]`
-    pub fn encode(&self, images: &[u8]) -> Vec<u16> {
+    pub(crate) fn encode(&self, images: &[u8]) -> Vec<u16> {
         let passes = images.chunks(IMAGES_PER_PASS * self.image_len());
         passes.flat_map(|pass| self.encode_values(pixels::to_model(pass))).collect()
     }
@@ -60,7 +65,7 @@ impl<'a> Codec<'a> {
     /// # Shapes
     /// - values: `[images, height, width, channels]` in [-0.5, 0.5]
     /// - output: `[images, h, w]`
-    pub fn encode_values(&self, values: Vec<f32>) -> Vec<u16> {
+    pub(crate) fn encode_values(&self, values: Vec<f32>) -> Vec<u16> {
         host_codes(self.tokenizer.encode(self.images(values)))
     }
 
@@ -69,7 +74,7 @@ impl<'a> Codec<'a> {
     /// # Shapes
     /// - codes: `[images, h, w]`
     /// - output: u8 `[images, height, width, channels]`
-    pub fn decode(&self, codes: &[u16]) -> Vec<u8> {
+    pub(crate) fn decode(&self, codes: &[u16]) -> Vec<u8> {
         let config = self.config();
         let grid = config.grid_size();
         let mut images = Vec::with_capacity(codes.len() / config.n_codes() * self.image_len());
@@ -86,7 +91,7 @@ impl<'a> Codec<'a> {
     ///
     /// # Shapes
     /// - values: `[images, height, width, channels]` in [-0.5, 0.5]
-    pub fn round_trip(&self, values: Vec<f32>) -> RoundTrip {
+    pub(crate) fn round_trip(&self, values: Vec<f32>) -> RoundTrip {
         let codes = self.tokenizer.encode(self.images(values));
         let values = host_values(self.tokenizer.decode(codes.clone()));
         RoundTrip { codes: host_codes(codes), values }

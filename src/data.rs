@@ -54,12 +54,14 @@ mod grid;
 mod picture;
 
 pub use batches::{Batch, BatchStream, Draw, Order, Part};
-pub use config::{DataConfig, EMBEDDED_NOTO_EMOJI};
+pub use config::DataConfig;
+pub(crate) use config::EMBEDDED_NOTO_EMOJI;
 pub use dataset::{Dataset, View};
 pub use decode::{Target, decode_bytes, decode_file};
-pub use files::{ImagePaths, image_paths, pixel_size};
+pub(crate) use files::pixel_size;
+pub use files::{ImagePaths, image_paths};
 pub use grid::{Layout, Tiles, grid, pair_rows};
-pub use own::is_description;
+pub(crate) use own::is_description;
 pub use picture::{Picture, PictureFormat};
 pub use provenance::Provenance;
 pub use report::{Cause, Extensions, Report, Skip};

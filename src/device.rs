@@ -15,9 +15,9 @@ mod spec;
 mod threads;
 
 pub use burn::tensor::Device;
-pub use memory::available_memory;
-pub use spec::DeviceSpec;
-pub use threads::{MOST_THREADS, in_pool, thread_count};
+pub(crate) use memory::available_memory;
+pub(crate) use spec::DeviceSpec;
+pub(crate) use threads::{MOST_THREADS, in_pool, thread_count};
 
 use crate::error::{Error, Result};
 

@@ -9,8 +9,10 @@ mod prior;
 
 mod tokenizer;
 
-pub use code_use::{bits_per_pixel, perplexity, usage};
-pub use pixels::{PSNR_CEILING_DB, mean, mse, mse_per_image, psnr_db, psnr_db_per_image, variance};
-pub use prior::nats_per_code;
-pub use ssim::{ImageShape, SSIM_WINDOW, ssim_per_image};
-pub use tokenizer::{TokenizerScores, score_tokenizer};
+pub use code_use::perplexity;
+pub(crate) use code_use::{bits_per_pixel, usage};
+pub(crate) use pixels::mean;
+pub use pixels::{mse_per_image, psnr_db};
+pub(crate) use prior::nats_per_code;
+pub use ssim::{ImageShape, ssim_per_image};
+pub(crate) use tokenizer::{TokenizerScores, score_tokenizer};

@@ -51,15 +51,15 @@ pub mod recipe;
 
 pub mod checkpoint;
 
-pub mod codec;
+mod codec;
 
 pub mod evaluation;
 
 pub mod training;
 
-pub mod bench;
+mod bench;
 
-pub mod progress;
+mod progress;
 
 pub mod commands;
 

@@ -31,20 +31,24 @@ mod tests;
 
 use crate::error;
 
-pub use activation::{gelu, relu, silu};
-pub use adamw::{AdamWStep, Moving, adamw_step, scaled_by, square_sum};
-pub use attention::{CausalMask, KeyValues, cached_attention, causal_attention};
-pub use cross_entropy::{cross_entropy, token_losses};
-pub use dropout::{Dropout, dropout};
-pub use embedding::{Embedding, embedding};
-pub use linear::{Linear, linear, linear_gelu, linear_residual, packed_linear};
-pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
+pub use activation::gelu;
+pub(crate) use activation::relu;
+pub use adamw::{AdamWStep, Moving, adamw_step};
+pub(crate) use adamw::{scaled_by, square_sum};
+pub use attention::{CausalMask, causal_attention};
+pub(crate) use attention::{KeyValues, cached_attention};
+pub use cross_entropy::token_losses;
+pub(crate) use dropout::{Dropout, dropout};
+pub use embedding::Embedding;
+pub(crate) use linear::packed_linear;
+pub use linear::{Linear, linear, linear_gelu};
+pub use norm::{GroupNorm, LayerNorm, layer_norm};
 pub use precision::{Precision, set_precision};
-pub use quantize::{mean_squared_error, straight_through};
+pub(crate) use quantize::{mean_squared_error, straight_through};
 pub use rotary::RotaryTables;
-pub use vqgen_kernels::{
-    HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, keep_freed_memory, max,
-    runs_on_host, values,
+pub use vqgen_kernels::runs_on_host;
+pub(crate) use vqgen_kernels::{
+    HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, keep_freed_memory, max, values,
 };
 
 /// Checks the environment variable that limits the vector instructions in use: `VQGEN_INSTRUCTIONS`, one of `plain`,

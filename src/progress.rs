@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use reading::Reading;
-pub use text::printable;
+pub(crate) use reading::Reading;
+pub(crate) use text::printable;
 use text::{duration, number};
 
 use crate::training::event::{Event, Preflight};

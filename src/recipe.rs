@@ -16,7 +16,7 @@ mod sample;
 mod unknown_key;
 mod vqvae;
 
-pub use load::{BUILT_IN, built_in_names};
+pub use load::BUILT_IN;
 pub use overrides::Override;
 pub use prior::{PriorPreset, PriorSection, Views};
 pub use sample::SampleSection;

@@ -17,8 +17,9 @@ mod kmeans;
 mod model;
 
 pub use config::{TokenizerConfig, TokenizerPreset};
-pub use ema::{EmaCodebook, IdleCodes, draw_rows, replace_rows};
-pub use kmeans::kmeans;
+pub use ema::{EmaCodebook, IdleCodes};
+pub(crate) use ema::{draw_rows, replace_rows};
+pub(crate) use kmeans::kmeans;
 pub use model::{Decoder, Encoder, Tokenizer, TokenizerOutput};
 pub use plain::{PlainDecoder, PlainEncoder};
 pub use quantizer::{Codebook, LossTerm, Quantized, Quantizer};

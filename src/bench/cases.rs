@@ -12,7 +12,7 @@ use crate::error::Result;
 type Setup = Box<dyn Fn(&Device) -> Result<Work>>;
 
 /// A named shape.
-pub struct Case {
+pub(crate) struct Case {
     /// The operation: `vqvae-train`, `gpt-sample`.
     pub name: &'static str,
     /// The shape or batch size.
@@ -29,13 +29,13 @@ impl Case {
     ///
     /// # Errors
     /// Out of memory, or another failure of the device.
-    pub fn work(&self, device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
+    pub(crate) fn work(&self, device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
         (self.setup)(device)
     }
 }
 
 /// The variant of a case with a fixed shape: only the precision varies.
-pub const PRECISION: &str = "precision";
+pub(crate) const PRECISION: &str = "precision";
 
 /// The network of van den Oord et al. for CIFAR-10: 128 channels, two residual blocks of 32, 512 codes of dimension 64.
 const CIFAR: Images = Images { batch: 64, channels: 3, size: 32, keys: &["preset=plain"] };
@@ -57,7 +57,7 @@ const FILES: Files = Files {
 ///
 /// # Errors
 /// Only if the built-in recipe is broken.
-pub fn cases() -> Result<Vec<Case>> {
+pub(crate) fn cases() -> Result<Vec<Case>> {
     let mut all = vec![
         images("vqvae-train", PRECISION, CIFAR, Images::train),
         images("vqvae-encode", PRECISION, CIFAR, Images::encode),

@@ -9,7 +9,7 @@ const WARM_UP: usize = 3;
 
 /// The time of a case.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// The median over the repeats, in milliseconds.
     pub median_ms: f64,
     /// The fastest repeat, in milliseconds: the time without disturbances.
@@ -20,7 +20,7 @@ pub struct Timing {
 ///
 /// # Errors
 /// Errors of `run`.
-pub fn measure(run: &mut dyn FnMut() -> Result<()>, repeats: usize) -> Result<Timing> {
+pub(crate) fn measure(run: &mut dyn FnMut() -> Result<()>, repeats: usize) -> Result<Timing> {
     for _ in 0..WARM_UP {
         run()?;
     }

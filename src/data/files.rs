@@ -47,7 +47,7 @@ pub fn image_paths(paths: &[PathBuf]) -> Result<ImagePaths> {
 }
 
 /// Width and height of the image in a file as stored, or `None` where the header cannot be read.
-pub fn pixel_size(path: impl AsRef<Path>) -> Option<[usize; 2]> {
+pub(crate) fn pixel_size(path: impl AsRef<Path>) -> Option<[usize; 2]> {
     let reader = image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
     let (width, height) = reader.into_dimensions().ok()?;
     Some([width as usize, height as usize])

@@ -98,7 +98,7 @@ pub(super) fn descriptions(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether the JSON file at `path` begins like the description of a sample, with `{"vqgen":`.
-pub fn is_description(path: &Path) -> bool {
+pub(crate) fn is_description(path: &Path) -> bool {
     let mut start = Vec::new();
     // The path's metadata first: opening a pipe would block until there is a writer.
     if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {

@@ -3,7 +3,7 @@
 use sysinfo::{MemoryRefreshKind, System};
 
 /// Bytes that the system, or the container around this process, can still provide; `None` where unknown.
-pub fn available_memory() -> Option<u64> {
+pub(crate) fn available_memory() -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let of_system = Some(system.available_memory()).filter(|bytes| *bytes > 0);

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Upper limit of `--threads`.
-pub const MOST_THREADS: usize = 1024;
+pub(crate) const MOST_THREADS: usize = 1024;
 
 /// Stack size, for deep autodiff graphs: the default of 2 MiB is less than the 8 MiB of the main thread.
 const STACK_BYTES: usize = 16 << 20;
@@ -14,7 +14,7 @@ pub(super) fn available() -> usize {
 }
 
 /// The number of compute threads.
-pub fn thread_count() -> usize {
+pub(crate) fn thread_count() -> usize {
     rayon::current_num_threads()
 }
 
@@ -28,7 +28,10 @@ pub fn thread_count() -> usize {
 ///
 /// # Errors
 /// `threads` out of range, or the pool exists already (this is for `main`, once).
-pub fn in_pool<T: Send>(threads: Option<usize>, program: impl FnOnce() -> T + Send) -> Result<T> {
+pub(crate) fn in_pool<T: Send>(
+    threads: Option<usize>,
+    program: impl FnOnce() -> T + Send,
+) -> Result<T> {
     let threads = threads.unwrap_or_else(available);
     if !(1..=MOST_THREADS).contains(&threads) {
         return Err(Error::invalid(format!(

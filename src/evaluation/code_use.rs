@@ -1,7 +1,7 @@
 //! Code statistics: how many are used, how evenly, and the bits per pixel of a picture.
 
 /// Number of codes that occur.
-pub fn usage(counts: &[u64]) -> usize {
+pub(crate) fn usage(counts: &[u64]) -> usize {
     counts.iter().filter(|count| **count > 0).count()
 }
 
@@ -19,7 +19,12 @@ pub fn perplexity(counts: &[u64]) -> f64 {
 
 /// Bits per pixel of an image whose `n_codes` codes cost `nats_per_code` each. A pixel counts once, whatever its
 /// channels (published "bits per dim" of RGB images are a third of this).
-pub fn bits_per_pixel(nats_per_code: f64, n_codes: usize, height: usize, width: usize) -> f64 {
+pub(crate) fn bits_per_pixel(
+    nats_per_code: f64,
+    n_codes: usize,
+    height: usize,
+    width: usize,
+) -> f64 {
     nats_per_code * n_codes as f64 / (height as f64 * width as f64) / std::f64::consts::LN_2
 }
 

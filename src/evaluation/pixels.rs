@@ -5,10 +5,10 @@ use rayon::prelude::*;
 
 /// PSNR of identical images, and the upper limit reported: a mean over images should not become infinite because one of
 /// them is black. It corresponds to an MSE of 1e-10.
-pub const PSNR_CEILING_DB: f64 = 100.0;
+const PSNR_CEILING_DB: f64 = 100.0;
 
 /// Mean squared error over all values. The slices must have the same length; 0 for empty ones.
-pub fn mse(originals: &[f32], reconstructions: &[f32]) -> f64 {
+pub(super) fn mse(originals: &[f32], reconstructions: &[f32]) -> f64 {
     assert_eq!(originals.len(), reconstructions.len(), "images of different size are compared");
     if originals.is_empty() {
         return 0.0;
@@ -40,24 +40,8 @@ pub fn psnr_db(mse: f64) -> f64 {
     (-10.0 * mse.log10()).clamp(f64::NEG_INFINITY, PSNR_CEILING_DB)
 }
 
-/// [`psnr_db`] of each image. The reported PSNR is the [`mean`] of these, as usual.
-pub fn psnr_db_per_image(originals: &[f32], reconstructions: &[f32], image_len: usize) -> Vec<f64> {
-    mse_per_image(originals, reconstructions, image_len).into_iter().map(psnr_db).collect()
-}
-
-/// Population variance over all values, channels and positions together, by which van den Oord et al. divide the
-/// reconstruction error. 0 for an empty slice.
-pub fn variance(values: &[f32]) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let n = values.len() as f64;
-    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / n;
-    values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / n
-}
-
 /// Arithmetic mean; 0 for an empty slice.
-pub fn mean(values: &[f64]) -> f64 {
+pub(crate) fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }
 
@@ -65,6 +49,11 @@ pub fn mean(values: &[f64]) -> f64 {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+
+    /// [`psnr_db`] of each image.
+    fn psnr_db_per_image(originals: &[f32], reconstructions: &[f32], image_len: usize) -> Vec<f64> {
+        mse_per_image(originals, reconstructions, image_len).into_iter().map(psnr_db).collect()
+    }
 
     #[test]
     fn the_mean_squared_error_is_what_it_says() {
@@ -95,12 +84,6 @@ mod tests {
     #[test]
     fn a_reconstruction_that_is_not_a_number_has_no_psnr() {
         assert!(psnr_db_per_image(&[0.3; 2], &[f32::NAN, 0.3], 2)[0].is_nan());
-    }
-
-    #[test]
-    fn the_variance_is_that_of_the_population() {
-        assert_eq!(variance(&[1.0, 2.0, 3.0, 4.0]), 1.25);
-        assert_eq!(variance(&[]), 0.0);
     }
 
     #[test]

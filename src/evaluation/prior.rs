@@ -6,7 +6,7 @@ use crate::prior::{Conditions, Prior};
 
 /// Sums the nats of the codes of `batches` (`[batch]` conditions and `[batch, n_codes]` codes each) and returns their
 /// mean per code; 0 without any.
-pub fn nats_per_code(
+pub(crate) fn nats_per_code(
     prior: &Prior,
     batches: impl Iterator<Item = (Conditions, Tensor<2, Int>)>,
 ) -> f64 {

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 /// Height and width of the window; smaller images have no SSIM.
-pub const SSIM_WINDOW: usize = 11;
+pub(super) const SSIM_WINDOW: usize = 11;
 const SIGMA: f64 = 1.5;
 /// (K1 * data range)^2 and (K2 * data range)^2.
 const C1: f64 = 0.01 * 0.01;

@@ -7,7 +7,7 @@ use crate::error::Result;
 
 /// The metrics of a tokenizer on a split.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TokenizerScores {
+pub(crate) struct TokenizerScores {
     /// Number of images.
     pub n_images: usize,
     /// Mean squared error on the [0, 1] scale, of the decoder's output before clamping.
@@ -26,12 +26,12 @@ pub struct TokenizerScores {
 
 impl TokenizerScores {
     /// Codes that were used.
-    pub fn codes_used(&self) -> usize {
+    pub(crate) fn codes_used(&self) -> usize {
         usage(&self.counts)
     }
 
     /// Exponential of the entropy of the code frequencies: 1 to the codebook size.
-    pub fn perplexity(&self) -> f64 {
+    pub(crate) fn perplexity(&self) -> f64 {
         perplexity(&self.counts)
     }
 }
@@ -41,7 +41,7 @@ impl TokenizerScores {
 ///
 /// # Errors
 /// As [`Batch::of`].
-pub fn score_tokenizer(
+pub(crate) fn score_tokenizer(
     codec: Codec<'_>,
     dataset: &Dataset,
     split: Split,

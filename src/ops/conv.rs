@@ -263,12 +263,7 @@ impl ConvTranspose2d {
         (size - 1) * self.stride + kernel - 2 * self.padding
     }
 
-    /// See [`conv_transpose2d`].
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.forward_around(x, Around::default())
-    }
-
-    /// [`Self::forward`] after [`super::relu`], fused on the CPU.
+    /// [`conv_transpose2d`] after [`super::relu`], fused on the CPU.
     pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward_around(x, Around { relu: true, residual: None })
     }

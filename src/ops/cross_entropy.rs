@@ -3,16 +3,6 @@
 use burn::tensor::{Int, Tensor};
 use vqgen_kernels as kernels;
 
-/// The mean of [`token_losses`].
-///
-/// # Shapes
-/// - logits: `[rows, classes]`
-/// - targets: `[rows]`
-/// - output: `[1]`
-pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    token_losses(logits, targets).mean()
-}
-
 /// `-log p(target)` of each row, in nats. Every target must be below `classes`.
 ///
 /// # Shapes
@@ -54,7 +44,7 @@ mod tests {
         token_losses(logits(), targets())
             .into_data()
             .assert_approx_eq::<f32>(&TensorData::from([quarter, half]), Tolerance::default());
-        let mean: f32 = cross_entropy(logits(), targets()).into_scalar();
+        let mean: f32 = token_losses(logits(), targets()).mean().into_scalar();
         assert!((mean - (quarter + half) / 2.0).abs() < 1e-6, "mean {mean}");
     }
 
@@ -63,7 +53,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let logits =
             Tensor::<2>::from_floats([[0.0, 1.0986123], [2.0, 2.0]], &device).require_grad();
-        let loss = cross_entropy(logits.clone(), Tensor::from_ints([0, 1], &device));
+        let loss = token_losses(logits.clone(), Tensor::from_ints([0, 1], &device)).mean();
         let grad = logits.grad(&loss.backward()).unwrap().into_data();
         let expected = TensorData::from([[-0.375, 0.375], [0.25, -0.25]]);
         grad.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));

@@ -22,14 +22,6 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// A table with the given rows.
-    ///
-    /// # Shapes
-    /// - weight: `[vocabulary, width]`
-    pub fn new(weight: Tensor<2>) -> Self {
-        Self { weight: Param::from_tensor(weight) }
-    }
-
     /// # Shapes
     /// - tokens: `[rows]`
     /// - output: `[rows, width]`
@@ -48,7 +40,7 @@ mod tests {
     fn it_looks_up_rows_and_its_gradient_counts_them() {
         let device = Device::flex().autodiff();
         let table = Tensor::from_floats([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &device);
-        let layer = Embedding::new(table);
+        let layer = Embedding { weight: Param::from_tensor(table) };
         let rows = layer.forward(Tensor::from_ints([2, 0, 2], &device));
         let expected = TensorData::from([[5.0f32, 6.0], [1.0, 2.0], [5.0, 6.0]]);
         rows.to_data().assert_eq(&expected, true);

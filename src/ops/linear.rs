@@ -75,15 +75,6 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// A layer with the given weights; initialisation is the model's business.
-    ///
-    /// # Shapes
-    /// - weight: `[width_in, width_out]`
-    /// - bias: `[width_out]`
-    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
-        Self { weight: Param::from_tensor(weight), bias: bias.map(Param::from_tensor) }
-    }
-
     /// Width in and out.
     pub fn widths(&self) -> [usize; 2] {
         self.weight.lazy_shape().dims()
@@ -125,13 +116,16 @@ mod tests {
     use crate::rng::{Purpose, stream};
     use burn::tensor::{Device, TensorData, Tolerance, activation};
 
+    fn layer(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Linear {
+        Linear { weight: Param::from_tensor(weight), bias: bias.map(Param::from_tensor) }
+    }
+
     #[test]
     fn it_multiplies_by_the_matrix_and_adds_the_bias() {
         let device = Device::flex();
         let weight = Tensor::from_floats([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
         let bias = Tensor::from_floats([0.5, 0.0, -0.5], &device);
-        let y =
-            Linear::new(weight, Some(bias)).forward(Tensor::from_floats([[1.0, -1.0]], &device));
+        let y = layer(weight, Some(bias)).forward(Tensor::from_floats([[1.0, -1.0]], &device));
         y.into_data()
             .assert_approx_eq::<f32>(&TensorData::from([[-2.5, -3.0, -3.5]]), Tolerance::default());
     }
@@ -141,7 +135,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let x =
             Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &device).require_grad();
-        let layer = Linear::new(
+        let layer = layer(
             Tensor::from_floats([[1.0, -1.0], [2.0, 0.5]], &device),
             Some(Tensor::zeros([2], &device)),
         );

@@ -18,7 +18,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 const BAR_EVERY: Duration = Duration::from_millis(100);
 
 /// Shows how many images of a data set have been read. Shared by the threads that read them.
-pub struct Reading {
+pub(crate) struct Reading {
     name: String,
     begun: Instant,
     /// Milliseconds after `begun` of the next update.
@@ -28,13 +28,13 @@ pub struct Reading {
 
 impl Reading {
     /// Shows the progress of the data set `name` in the manner of `progress`; dropping this removes the bar.
-    pub fn new(progress: Progress, name: &str) -> Self {
+    pub(crate) fn new(progress: Progress, name: &str) -> Self {
         let due = AtomicU64::new(FIRST_AFTER.as_millis() as u64);
         Self { name: name.to_owned(), begun: Instant::now(), due, progress: Mutex::new(progress) }
     }
 
     /// `done` of `all` images have been read.
-    pub fn count(&self, done: usize, all: usize) {
+    pub(crate) fn count(&self, done: usize, all: usize) {
         self.count_at(self.begun.elapsed(), done, all);
     }
 

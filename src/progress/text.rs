@@ -7,7 +7,7 @@ use indicatif::HumanDuration;
 
 /// `text`, safe to print on a terminal: names from files can contain control characters, which would move the cursor or
 /// change colours. They are shown as Rust escapes; line ends and tabs are kept.
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if !text.contains(is_control) {
         return Cow::Borrowed(text);

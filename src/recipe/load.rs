@@ -22,7 +22,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The names of the built-in recipes, as a message lists them.
-pub fn built_in_names() -> String {
+pub(crate) fn built_in_names() -> String {
     BUILT_IN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 

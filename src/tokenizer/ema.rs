@@ -100,7 +100,7 @@ impl EmaCodebook {
 /// # Shapes
 /// - `table`: `[n, dim]`
 /// - `rows`: `[ids, dim]`
-pub fn replace_rows(table: Tensor<2>, ids: &Tensor<1, Int>, rows: Tensor<2>) -> Tensor<2> {
+pub(crate) fn replace_rows(table: Tensor<2>, ids: &Tensor<1, Int>, rows: Tensor<2>) -> Tensor<2> {
     let change = rows - table.clone().select(0, ids.clone());
     table.select_assign(0, ids.clone(), change, burn::tensor::IndexingUpdateOp::Add)
 }
@@ -142,7 +142,7 @@ impl IdleCodes {
 /// # Shapes
 /// - `rows`: `[n, dim]`
 /// - output: `[count, dim]`
-pub fn draw_rows(rows: Tensor<2>, count: usize, rng: &mut Stream) -> Tensor<2> {
+pub(crate) fn draw_rows(rows: Tensor<2>, count: usize, rng: &mut Stream) -> Tensor<2> {
     let [n, _] = rows.dims();
     let mut ids: Vec<i64> = (0..n as i64).collect();
     rng.shuffle(&mut ids);

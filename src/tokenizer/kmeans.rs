@@ -12,7 +12,12 @@ use crate::rng::Stream;
 /// # Shapes
 /// - `rows`: `[n, dim]`, detached
 /// - output: `[centres, dim]`
-pub fn kmeans(rows: Tensor<2>, centres: usize, rounds: usize, rng: &mut Stream) -> Tensor<2> {
+pub(crate) fn kmeans(
+    rows: Tensor<2>,
+    centres: usize,
+    rounds: usize,
+    rng: &mut Stream,
+) -> Tensor<2> {
     let [_, dim] = rows.dims();
     let mut centroids = draw_rows(rows.clone(), centres, rng);
     for _ in 0..rounds {

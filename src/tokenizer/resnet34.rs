@@ -4,11 +4,11 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 
 use super::TokenizerConfig;
 use crate::ops::conv::{Conv2d, ConvShape};
 use crate::ops::init::WeightInit;
+use crate::ops::relu;
 use crate::ops::resample::max_pool;
 
 /// As in torchvision.

@@ -56,21 +56,9 @@ impl NamedGradients {
         }
     }
 
-    /// Multiplies all of them by `factor`.
-    pub fn scale(&mut self, factor: f64) {
-        for gradient in self.by_path.values_mut() {
-            *gradient = gradient.clone().mul_scalar(factor);
-        }
-    }
-
     /// Takes the gradient of one parameter, if it got one.
     pub fn take(&mut self, path: &str) -> Option<Tensor<1>> {
         self.by_path.remove(path)
-    }
-
-    /// The paths that got a gradient.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.by_path.keys().map(String::as_str)
     }
 }
 

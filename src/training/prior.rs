@@ -4,6 +4,7 @@ mod sequences;
 mod stage;
 mod step;
 
-pub use sequences::{SequenceBatch, Sequences};
-pub use stage::{steps_made, train_prior, trained_on};
+pub use sequences::SequenceBatch;
+pub use stage::train_prior;
+pub(crate) use stage::{steps_made, trained_on};
 pub use step::{PriorGradients, PriorTrainer};

@@ -8,5 +8,6 @@ mod step;
 
 pub use backbone::load_backbone;
 pub use codebook_learner::CodebookLearner;
-pub use stage::{steps_made, train_vqvae};
+pub(crate) use stage::steps_made;
+pub use stage::train_vqvae;
 pub use step::{VqvaeGradients, VqvaeTerms, VqvaeTrainer};

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use serde::Serialize;
-use vqgen::checkpoint::{Codes, DATA, Kind, ModelFile, NamedTensor, ResumeState, Stage};
+use vqgen::checkpoint::{
+    Codes, DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
+};
 use vqgen::data::{Provenance, Split, View};
 use vqgen::prior::{Prior, PriorConfig};
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig, TokenizerPreset};
@@ -55,7 +57,8 @@ pub(crate) fn data() -> Provenance {
 
 pub(crate) fn tokenizer() -> ModelFile {
     let model = Tokenizer::new(&tokenizer_config(), 1, &device());
-    let file = ModelFile::of_module(Kind::Tokenizer, model.config(), &model).unwrap();
+    let file = ModelFile::new(Kind::Tokenizer, model.config(), parameters::named(&model).unwrap())
+        .unwrap();
     file.with_json(DATA, &data()).unwrap()
 }
 
@@ -80,7 +83,8 @@ pub(crate) fn codes() -> Codes {
 
 pub(crate) fn prior() -> ModelFile {
     let model = Prior::new(&prior_config(), 1, &device());
-    let file = ModelFile::of_module(Kind::Prior, model.config(), &model).unwrap();
+    let file =
+        ModelFile::new(Kind::Prior, model.config(), parameters::named(&model).unwrap()).unwrap();
     let file = file.with("tokenizer", tokenizer().fingerprint());
     let file = file.with("codes", codes().fingerprint()).with_json("classes", &CLASSES).unwrap();
     file.with_json(DATA, &data()).unwrap()
@@ -123,7 +127,10 @@ pub(crate) fn codes_bytes() -> Vec<u8> {
 }
 
 pub(crate) fn resume_bytes() -> Vec<u8> {
-    bytes_of(|path| resume_state().save(path))
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::new(folder.path());
+    run.create().unwrap();
+    std::fs::read(resume_state().publish(&run, false).unwrap()).unwrap()
 }
 
 /// A valid file of ours, split into its parts.

@@ -21,7 +21,7 @@ pub const DATA: &str = "data";
 ///
 /// # Errors
 /// Fingerprints or shapes that differ; the message names both files.
-pub fn check_codes(
+pub(crate) fn check_codes(
     action: &str,
     codes: &Codes,
     codes_path: &Path,
@@ -71,7 +71,7 @@ fn check_shape_of_codes(
 ///
 /// # Errors
 /// Fingerprints or shapes that differ; the message names both files.
-pub fn check_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Result<()> {
+pub(crate) fn check_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Result<()> {
     let trained_on = prior.metadata(TOKENIZER)?;
     if trained_on == tokenizer.fingerprint() {
         return check_shape_of_prior(action, prior, tokenizer);
@@ -112,7 +112,7 @@ fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) 
 ///
 /// # Errors
 /// Different class names; the message gives the first difference.
-pub fn check_classes(action: &str, prior: &ModelFile, classes: &[String]) -> Result<()> {
+pub(crate) fn check_classes(action: &str, prior: &ModelFile, classes: &[String]) -> Result<()> {
     let known: Vec<String> = prior.json(CLASSES)?;
     if known == classes {
         return Ok(());
@@ -137,7 +137,7 @@ pub fn check_classes(action: &str, prior: &ModelFile, classes: &[String]) -> Res
 /// # Errors
 /// The model was trained with another data set or other fractions, unless these rule an overlap out. A model of an
 /// older vqgen does not record what it was trained on.
-pub fn check_held_out(
+pub(crate) fn check_held_out(
     action: &str,
     model: &ModelFile,
     now: &Provenance,

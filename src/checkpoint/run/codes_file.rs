@@ -66,18 +66,6 @@ impl Codes {
         (0..self.n_images()).filter(wanted).collect()
     }
 
-    /// How often each code occurs in `images`.
-    pub fn counts(&self, images: &[usize]) -> Vec<u64> {
-        let mut counts = vec![0; self.codebook_size];
-        for image in images {
-            for code in self.grid(*image) {
-                // In bounds: `check` has refused codes that are not below the codebook size.
-                counts[usize::from(*code)] += 1;
-            }
-        }
-        counts
-    }
-
     /// 16 hexadecimal digits that identify what a prior learns from the codes: everything but the image names and the
     /// provenance of the data set.
     pub fn fingerprint(&self) -> String {
@@ -141,7 +129,6 @@ mod tests {
         assert_eq!(codes.grid(1), [3, 3]);
         assert_eq!(codes.images_of(Split::Train, true), [0, 2]);
         assert_eq!(codes.images_of(Split::Train, false), [0]);
-        assert_eq!(codes.counts(&[0, 1]), [1, 0, 0, 2, 0, 0, 0, 1]);
     }
 
     #[test]

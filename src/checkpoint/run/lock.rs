@@ -15,7 +15,7 @@ const MOST_TEXT: u64 = 4096;
 
 /// Exclusive write access to a run folder, until dropped.
 #[derive(Debug)]
-pub struct RunLock {
+pub(crate) struct RunLock {
     _file: File,
 }
 
@@ -25,7 +25,7 @@ impl RunLock {
     ///
     /// # Errors
     /// Another process holds the lock (the message names it), or the folder cannot be written.
-    pub fn take(run: &RunDir, command: &str) -> Result<Self> {
+    pub(crate) fn take(run: &RunDir, command: &str) -> Result<Self> {
         run.create()?;
         let path = run.lock_path();
         let mut options = OpenOptions::new();

@@ -60,14 +60,6 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// The model `module` with its configuration. Synchronises with the device.
-    ///
-    /// # Errors
-    /// A parameter that is not finite: such a model is never saved.
-    pub fn of_module<C: Serialize, M: Module>(kind: Kind, config: &C, module: &M) -> Result<Self> {
-        Self::new(kind, config, parameters::named(module)?)
-    }
-
     /// A model from tensors in file layout.
     ///
     /// # Errors

@@ -184,11 +184,8 @@ impl ResumeState {
         Ok((state, Some(told)))
     }
 
-    /// Writes the file atomically, with a checksum over all content. The folder must exist.
-    ///
-    /// # Errors
-    /// I/O errors.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+    #[cfg(test)]
+    fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         container::write(path.as_ref(), FORMAT, self.metadata(), self.entries())
     }
 

@@ -134,7 +134,7 @@ impl RunDir {
 ///
 /// # Errors
 /// A value that cannot be serialised, and I/O errors.
-pub fn write_json<T: Serialize>(path: impl AsRef<Path>, value: &T) -> Result<()> {
+pub(crate) fn write_json<T: Serialize>(path: impl AsRef<Path>, value: &T) -> Result<()> {
     let path = path.as_ref();
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::invalid(format!("cannot write {}: {e}", path.display())))?;

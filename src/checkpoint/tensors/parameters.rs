@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use super::named_tensor::NamedTensor;
@@ -27,26 +27,6 @@ pub fn named<M: Module>(module: &M) -> Result<Vec<NamedTensor>> {
     let mut tensors = visitor.tensors;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tensors)
-}
-
-/// Id and name of every float parameter, in Burn's visiting order: for state that is kept by id in memory and by name
-/// in files.
-pub fn names<M: Module>(module: &M) -> Vec<(ParamId, String)> {
-    struct Names(Place, Vec<(ParamId, String)>);
-    impl ModuleVisitor for Names {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.0.enter(name, container);
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.0.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.1.push((param.id, self.0.name()));
-        }
-    }
-    let mut visitor = Names(Place::default(), Vec::new());
-    module.visit(&mut visitor);
-    visitor.1
 }
 
 /// Parameter count of `module`, frozen ones included, from their shapes: none of them is initialised. Saturates at
@@ -199,9 +179,29 @@ impl ModuleMapper for Mapper {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use burn::module::ParamId;
     use burn::tensor::Device;
 
     use super::*;
+
+    /// Id and name of every float parameter, in Burn's visiting order.
+    fn names<M: Module>(module: &M) -> Vec<(ParamId, String)> {
+        struct Names(Place, Vec<(ParamId, String)>);
+        impl ModuleVisitor for Names {
+            fn enter_module(&mut self, name: &str, container: &str) {
+                self.0.enter(name, container);
+            }
+            fn exit_module(&mut self, _name: &str, _container: &str) {
+                self.0.exit();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.1.push((param.id, self.0.name()));
+            }
+        }
+        let mut visitor = Names(Place::default(), Vec::new());
+        module.visit(&mut visitor);
+        visitor.1
+    }
 
     #[derive(Module, Debug)]
     struct Linear {

@@ -36,7 +36,7 @@ impl SequenceBatch {
 
 /// The sequences of one split of a code file.
 #[derive(Debug)]
-pub struct Sequences<'a> {
+pub(crate) struct Sequences<'a> {
     codes: &'a Codes,
     images: Vec<usize>,
 }
@@ -46,7 +46,7 @@ impl<'a> Sequences<'a> {
     ///
     /// # Errors
     /// `with_flipped` where the file has no mirrored views.
-    pub fn new(codes: &'a Codes, split: Split, with_flipped: bool) -> Result<Self> {
+    pub(crate) fn new(codes: &'a Codes, split: Split, with_flipped: bool) -> Result<Self> {
         let images = codes.images_of(split, with_flipped);
         if with_flipped && !images.is_empty() && images.len() == codes.images_of(split, false).len()
         {
@@ -58,18 +58,18 @@ impl<'a> Sequences<'a> {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.images.len()
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
 
     /// The training batch that `draws` deals out; each sequence loses its class by `class_dropout`: the
     /// probability, and the stream that decides.
-    pub fn training_batch(
+    pub(crate) fn training_batch(
         &self,
         draws: &[Draw],
         class_dropout: (f64, &mut Stream),
@@ -87,7 +87,7 @@ impl<'a> Sequences<'a> {
     }
 
     /// The sequences `range` of the split in file order, with their classes.
-    pub fn plain_batch(
+    pub(crate) fn plain_batch(
         &self,
         range: std::ops::Range<usize>,
         config: &PriorConfig,

@@ -42,7 +42,7 @@ pub fn train_prior(
 ///
 /// # Errors
 /// A checkpoint that cannot be read or does not go on under this recipe and with these codes.
-pub fn steps_made(recipe: &Recipe, codes: &Codes, run: &RunDir) -> Result<Option<u64>> {
+pub(crate) fn steps_made(recipe: &Recipe, codes: &Codes, run: &RunDir) -> Result<Option<u64>> {
     let input = Input { noun: "codes", fingerprint: codes.fingerprint() };
     counters::steps_made(run, Stage::Prior, &settings(recipe)?, &input)
 }
@@ -51,7 +51,7 @@ pub fn steps_made(recipe: &Recipe, codes: &Codes, run: &RunDir) -> Result<Option
 ///
 /// # Errors
 /// A checkpoint that cannot be read.
-pub fn trained_on(run: &RunDir) -> Result<Option<String>> {
+pub(crate) fn trained_on(run: &RunDir) -> Result<Option<String>> {
     counters::trained_on(run, Stage::Prior)
 }
 

@@ -55,7 +55,7 @@ pub fn train_vqvae(
 ///
 /// # Errors
 /// A checkpoint that cannot be read or cannot be resumed under this recipe and with this data set.
-pub fn steps_made(recipe: &Recipe, dataset: &Dataset, run: &RunDir) -> Result<Option<u64>> {
+pub(crate) fn steps_made(recipe: &Recipe, dataset: &Dataset, run: &RunDir) -> Result<Option<u64>> {
     let settings = settings(recipe)?;
     counters::steps_made(run, Stage::Vqvae, &settings, &input(dataset))
 }
