@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::prior::{Condition, Decoder, DeviceDecoder, HostDecoder, Prior};
 use crate::sampling::{DeviceSteps, HostSteps, NextCode, Steps};
 
-/// A trained prior and the sequences it is continuing.
+/// A trained prior and the sequences that it continues.
 #[derive(Debug)]
 pub struct PriorCodes<'a> {
     prior: &'a Prior,
@@ -14,7 +14,7 @@ pub struct PriorCodes<'a> {
 }
 
 impl<'a> PriorCodes<'a> {
-    /// The prior must not be tracking gradients (`.valid()`).
+    /// The prior must not track gradients (`.valid()`).
     pub fn new(prior: &'a Prior) -> Self {
         Self { prior, decoder: prior.decoder() }
     }

@@ -1,11 +1,11 @@
 //! The prior: a GPT over code sequences in raster order (Radford et al. 2019, "Language Models are
-//! Unsupervised Multitask Learners"; pre-norm blocks). Tensors in, tensors out; it knows no files, no
-//! images, no training loop, and nothing of how a code is chosen from its logits.
+//! Unsupervised Multitask Learners"; pre-norm blocks). Tensors in, tensors out; it knows no files, images or
+//! training loop, nor how a code is drawn from its logits.
 //!
 //! A sequence starts with a condition, a prefix of embeddings, and goes on with the codes of an image but the last:
 //! ```text
 //! input    class   c_0   c_1  …  c_(n-2)      prefix + n_codes - 1 positions
-//! logits    c_0    c_1   c_2  …  c_(n-1)      of the code that follows each of them
+//! logits    c_0    c_1   c_2  …  c_(n-1)      of the next code at each position
 //! ```
 
 mod block;

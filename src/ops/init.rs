@@ -1,16 +1,15 @@
 //! Initial weights, drawn on the host from counter-based streams: the same seed gives the same model on
-//! every device, and a parameter's values do not depend on those created before it in another way than by
-//! its place.
+//! every device, and a parameter's values depend on its index alone.
 //!
-//! They are drawn when a parameter is first used. Until then a model costs no memory of its size, can be asked for
-//! its shapes, and takes the weights of a file in their place.
+//! They are drawn lazily, when a parameter is first used. Until then a model takes no memory for its parameters, knows
+//! their shapes, and can load the weights of a file in their place.
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::rng::{Purpose, Stream, stream};
 
-/// Hands out initial parameters, each from its own stream.
+/// Makes initial parameters, each from its own stream.
 #[derive(Debug)]
 pub struct WeightInit<'a> {
     seed: u64,
@@ -45,7 +44,7 @@ impl<'a> WeightInit<'a> {
 
     /// The same value everywhere.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
-        // It has a stream of its own like any other, which decides those of the parameters after it.
+        // A constant draws nothing, but counts: the index of later parameters is part of their stream.
         self.next += 1;
         filled(shape, value, self.device)
     }
@@ -65,7 +64,7 @@ impl<'a> WeightInit<'a> {
     }
 }
 
-/// A parameter of one value, for layers that start with it whatever the seed.
+/// A constant parameter.
 pub(super) fn filled<const D: usize>(
     shape: [usize; D],
     value: f32,
@@ -74,7 +73,7 @@ pub(super) fn filled<const D: usize>(
     made_when_used(shape, device, move |device| Tensor::full(shape, value, device))
 }
 
-/// A trained parameter that `make` gives its first value.
+/// A trainable parameter, lazily initialised by `make`.
 fn made_when_used<const D: usize>(
     shape: [usize; D],
     device: &Device,

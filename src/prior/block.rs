@@ -1,4 +1,4 @@
-//! One transformer block: attention and a two-layer perceptron, each behind a norm and added to the stream.
+//! One transformer block: attention and an MLP, each pre-normed and added to the residual stream.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -13,24 +13,24 @@ use crate::prior::seeds::Dropouts;
 pub struct Block {
     /// Before attention.
     pub norm1: LayerNorm,
-    /// Mixes positions.
+    /// Across positions.
     pub attention: Attention,
-    /// Before the perceptron.
+    /// Before the MLP.
     pub norm2: LayerNorm,
-    /// Mixes features.
+    /// Across features.
     pub mlp: Mlp,
 }
 
 /// The weights of causal multi-head attention.
 #[derive(Module, Debug)]
 pub struct Attention {
-    /// To queries, keys and values, side by side: `[width, 3 * width]`.
+    /// Projection to queries, keys and values, concatenated: `[width, 3 * width]`.
     pub qkv: Linear,
-    /// Back into the stream: `[width, width]`.
+    /// Output projection: `[width, width]`.
     pub out: Linear,
 }
 
-/// The weights of the perceptron.
+/// The weights of the MLP.
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// `[width, 4 * width]`.
@@ -51,7 +51,7 @@ fn linear(shape: [usize; 2], deviation: f32, init: &mut WeightInit<'_>) -> Linea
 impl Block {
     pub(super) fn new(config: &PriorConfig, init: &mut WeightInit<'_>) -> Self {
         let width = config.width;
-        // GPT-2: each layer writes into the stream twice, and the sum shall not grow with depth.
+        // GPT-2: each block adds to the residual stream twice; scaled so that its variance does not grow with depth.
         let residual = DEVIATION / (2.0 * config.layers as f32).sqrt();
         let mut linear = |shape, deviation| linear(shape, deviation, init);
         let attention = Attention {
@@ -66,8 +66,8 @@ impl Block {
         Self { norm1: norm(), attention, norm2: norm(), mlp }
     }
 
-    /// The block as every pass has it: `attend` makes the attended values of queries, keys and values, and says by that
-    /// which positions see which and what is kept of them. [`super::HostDecoder`] computes the same on slices.
+    /// The block in every kind of pass: training, prefill and one more position differ in `attend` alone, which applies
+    /// attention to queries, keys and values. [`super::HostDecoder`] computes the same on slices.
     ///
     /// # Shapes
     /// - x, output: `[rows, width]`
@@ -85,7 +85,8 @@ impl Block {
         self.mlp.down.forward_onto(hidden, x, dropouts.draw())
     }
 
-    /// Numbers that [`Block::forward`] keeps of one position for the backward pass. The CPU device keeps no attention weights.
+    /// Activations that [`Block::forward`] keeps per position for the backward pass. The CPU device keeps no attention
+    /// weights.
     pub(super) fn activations(&self) -> usize {
         let [width, qkv] = self.attention.qkv.widths();
         let [_, hidden] = self.mlp.up.widths();

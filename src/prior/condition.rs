@@ -1,4 +1,4 @@
-//! What a sequence is asked to show: a prefix of embeddings before its codes. Today that is one token, the class.
+//! What a sequence is conditioned on: a prefix of embeddings before its codes. Today that is one token, the class.
 
 use burn::tensor::{Device, Int, Tensor};
 
@@ -6,20 +6,20 @@ use crate::error::{Error, Result};
 use crate::ops::Embedding;
 use crate::prior::PriorConfig;
 
-/// What one sequence is asked to show; the default asks for nothing in particular.
+/// What one sequence is conditioned on; unconditional by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Condition {
-    /// The class; `None` is the unconditional token.
+    /// The class; `None` for unconditional.
     pub class: Option<usize>,
 }
 
 impl Condition {
-    /// Asks for `class`, or for nothing.
+    /// Conditions on `class`.
     pub fn of_class(class: Option<usize>) -> Self {
         Self { class }
     }
 
-    /// Refuses what a prior of this configuration has not learned.
+    /// Refuses a condition that a prior of this configuration was not trained on.
     pub(crate) fn check(&self, config: &PriorConfig) -> Result<()> {
         match self.class {
             Some(class) if class >= config.n_classes => Err(Error::invalid(format!(
@@ -34,12 +34,12 @@ impl Condition {
 /// The conditions of a batch, on a device.
 #[derive(Debug, Clone)]
 pub struct Conditions {
-    /// Tokens of the vocabulary, `[batch]`.
+    /// Class tokens, `[batch]`.
     classes: Tensor<1, Int>,
 }
 
 impl Conditions {
-    /// One a sequence.
+    /// One per sequence.
     pub fn new(conditions: &[Condition], config: &PriorConfig, device: &Device) -> Self {
         let token = |condition: &Condition| config.class_token(condition.class) as i32;
         let tokens: Vec<i32> = conditions.iter().map(token).collect();

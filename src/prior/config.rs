@@ -4,17 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How a token learns where it stands.
+/// How positions are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
-    /// One learned vector a position, as in GPT-2.
+    /// One learned embedding per position, as in GPT-2.
     Learned,
-    /// Rotary over row and column, half of each head's dimensions each (Su et al. 2021, in two dimensions).
+    /// Rotary embeddings of row and column, half of each head's dimensions each (Su et al. 2021, in two dimensions).
     Rotary,
 }
 
-/// The depth of files that do not say it, as all did before there was one.
+/// The depth in files without one, written before codes had a depth.
 fn one() -> usize {
     1
 }
@@ -35,7 +35,7 @@ pub struct PriorConfig {
     pub grid_height: usize,
     /// Columns of the code grid.
     pub grid_width: usize,
-    /// Codes a position of the grid, one after the other in the sequence.
+    /// Codes per grid position, consecutive in the sequence.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub depth: usize,
     /// Transformer blocks.
@@ -46,9 +46,9 @@ pub struct PriorConfig {
     pub width: usize,
     /// Probability of dropping an activation while training.
     pub dropout: f64,
-    /// How positions enter.
+    /// How positions are encoded.
     pub positions: Positions,
-    /// Whether the logits use the code embeddings as weights.
+    /// Whether the head shares the code embeddings (weight tying).
     pub tie_weights: bool,
 }
 
@@ -72,27 +72,27 @@ impl Default for PriorConfig {
 }
 
 impl PriorConfig {
-    /// Codes a sequence.
+    /// Codes per sequence.
     pub fn n_codes(&self) -> usize {
         self.grid_height * self.grid_width * self.depth
     }
 
-    /// Size of the input vocabulary: the codes, one token a class and the unconditional one.
+    /// Size of the input vocabulary: the codes, one token per class and the unconditional one.
     pub fn vocabulary_size(&self) -> usize {
         self.codebook_size + self.n_classes + 1
     }
 
-    /// Embeddings that a condition puts before the codes of a sequence.
+    /// Length of the prefix that a condition puts before the codes.
     pub fn prefix(&self) -> usize {
         1
     }
 
-    /// Positions of a sequence: the last code is predicted and never read.
+    /// Positions per sequence: the last code is predicted, never an input.
     pub fn n_positions(&self) -> usize {
         self.prefix() + self.n_codes() - 1
     }
 
-    /// The token a sequence of `class` starts with; `None` is the unconditional one.
+    /// The token that a sequence of `class` starts with; `None` for the unconditional one.
     pub(super) fn class_token(&self, class: Option<usize>) -> usize {
         self.codebook_size + class.unwrap_or(self.n_classes)
     }

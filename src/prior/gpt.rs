@@ -14,17 +14,17 @@ use crate::prior::{Conditions, DropoutSeeds, Positions, PriorConfig};
 /// A GPT over codes.
 #[derive(Module, Debug)]
 pub struct Gpt {
-    /// Of the whole vocabulary, codes first.
+    /// Embeddings of the whole vocabulary, codes first.
     pub token: Embedding,
     /// `[n_positions, width]`; absent with rotary positions.
     pub position: Option<Param<Tensor<2>>>,
-    /// In the order they are applied.
+    /// In the order of the forward pass.
     pub blocks: Vec<Block>,
-    /// Before the head.
+    /// The final norm.
     pub norm: LayerNorm,
-    /// `[width, codebook_size]`, without bias; absent when the code embeddings serve as weights.
+    /// `[width, codebook_size]`, without bias; absent with tied weights.
     pub head: Option<Linear>,
-    /// Angles of the rotary positions: a constant, in no file.
+    /// Tables of the rotary embeddings: constants, not in files.
     pub(super) rotary: Option<RotaryTables>,
     #[module(skip)]
     config: PriorConfig,
@@ -91,8 +91,7 @@ impl Gpt {
         self.logits(predicting(x, batch, self.config.prefix()))
     }
 
-    /// Numbers that a training pass keeps of one sequence for its backward pass, for an estimate of the memory that it
-    /// takes.
+    /// Activations that the forward pass keeps per sequence for the backward pass: an estimate of training memory.
     pub fn activations(&self) -> usize {
         let blocks: usize = self.blocks.iter().map(Block::activations).sum();
         // The embedding and the last norm, the logits and their softmax.
@@ -116,7 +115,7 @@ impl Gpt {
         token_losses(logits, codes.reshape([batch * n_codes])).reshape([batch, n_codes])
     }
 
-    /// The condition's prefix and the codes behind it.
+    /// Embeddings of the condition's prefix followed by the codes.
     ///
     /// # Shapes
     /// - codes: `[batch, n]`; `None` for none
@@ -134,7 +133,7 @@ impl Gpt {
         self.at_positions(Tensor::cat(vec![prefix, codes], 1), 0)
     }
 
-    /// Adds what is learned about positions, the first of `x` being `position`.
+    /// Adds the learned position embeddings, from `position` on.
     ///
     /// # Shapes
     /// - x, output: `[batch, sequence, width]`
@@ -165,7 +164,7 @@ impl Gpt {
     }
 }
 
-/// The positions whose logits are codes': the last of the prefix and those behind it.
+/// The positions that predict codes: the last of the prefix and those after it.
 ///
 /// # Shapes
 /// - x: `[batch * sequence, width]`

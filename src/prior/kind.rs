@@ -31,7 +31,7 @@ impl Prior {
         }
     }
 
-    /// What training minimises: the mean over the batch, in nats per code, `[1]`. `dropout` `None` drops nothing.
+    /// The training loss: nats per code, averaged over the batch, `[1]`. Without `dropout`, none is applied.
     ///
     /// # Shapes
     /// - codes: `[batch, n_codes]`
@@ -46,7 +46,7 @@ impl Prior {
         }
     }
 
-    /// Negative log-likelihood of each code, in nats; their sum over an image is its own.
+    /// Negative log-likelihood of each code in nats; they sum to that of the image.
     ///
     /// # Shapes
     /// - codes, output: `[batch, n_codes]`
@@ -56,16 +56,15 @@ impl Prior {
         }
     }
 
-    /// Numbers that a training pass keeps of one sequence for its backward pass, for an estimate of the memory that it
-    /// takes.
+    /// Activations that the forward pass keeps per sequence for the backward pass: an estimate of training memory.
     pub fn activations(&self) -> usize {
         match self {
             Self::Autoregressive(gpt) => gpt.activations(),
         }
     }
 
-    /// What draws sequences from it where its weights are. It must not be tracking gradients (`.valid()`), or every step
-    /// would be kept in memory.
+    /// A decoder for sampling, on the device of the weights. The model must not track gradients (`.valid()`), or every
+    /// step would stay in memory.
     pub fn decoder(&self) -> Decoder<'_> {
         match self {
             Self::Autoregressive(gpt) if runs_on_host(&gpt.device()) => {

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use crate::ops::{Dropout, dropout};
 use crate::rng::Stream;
 
-/// Hands out one seed a place where dropout acts, in the order of the forward pass.
+/// One seed per dropout, in the order of the forward pass.
 #[derive(Debug, Clone)]
 pub struct DropoutSeeds(Stream);
 
@@ -20,7 +20,7 @@ impl DropoutSeeds {
     }
 }
 
-/// The dropout of a forward pass: a seed and a probability for each place, or nothing.
+/// The dropouts of a forward pass, or none.
 pub(super) struct Dropouts(Option<(DropoutSeeds, f64)>);
 
 impl Dropouts {
@@ -33,13 +33,13 @@ impl Dropouts {
         Self(None)
     }
 
-    /// Of the next place.
+    /// The next dropout of the pass.
     pub(super) fn draw(&mut self) -> Option<Dropout> {
         let (seeds, probability) = self.0.as_mut()?;
         Some(seeds.draw(*probability))
     }
 
-    /// `x` after the dropout of the next place.
+    /// Applies the next dropout of the pass to `x`.
     pub(super) fn apply(&mut self, x: Tensor<2>) -> Tensor<2> {
         match self.draw() {
             Some(drop) => dropout(x, drop),

@@ -99,8 +99,7 @@ impl Tokenizer {
         }
     }
 
-    /// Numbers that a training pass keeps of one image for its backward pass, for an estimate of the memory that it takes:
-    /// what its operations put out and the derivatives of others need.
+    /// Activations that the forward pass keeps per image for the backward pass: an estimate of training memory.
     pub fn activations(&self) -> usize {
         let (size, grid) = (self.config.image_size, self.config.grid_size());
         let encoder = match &self.encoder {

@@ -1,8 +1,8 @@
-//! Which parameters AdamW pulls towards zero, in both stages.
+//! Which parameters get weight decay, in both stages.
 
 use crate::checkpoint::Place;
 
-/// The layers whose `weight` multiplies what comes in.
+/// The layers whose `weight` decays.
 const LAYERS: [&str; 3] = ["Linear", "Conv2d", "ConvTranspose2d"];
 
 /// Whether the parameter at `place` gets weight decay: the matrices of linears and the kernels of convolutions do; biases,

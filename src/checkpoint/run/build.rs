@@ -1,5 +1,5 @@
-//! From a model file to the model, when the file may lie: its configuration is compared with its tensors before
-//! anything of the size it announces is in memory.
+//! From a model file to the model, where the file may be forged: the parameter count of its configuration is compared
+//! with its tensors before memory of that size is allocated.
 
 use burn::module::Module;
 use serde::de::DeserializeOwned;
@@ -29,10 +29,10 @@ impl ModelConfig for PriorConfig {
 }
 
 impl ModelFile {
-    /// The configuration, if a model can have it.
+    /// The configuration, validated.
     ///
     /// # Errors
-    /// A configuration that does not parse or that its kind of model refuses.
+    /// A configuration that does not parse or is not valid.
     pub fn checked_config<C: ModelConfig>(&self) -> Result<C> {
         let config: C = self.config()?;
         config
@@ -41,9 +41,9 @@ impl ModelFile {
         Ok(config)
     }
 
-    /// The model that `new` makes of the configuration, with the weights of the file. `new` is only called for a
-    /// valid configuration and must leave its parameters uninitialised, as it may be one of any size: they are counted
-    /// first, and then take the weights of the file.
+    /// The model that `new` builds from the configuration, with the weights of the file. `new` is called for a valid
+    /// configuration only, and must leave the parameters uninitialised, as the model may have any size: they are
+    /// counted first.
     ///
     /// # Errors
     /// A configuration that is not valid or not that of the tensors, or what [`ModelFile::load_into`] refuses.
@@ -56,7 +56,7 @@ impl ModelFile {
             return Err(Error::file(
                 self.source(),
                 format!(
-                    "config in the metadata describes a model of {described} numbers, the tensors hold {held}"
+                    "config in the metadata describes a model of {described} parameters, the tensors hold {held}"
                 ),
             ));
         }
@@ -94,7 +94,7 @@ mod tests {
         parameters::named(&gpt).unwrap()
     }
 
-    /// How many parameters are in memory.
+    /// How many parameters are initialised.
     fn initialised<M: Module>(module: &M) -> usize {
         struct Count(usize);
         impl ModuleVisitor for Count {
@@ -116,7 +116,7 @@ mod tests {
         };
         let gpt = file.build(new).unwrap();
         assert_eq!(parameters::named(&gpt).unwrap(), tensors());
-        // A copy shares what is drawn.
+        // Clones share their initialisation.
         assert_eq!(initialised(&fresh.unwrap()), 0);
         assert!(gpt.norm.weight.val().is_require_grad());
     }
@@ -142,7 +142,7 @@ mod tests {
         assert!(message.contains("prior.layers is 0"), "{message}");
     }
 
-    /// That `module` is not in memory, and that as many numbers are counted as its tensors then hold.
+    /// Checks that `module` is uninitialised, and that its parameter count is that of its tensors.
     fn counted_before_it_is_there<M: Module>(module: &M, what: &dyn Debug) {
         let counted = parameters::count(module);
         assert_eq!(initialised(module), 0, "{what:?}");

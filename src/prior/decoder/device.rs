@@ -6,11 +6,11 @@ use crate::ops::{CausalMask, KeyValues, cached_attention, causal_attention};
 use crate::prior::seeds::Dropouts;
 use crate::prior::{Condition, Conditions, Gpt};
 
-/// A network, and the keys and values of the sequences it continues: `2 · layers · batch · n_positions · width` numbers.
+/// A network and its KV cache: `2 · layers · batch · n_positions · width` elements.
 #[derive(Debug)]
 pub struct DeviceDecoder<'a> {
     gpt: &'a Gpt,
-    /// One a layer; empty before the first sequence.
+    /// The KV cache, one per layer; empty before the first sequence.
     layers: Vec<KeyValues>,
     position: usize,
 }
@@ -26,11 +26,11 @@ impl<'a> DeviceDecoder<'a> {
         self.gpt.device()
     }
 
-    /// Forgets what it has seen and reads the start of every sequence; returns the logits of the next code.
+    /// Resets the cache and feeds the start of every sequence; returns the logits of the next code.
     ///
     /// # Shapes
     /// - conditions: `[batch]`
-    /// - given: `[batch, n]`, the codes that are known
+    /// - given: `[batch, n]`, the known codes
     /// - output: `[batch, codebook_size]`
     pub fn start(&mut self, conditions: &[Condition], given: &[usize]) -> Tensor<2> {
         let (gpt, config, device) = (self.gpt, self.gpt.config(), self.device());
@@ -58,7 +58,7 @@ impl<'a> DeviceDecoder<'a> {
         gpt.logits(last)
     }
 
-    /// Adds one code to every sequence; returns the logits of the one that follows.
+    /// Appends a code to every sequence; returns the logits of the next one.
     ///
     /// # Shapes
     /// - codes: `[batch]`
@@ -82,7 +82,7 @@ impl<'a> DeviceDecoder<'a> {
         attend: impl Fn(Tensor<2>, &KeyValues) -> Tensor<2>,
     ) -> Tensor<2> {
         let (gpt, position) = (self.gpt, self.position);
-        // Each layer's buffers are moved out and back: written in place only while they have one owner.
+        // Each layer's buffers are moved out and back: they are written in place only while they have a single owner.
         for (block, seen) in gpt.blocks.iter().zip(std::mem::take(&mut self.layers)) {
             x = block.forward(x, &mut Dropouts::none(), |qkv, _| {
                 let seen = seen.append(qkv.clone(), position, added, gpt.rotary.as_ref());

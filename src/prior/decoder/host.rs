@@ -8,11 +8,10 @@ use crate::ops::{
 use crate::prior::block::Block;
 use crate::prior::{Condition, Conditions, Gpt, PriorConfig};
 
-/// Fewest sequences a thread takes through the network on its own: on two cores, 8 each take a tenth less time alone than
-/// together.
+/// Fewest sequences that are worth a thread of their own: on two cores, 8 each take a tenth less time than 16 together.
 const LEAST_ALONE: usize = 8;
 
-/// A network ready to be asked for one position after the other, and the sequences it has seen.
+/// A network with packed weights, and its KV cache.
 #[derive(Debug)]
 pub struct HostDecoder<'a> {
     gpt: &'a Gpt,
@@ -24,7 +23,7 @@ pub struct HostDecoder<'a> {
     layers: Vec<Layer>,
     norm: RowNorm,
     head: PackedLinear,
-    /// Groups of sequences that are decoded together.
+    /// The KV cache, in groups of sequences that are decoded together.
     seen: Vec<Seen>,
 }
 
@@ -38,10 +37,10 @@ struct Layer {
     down: PackedLinear,
 }
 
-/// Sequences so far.
+/// The KV cache of a group of sequences.
 #[derive(Debug)]
 struct Seen {
-    /// One a layer.
+    /// One per layer.
     caches: Vec<HeadCache>,
     sequences: usize,
     position: usize,
@@ -61,7 +60,7 @@ impl Layer {
 }
 
 impl Layer {
-    /// [`Block::forward`] of one more position of every sequence, in place.
+    /// [`Block::forward`] at one more position of every sequence, in place.
     ///
     /// # Shapes
     /// - x: `[sequences, width]`
@@ -84,7 +83,7 @@ impl Layer {
     }
 }
 
-/// What the layers of a pass write into, one after the other.
+/// Scratch buffers that the layers of a pass share.
 struct Rows {
     /// `[sequences, width]`.
     normed: Vec<f32>,
@@ -133,7 +132,7 @@ impl<'a> HostDecoder<'a> {
     ///
     /// # Shapes
     /// - conditions: `[batch]`
-    /// - given: `[batch, n]`, the codes that are known
+    /// - given: `[batch, n]`, the known codes
     /// - output: `[batch, codebook_size]`
     pub fn start(&mut self, conditions: &[Condition], given: &[usize]) -> Vec<f32> {
         let config = self.gpt.config();
@@ -155,7 +154,7 @@ impl<'a> HostDecoder<'a> {
         logits
     }
 
-    /// Adds one code to every sequence; returns the logits of the one that follows.
+    /// Appends a code to every sequence; returns the logits of the next one.
     ///
     /// # Shapes
     /// - codes: `[batch]`
@@ -173,13 +172,13 @@ impl<'a> HostDecoder<'a> {
         self.advance(x)
     }
 
-    /// Room for as many new sequences.
+    /// An empty cache for `sequences` new sequences.
     fn forget(&mut self, sequences: usize) {
         let config = self.gpt.config();
         let &PriorConfig { heads, width, layers, .. } = config;
         let n_positions = config.n_positions();
-        // Few sequences share the work on each weight, which is read from memory once; many are split among the threads,
-        // which then wait for each other once a position.
+        // With few sequences, all threads share each GEMM, so that weights are read from memory once; many are split
+        // among the threads, which then synchronise once per position.
         let threads = rayon::current_num_threads();
         let per_thread = sequences.div_ceil(threads);
         let group = if per_thread >= LEAST_ALONE { per_thread } else { sequences };
@@ -192,7 +191,7 @@ impl<'a> HostDecoder<'a> {
     }
 
     /// # Shapes
-    /// - x: `[sequences, width]`, the embeddings of one more position of each
+    /// - x: `[sequences, width]`, their embeddings at one more position
     /// - output: `[sequences, codebook_size]`
     fn advance(&mut self, mut x: Vec<f32>) -> Vec<f32> {
         let width = self.gpt.config().width;

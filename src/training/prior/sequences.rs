@@ -1,4 +1,4 @@
-//! Code sequences as a training loop takes them: which ones a step sees, and which lose their class.
+//! Batches of code sequences for training: which ones a step sees, and which lose their condition.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -18,7 +18,7 @@ pub struct SequenceBatch {
 }
 
 impl SequenceBatch {
-    /// The sequences `codes`, one after the other, with their conditions.
+    /// The concatenated sequences `codes` with their conditions.
     pub fn new(
         conditions: &[Condition],
         codes: impl Iterator<Item = u16>,
@@ -42,10 +42,10 @@ pub(crate) struct Sequences<'a> {
 }
 
 impl<'a> Sequences<'a> {
-    /// The images of `split`; mirrored views only if asked for.
+    /// The images of `split`; flipped views only `with_flipped`.
     ///
     /// # Errors
-    /// `with_flipped` where the file has no mirrored views.
+    /// `with_flipped` where the file has no flipped views.
     pub(crate) fn new(codes: &'a Codes, split: Split, with_flipped: bool) -> Result<Self> {
         let images = codes.images_of(split, with_flipped);
         if with_flipped && !images.is_empty() && images.len() == codes.images_of(split, false).len()
@@ -67,8 +67,8 @@ impl<'a> Sequences<'a> {
         self.images.is_empty()
     }
 
-    /// The training batch that `draws` deals out; each sequence loses its class by `class_dropout`: the
-    /// probability, and the stream that decides.
+    /// The training batch of `draws`; `class_dropout` is the probability that a sequence loses its condition, and the
+    /// random stream.
     pub(crate) fn training_batch(
         &self,
         draws: &[Draw],

@@ -1,4 +1,4 @@
-//! Stage 2 as the common loop sees it: batches of sequences, the log line, the validation, and the files.
+//! Stage 2 for the common training loop: batches of sequences, log lines, validation and files.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -28,7 +28,7 @@ use crate::training::{Event, LearningRate, NonFinite, Objective};
 ///
 /// # Errors
 /// Bad settings, a code file that does not fit, a file that cannot be read or written, numbers that are not
-/// finite, or [`Error::Interrupted`] when asked to stop (the state was saved).
+/// finite, or [`Error::Interrupted`] on a signal (the state was saved).
 pub fn train_prior(
     recipe: &Recipe,
     codes: &Codes,
@@ -41,7 +41,7 @@ pub fn train_prior(
 /// How many steps the prior of a run has made; `None` without a checkpoint.
 ///
 /// # Errors
-/// A checkpoint that cannot be read or does not go on under this recipe and with these codes.
+/// A checkpoint that cannot be read or cannot resume with this recipe and these codes.
 pub(crate) fn steps_made(recipe: &Recipe, codes: &Codes, run: &RunDir) -> Result<Option<u64>> {
     let input = Input { noun: "codes", fingerprint: codes.fingerprint() };
     counters::steps_made(run, Stage::Prior, &settings(recipe)?, &input)

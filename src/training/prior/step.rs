@@ -9,11 +9,11 @@ use crate::rng::{Purpose, stream};
 use crate::training::decay::decays;
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
 
-/// AdamW's decay of the first moment and its epsilon, as GPT-2's successors have them.
+/// AdamW's beta1 and epsilon, as GPT-2's successors have them.
 const BETA1: f64 = 0.9;
 const EPSILON: f64 = 1e-8;
 
-/// The model and its optimizer.
+/// The trainer of stage 2.
 #[derive(Debug)]
 pub struct PriorTrainer {
     /// The model and its optimizer.
@@ -23,17 +23,17 @@ pub struct PriorTrainer {
     seed: u64,
 }
 
-/// What the backward passes of a step leave for its update.
+/// The result of the backward passes of a step.
 #[derive(Debug)]
 pub struct PriorGradients {
-    /// Of the model; those of several processes may be averaged before they are applied.
+    /// Of the model; data-parallel processes may average theirs before the update.
     pub gradients: NamedGradients,
     /// Nats per code, `[1]`.
     loss: Tensor<1>,
 }
 
 impl PriorTrainer {
-    /// A fresh model on `device` (which must track gradients).
+    /// A new model on `device` (which must track gradients).
     pub fn new(config: &PriorConfig, section: &PriorSection, seed: u64, device: &Device) -> Self {
         let constants = AdamWConfig {
             beta1: BETA1,
@@ -53,13 +53,13 @@ impl PriorTrainer {
         }
     }
 
-    /// What is minimised.
+    /// The loss terms and their weights.
     pub fn objective(&self) -> &Objective {
         &self.objective
     }
 
-    /// One step at learning rate `rate` over the micro batches `batches`; `step` counts from 0. Gives nats per code and
-    /// the global norm of the gradient before clipping, `[2]`. With `guard`, they are read back first.
+    /// One step at learning rate `rate` over the micro batches `batches`; `step` counts from 0. Returns nats per code
+    /// and the global gradient norm before clipping, `[2]`. With `guard`, both are checked before the update.
     ///
     /// # Errors
     /// As [`Self::apply`].
