@@ -26,5 +26,6 @@ pub use run::resume_state::ResumeState;
 pub(crate) use run::run_dir::write_json;
 pub use run::run_dir::{RunDir, Stage};
 pub use tensors::named_tensor::NamedTensor;
+pub(crate) use tensors::parameter;
 pub use tensors::parameters;
 pub use tensors::place::Place;

@@ -3,5 +3,6 @@
 
 pub(in crate::checkpoint) mod layout;
 pub(in crate::checkpoint) mod named_tensor;
+pub(crate) mod parameter;
 pub mod parameters;
 pub(in crate::checkpoint) mod place;

@@ -1,14 +1,14 @@
 //! A module with its optimizer, and their part of a checkpoint: weights under `model.`, moments under `adamw.m.` and
-//! `adamw.v.`, all under the trainee's prefix.
+//! `adamw.v.` in the shape and layout of their weights, all under the trainee's prefix.
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::module::Module;
+use burn::tensor::{Device, Gradients};
 
 use super::adamw::{AdamW, Moments};
 use super::gradients::NamedGradients;
-use crate::checkpoint::{NamedTensor, Place, ResumeState};
+use crate::checkpoint::{NamedTensor, ResumeState, parameter};
 use crate::error::{Error, Result};
 
 const MODEL: &str = "model.";
@@ -57,12 +57,15 @@ impl<M: Module> Trainee<M> {
 impl<M: Module> Trained for Trainee<M> {
     fn save(&self, state: &mut ResumeState) -> Result<()> {
         state.insert_module(&self.named(MODEL), &self.module)?;
-        let of = |pick: fn(&Moments) -> &Tensor<1>| -> Result<Vec<NamedTensor>> {
-            let moments = self.optimizer.moments().iter();
-            moments.map(|(path, m)| NamedTensor::from_tensor(path.as_str(), pick(m))).collect()
-        };
-        state.insert(&self.named(MEAN), of(|moments| &moments.mean)?)?;
-        state.insert(&self.named(SQUARE), of(|moments| &moments.square)?)
+        let (mut means, mut squares) = (Vec::new(), Vec::new());
+        for parameter in parameter::list(&self.module)? {
+            if let Some(Moments { mean, square }) = self.optimizer.moments().get(&parameter.name) {
+                means.push(parameter.to_file(mean)?);
+                squares.push(parameter.to_file(square)?);
+            }
+        }
+        state.insert(&self.named(MEAN), means)?;
+        state.insert(&self.named(SQUARE), squares)
     }
 
     fn restore(&mut self, state: &mut ResumeState, updates: u64, device: &Device) -> Result<()> {
@@ -77,18 +80,18 @@ impl<M: Module> Trained for Trainee<M> {
         let mut squares = of_file(state.take(&square_prefix));
         let mut moments = BTreeMap::new();
         // Before the first update there are no moments.
-        let trained = if updates == 0 { Vec::new() } else { trained_parameters(&self.module) };
-        for (path, size) in trained {
+        let all = if updates == 0 { Vec::new() } else { parameter::list(&self.module)? };
+        for parameter in all.into_iter().filter(|parameter| parameter.is_trained) {
+            let name = &parameter.name;
             let take = |prefix: &str, from: &mut BTreeMap<String, NamedTensor>| {
-                let tensor = from.remove(&path);
+                let tensor = from.remove(name);
                 let tensor =
-                    tensor.ok_or_else(|| Error::file(source, format!("has no {prefix}{path}")))?;
-                tensor.expect_shape(&[size], source)?;
-                tensor.to_tensor(device)
+                    tensor.ok_or_else(|| Error::file(source, format!("has no {prefix}{name}")))?;
+                parameter.to_memory(tensor, source, device)
             };
             let (mean, square) =
                 (take(&mean_prefix, &mut means)?, take(&square_prefix, &mut squares)?);
-            moments.insert(path, Moments { mean, square });
+            moments.insert(parameter.name.clone(), Moments { mean, square });
         }
         if let Some(name) = means.keys().chain(squares.keys()).next() {
             return Err(Error::file(
@@ -101,32 +104,12 @@ impl<M: Module> Trained for Trainee<M> {
     }
 }
 
-/// Path and size of every trained parameter.
-fn trained_parameters<M: Module>(module: &M) -> Vec<(String, usize)> {
-    #[derive(Default)]
-    struct Parameters(Place, Vec<(String, usize)>);
-    impl ModuleVisitor for Parameters {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.0.enter(name, container);
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.0.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let value = param.val();
-            if value.is_require_grad() {
-                self.1.push((self.0.name(), value.shape().num_elements()));
-            }
-        }
-    }
-    let mut visitor = Parameters::default();
-    module.visit(&mut visitor);
-    visitor.1
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use burn::module::Param;
+    use burn::tensor::Tensor;
+
     use super::*;
     use crate::checkpoint::Stage;
     use crate::training::adamw::AdamWConfig;
@@ -185,7 +168,7 @@ mod tests {
             (&both[..], 0, "holds moments of weight"),
             (&more("adamw.m.fixed"), 1, "holds moments of fixed"),
             (&more("adamw.v.other"), 1, "holds moments of other"),
-            (&[both[0], ("adamw.v.weight", 3)], 1, "weight has shape [3], expected [2]"),
+            (&[both[0], ("adamw.v.weight", 3)], 1, "weight has shape [3], expected [1, 2]"),
         ] {
             let message = take("", tensors, steps).unwrap_err().to_string();
             assert!(message.contains(expected), "{message} lacks {expected}");
