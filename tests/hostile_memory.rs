@@ -1,9 +1,7 @@
-//! Memory use on hostile files: reading one allocates a few times its size plus a few MiB, whatever it declares. The
-//! allocator of this program counts; its tests run one at a time, because all threads share the count.
-//!
-//! Bounded by fixed limits instead: a model of the most layers that a configuration may have, before its weights are
-//! initialised (6 MiB); a compressed image that really holds its pixels (512 MiB), and headers of WebP and of some TIFF
-//! compressions, which allow any number of pixels in a few bytes.
+//! Memory use on hostile files: reading one allocates a few times its size plus a few MiB, whatever it declares. Tests
+//! run one at a time, because all threads share the allocator's count. Bounded by fixed limits instead: a model of the
+//! most layers, before its weights are initialised (6 MiB); a compressed image that really holds its pixels (512 MiB);
+//! headers of WebP and of some TIFF compressions, which allow any number of pixels in a few bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic_in_result_fn)]
 #![allow(missing_docs, unsafe_code)]
 
