@@ -54,7 +54,9 @@ pub(super) trait StageRun {
     /// The same, for restoring.
     fn trainees_mut(&mut self) -> Vec<&mut dyn Trained>;
     fn recipe(&self) -> &Recipe;
-    fn n_parameters(&self) -> usize;
+    fn n_parameters(&self) -> usize {
+        self.trainees().iter().map(|trainee| trainee.n_parameters()).sum()
+    }
     /// Number of activations that the forward pass of one batch keeps for the backward pass.
     fn activations(&self) -> usize;
     /// Bytes of images or codes that stay in memory.

@@ -25,8 +25,10 @@ pub struct Trainee<M> {
     prefix: &'static str,
 }
 
-/// A trainee, for checkpoints.
+/// A trainee of any module.
 pub(super) trait Trained {
+    /// Parameter count, frozen ones included.
+    fn n_parameters(&self) -> usize;
     /// Saves weights and moments. Synchronises with the device.
     fn save(&self, state: &mut ResumeState) -> Result<()>;
     /// Restores them, as they were after `updates` optimizer steps.
@@ -55,6 +57,10 @@ impl<M: Module> Trainee<M> {
 }
 
 impl<M: Module> Trained for Trainee<M> {
+    fn n_parameters(&self) -> usize {
+        self.module.num_params()
+    }
+
     fn save(&self, state: &mut ResumeState) -> Result<()> {
         state.insert_module(&self.named(MODEL), &self.module)?;
         let (mut means, mut squares) = (Vec::new(), Vec::new());

@@ -139,10 +139,6 @@ impl StageRun for PriorStage<'_> {
         self.recipe
     }
 
-    fn n_parameters(&self) -> usize {
-        self.trainer.prior.module.num_params()
-    }
-
     fn activations(&self) -> usize {
         self.trainer.prior.module.activations() * self.recipe.prior.batch_size
     }

@@ -178,10 +178,6 @@ impl StageRun for VqvaeStage<'_> {
         self.recipe
     }
 
-    fn n_parameters(&self) -> usize {
-        self.trainer.tokenizer.module.num_params()
-    }
-
     fn activations(&self) -> usize {
         self.trainer.tokenizer.module.activations() * self.recipe.vqvae.batch_size
     }
