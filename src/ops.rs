@@ -12,6 +12,8 @@ pub mod linear;
 pub mod norm;
 
 pub mod conv;
+pub mod depthwise;
+pub mod direction;
 pub mod resample;
 
 pub mod nearest;

@@ -21,6 +21,7 @@ mod sums;
 
 mod conv;
 mod convolution;
+mod depthwise;
 mod window;
 mod winograd;
 
@@ -37,6 +38,8 @@ mod linear;
 mod attention;
 mod attention_head;
 mod cross_entropy;
+mod direction;
+mod enlarge;
 mod group_norm;
 mod layer_norm;
 mod math;
@@ -57,7 +60,10 @@ pub use attention::causal_attention;
 pub use convolution::{ConvKind, convolution};
 pub use cross_entropy::token_losses;
 pub use decode::{HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, values};
+pub use depthwise::{DEPTHWISE_KERNELS, DepthwiseKind, depthwise, same_padding};
+pub use direction::{DIRECTION_EPSILON, direction_distance};
 pub use dropout::{Mask, dropout};
+pub use enlarge::{enlarge, neighbours};
 pub use extension::{runs_here, runs_on_host};
 pub use group_norm::group_norm;
 pub use instructions::{UnknownInstructions, check_instruction_limit, instruction_sets};

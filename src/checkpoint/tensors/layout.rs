@@ -4,7 +4,7 @@
 //! | layer | in memory | in files |
 //! |---|---|---|
 //! | `Linear` | `[in, out]` | `[out, in]` |
-//! | `Conv2d` | `[kh, kw, c_in, c_out]` | `[c_out, c_in, kh, kw]` |
+//! | `Conv2d`, `Depthwise` | `[kh, kw, c_in, c_out]` | `[c_out, c_in, kh, kw]` |
 //! | `ConvTranspose2d` | `[c_in, kh, kw, c_out]` | `[c_in, c_out, kh, kw]` |
 //! | all others, and every bias | as it is | the same |
 
@@ -22,7 +22,7 @@ impl Layout {
     pub(in crate::checkpoint) fn of(container: &str, field: &str) -> Self {
         match (container, field) {
             ("Struct:Linear", "weight") => Self::Linear,
-            ("Struct:Conv2d", "weight") => Self::Conv2d,
+            ("Struct:Conv2d" | "Struct:Depthwise", "weight") => Self::Conv2d,
             ("Struct:ConvTranspose2d", "weight") => Self::ConvTranspose2d,
             _ => Self::Same,
         }
@@ -168,7 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn only_weights_of_the_three_layers_are_permuted() {
+    fn only_weights_of_linear_layers_and_convolutions_are_permuted() {
+        assert_eq!(Layout::of("Struct:Depthwise", "weight"), Layout::Conv2d);
         assert_eq!(Layout::of("Struct:Linear", "weight"), Layout::Linear);
         assert_eq!(Layout::of("Struct:Linear", "bias"), Layout::Same);
         assert_eq!(Layout::of("Struct:Embedding", "weight"), Layout::Same);
