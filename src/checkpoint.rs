@@ -14,6 +14,7 @@ mod disk;
 mod run;
 
 pub use disk::atomic;
+pub(crate) use disk::container::foreign_from_bytes;
 pub use disk::container::read_foreign;
 pub use run::binding::DATA;
 pub(crate) use run::binding::{check_classes, check_codes, check_held_out, check_prior};

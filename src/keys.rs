@@ -71,10 +71,19 @@ impl Key {
 /// A section of the recipe.
 #[derive(Debug)]
 pub struct Section {
-    /// The name, as in `vqvae`.
+    /// The full path, as in `vqvae`.
     pub name: &'static str,
     /// What it is about, in Markdown.
     pub text: &'static str,
     /// Its keys, in the order of a saved recipe.
     pub keys: &'static [Key],
+    /// The sections in it, which follow its keys.
+    pub sections: &'static [Section],
+}
+
+impl Section {
+    /// It and all sections in it, in the order of a saved recipe.
+    pub fn with_inner(&'static self) -> Box<dyn Iterator<Item = &'static Self>> {
+        Box::new(std::iter::once(self).chain(self.sections.iter().flat_map(Self::with_inner)))
+    }
 }

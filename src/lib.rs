@@ -12,9 +12,9 @@
 //! | layer | modules | job |
 //! |---|---|---|
 //! | below | `vqgen_kernels` | the CPU kernels, a crate that knows nothing of this one |
-//! | 0 | [`ops`], [`tokenizer`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
+//! | 0 | [`ops`], [`tokenizer`], [`features`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
 //! | 1 | [`keys`], [`data`], [`device`], [`recipe`] | files to pixels, device selection, recipes |
-//! | 2 | [`codec`], [`generation`], [`checkpoint`], [`evaluation`], [`training`], [`bench`] | pixels to codes and back; runs: their files, numbers and loops |
+//! | 2 | [`codec`], [`generation`], [`checkpoint`], [`perceptual`], [`evaluation`], [`training`], [`bench`] | pixels to codes and back; runs: their files, numbers and loops |
 //! | 3 | [`commands`], [`progress`] | one file per subcommand, and progress display |
 //! | 4 | [`cli`], `main` | arguments |
 //!
@@ -35,6 +35,8 @@ pub mod ops;
 
 pub mod tokenizer;
 
+pub mod features;
+
 pub mod prior;
 
 pub mod sampling;
@@ -52,6 +54,8 @@ pub mod recipe;
 pub mod checkpoint;
 
 mod codec;
+
+pub mod perceptual;
 
 pub mod evaluation;
 

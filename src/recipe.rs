@@ -11,6 +11,7 @@
 mod json;
 mod load;
 mod overrides;
+mod perceptual;
 mod prior;
 mod sample;
 mod unknown_key;
@@ -18,13 +19,14 @@ mod vqvae;
 
 pub use load::BUILT_IN;
 pub use overrides::Override;
+pub use perceptual::{PerceptualNet, PerceptualSection};
 pub use prior::{PriorPreset, PriorSection, Views};
 pub use sample::SampleSection;
 pub use vqvae::{Codebook, ReconstructionLoss, Schedule, VqvaeSection};
 
 use crate::data::DataConfig;
 use crate::error::{Error, Result};
-use crate::keys::{Key, section};
+use crate::keys::{Key, Section, section};
 
 section! {
     /// One experiment. Read one with [`Recipe::load`]: deserialising it directly skips the checks.
@@ -47,10 +49,14 @@ section! {
     }
 }
 
+/// Every section of a recipe, in the order of a saved one.
+pub fn sections() -> impl Iterator<Item = &'static Section> {
+    Recipe::SECTIONS.iter().flat_map(Section::with_inner)
+}
+
 /// Every key of a recipe, in the order of a saved one.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let inside = Recipe::SECTIONS.iter().flat_map(|section| section.keys);
-    Recipe::KEYS.iter().chain(inside)
+    Recipe::KEYS.iter().chain(sections().flat_map(|section| section.keys))
 }
 
 /// The key of this full path, as in `vqvae.steps`.
@@ -105,6 +111,8 @@ fn validate_name(name: &str) -> Result<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -115,17 +123,17 @@ mod tests {
     #[test]
     fn the_declared_keys_are_those_of_a_saved_recipe_in_its_order() {
         let saved = serde_json::to_value(Recipe::default()).unwrap();
-        let mut leaves = Vec::new();
-        for (name, value) in saved.as_object().unwrap() {
+        fn leaves_of<'a>(prefix: &str, value: &'a Value, leaves: &mut Vec<(String, &'a Value)>) {
             match value.as_object() {
-                Some(section) => {
-                    leaves.extend(
-                        section.iter().map(|(key, value)| (format!("{name}.{key}"), value)),
-                    );
-                }
-                None => leaves.push((name.clone(), value)),
+                Some(section) => section.iter().for_each(|(key, value)| {
+                    let path = [prefix, key].join(if prefix.is_empty() { "" } else { "." });
+                    leaves_of(&path, value, leaves);
+                }),
+                None => leaves.push((prefix.to_owned(), value)),
             }
         }
+        let mut leaves = Vec::new();
+        leaves_of("", &saved, &mut leaves);
         let declared: Vec<_> = keys().map(|key| (key.path.to_owned(), (key.default)())).collect();
         assert_eq!(leaves.len(), declared.len());
         for ((path, value), (declared, default)) in leaves.iter().zip(&declared) {

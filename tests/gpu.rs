@@ -52,7 +52,8 @@ fn vqvae_step(device: &Device) -> Vec<Vec<f32>> {
     ];
     let recipe = Recipe::parse("{}", "the test", &overrides.map(set)).unwrap();
     let config = recipe.vqvae.tokenizer_config(&recipe.data);
-    let mut trainer = VqvaeTrainer::new(&config, &recipe.vqvae, 0.1, 3, &device.clone().autodiff());
+    let mut trainer =
+        VqvaeTrainer::new(&config, &recipe.vqvae, 0.1, 3, &device.clone().autodiff()).unwrap();
     let mut rng = stream(3, Purpose::Augment, 0, 0);
     let pixels: Vec<f32> = (0..2 * 8 * 8 * 3).map(|_| rng.uniform() - 0.5).collect();
     let images = Tensor::<4>::from_data(TensorData::new(pixels, [2, 8, 8, 3]), device);

@@ -19,10 +19,11 @@ const CONFIGS: [&str; 4] = [
     "prior::Positions",
 ];
 
-const LAYER_0: [&str; 4] = ["ops", "tokenizer", "prior", "sampling"];
+const LAYER_0: [&str; 5] = ["ops", "tokenizer", "features", "prior", "sampling"];
 const LAYER_1: [&str; 4] = ["keys", "data", "device", "recipe"];
 /// In order: each may use those before it.
-const LAYER_2: [&str; 6] = ["codec", "generation", "checkpoint", "evaluation", "training", "bench"];
+const LAYER_2: [&str; 7] =
+    ["codec", "generation", "checkpoint", "perceptual", "evaluation", "training", "bench"];
 const LAYER_3: [&str; 2] = ["commands", "progress"];
 /// Any module may use these.
 const EVERYWHERE: [&str; 2] = ["error", "rng"];
@@ -31,13 +32,13 @@ const EVERYWHERE: [&str; 2] = ["error", "rng"];
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     Some(match module {
         "error" | "rng" | "ops" | "device" | "keys" => vec![],
-        "tokenizer" | "prior" | "sampling" => vec!["ops"],
+        "tokenizer" | "features" | "prior" | "sampling" => vec!["ops"],
         "data" => [&CONFIGS[..], &["keys"]].concat(),
         "recipe" => [&CONFIGS[..], &["keys", "data"]].concat(),
         "codec" => vec!["tokenizer", "data"],
         // The one place where a prior and the sampler meet.
         "generation" => vec!["prior", "sampling"],
-        "checkpoint" | "evaluation" | "training" | "bench" => {
+        "checkpoint" | "perceptual" | "evaluation" | "training" | "bench" => {
             let before = LAYER_2.iter().take_while(|other| **other != module).copied();
             [&LAYER_0[..], &LAYER_1[..]].concat().into_iter().chain(before).collect()
         }
@@ -54,12 +55,14 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
 const COMPUTES: &[&str] = &[
     "ops",
     "tokenizer",
+    "features",
     "prior",
     "sampling",
     "device",
     "codec",
     "generation",
     "checkpoint",
+    "perceptual",
     "evaluation",
     "training",
     "bench",

@@ -54,7 +54,7 @@ fn document() -> String {
     let mut text = INTRODUCTION.replace("BUILT_IN", &names.join(", "));
     text.push_str("\n## Top-level keys\n\n");
     table(&mut text, Recipe::KEYS);
-    for section in Recipe::SECTIONS {
+    for section in vqgen::recipe::sections() {
         write!(text, "\n## `{}`\n\n{}\n\n", section.name, section.text).unwrap();
         table(&mut text, section.keys);
         for of in section.keys {
@@ -112,7 +112,9 @@ fn by_choice(text: &mut String, section: &Section, of: &Key, bound: &[&Key]) {
     let recipes: Vec<Value> = choices
         .iter()
         .map(|choice| {
-            let given = json!({ section.name: { of.name(): choice } });
+            let given = json!({ of.name(): choice });
+            let path = section.name.rsplit('.');
+            let given = path.fold(given, |inner, name| json!({ name: inner }));
             let recipe: Recipe = serde_json::from_value(given).unwrap();
             serde_json::to_value(recipe).unwrap()
         })
@@ -123,7 +125,10 @@ fn by_choice(text: &mut String, section: &Section, of: &Key, bound: &[&Key]) {
                 only.key != of.name() || (only.values)().iter().any(|one| one == choice)
             };
             match key.only.iter().all(has_meaning) {
-                true => code(&recipe[section.name][key.name()]),
+                true => {
+                    let section = section.name.split('.').fold(recipe, |value, name| &value[name]);
+                    code(&section[key.name()])
+                }
                 false => "–".to_owned(),
             }
         });

@@ -16,3 +16,6 @@ mod prior;
 
 #[path = "reference/similarity.rs"]
 mod similarity;
+
+#[path = "reference/features.rs"]
+mod features;

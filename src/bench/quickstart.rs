@@ -61,7 +61,7 @@ impl Quickstart {
         let images: Tensor<4> = Tensor::from_inner(images);
         let tracking = device.clone().autodiff();
         let section = &self.recipe.vqvae;
-        let trainer = VqvaeTrainer::new(&self.tokenizer, section, VARIANCE, SEED, &tracking);
+        let trainer = VqvaeTrainer::new(&self.tokenizer, section, VARIANCE, SEED, &tracking)?;
         Ok(vqvae_steps(trainer, images, device))
     }
 

@@ -81,7 +81,7 @@ impl Images {
         let section: &VqvaeSection = &recipe.vqvae;
         let config = section.tokenizer_config(&recipe.data);
         let tracking = device.clone().autodiff();
-        let trainer = VqvaeTrainer::new(&config, section, VARIANCE, SEED, &tracking);
+        let trainer = VqvaeTrainer::new(&config, section, VARIANCE, SEED, &tracking)?;
         let images: Tensor<4> = Tensor::from_inner(self.pixels(device));
         Ok(vqvae_steps(trainer, images, device))
     }

@@ -33,8 +33,8 @@ use serde::{Deserialize, Deserializer};
 /// - `resume variant`: an [`OnResume`](super::OnResume).
 ///
 /// Besides the struct this generates `Default`, `Serialize` (every key), `Deserialize` (missing keys are filled in,
-/// unknown ones refused), `KEYS` and `check_keys`. Rules between keys remain in a hand-written `validate`. The recipe
-/// itself also has `sections { … }`, fields that are such structs, and lists them as `SECTIONS`.
+/// unknown ones refused), `KEYS` and `check_keys`. Rules between keys remain in a hand-written `validate`. A
+/// section may itself have `sections { … }`, fields that are such structs; they are listed as `SECTIONS`.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -83,16 +83,15 @@ macro_rules! section {
                 },
             )+];
 
-            $(
-                /// Its sections, in the order of a saved recipe.
-                pub const SECTIONS: &'static [$crate::keys::Section] = &[$(
-                    $crate::keys::Section {
-                        name: stringify!($inner),
-                        text: concat!($($inner_text),+).trim_ascii(),
-                        keys: <$inner_type>::KEYS,
-                    },
-                )+];
-            )?
+            /// The sections in it, in the order of a saved recipe.
+            pub const SECTIONS: &'static [$crate::keys::Section] = &[$($(
+                $crate::keys::Section {
+                    name: concat!($prefix, stringify!($inner)),
+                    text: concat!($($inner_text),+).trim_ascii(),
+                    keys: <$inner_type>::KEYS,
+                    sections: <$inner_type>::SECTIONS,
+                },
+            )+)?];
 
             /// Checks every key by itself; nested sections check their own.
             fn check_keys(&self) -> $crate::error::Result<()> {

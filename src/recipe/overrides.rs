@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::{Recipe, unknown_key};
+use super::unknown_key;
 use crate::error::{Error, Result};
 use crate::keys::Key;
 
@@ -69,22 +69,35 @@ pub(super) fn apply(object: &mut Map<String, Value>, overrides: &[Override]) -> 
     for one in overrides {
         let Some(key) = super::key(&one.key) else { return Err(refusal(one)) };
         let value = typed(&one.value, key);
-        if key.section().is_empty() {
-            object.insert(key.name().to_owned(), value);
-        } else {
-            let section = object.entry(key.section()).or_insert_with(|| Value::Object(Map::new()));
-            // A recipe whose section is not an object was refused earlier.
-            if let Value::Object(section) = section {
-                section.insert(key.name().to_owned(), value);
-            }
-        }
+        insert(object, &key.path.split('.').collect::<Vec<_>>(), value);
     }
     Ok(())
 }
 
+/// Writes `value` at `path`, with the sections that it needs.
+fn insert(object: &mut Map<String, Value>, path: &[&str], value: Value) {
+    match path {
+        [] => {}
+        [name] => {
+            object.insert((*name).to_owned(), value);
+        }
+        [section, inner @ ..] => {
+            let section = object.entry(*section).or_insert_with(|| Value::Object(Map::new()));
+            // A recipe whose section is not an object was refused earlier.
+            if let Value::Object(section) = section {
+                insert(section, inner, value);
+            }
+        }
+    }
+}
+
 /// Removes the keys whose defaults depend on `key`.
 fn reset_filled_by(key: &Key, object: &mut Map<String, Value>) {
-    let Some(Value::Object(section)) = object.get_mut(key.section()) else { return };
+    let mut section = object;
+    for name in key.section().split('.') {
+        let Some(Value::Object(inner)) = section.get_mut(name) else { return };
+        section = inner;
+    }
     for one in super::keys().filter(|one| one.section() == key.section()) {
         if one.filled_by == Some(key.name()) {
             section.remove(one.name());
@@ -93,7 +106,7 @@ fn reset_filled_by(key: &Key, object: &mut Map<String, Value>) {
 }
 
 fn refusal(one: &Override) -> Error {
-    match Recipe::SECTIONS.iter().find(|section| section.name == one.key) {
+    match super::sections().find(|section| section.name == one.key) {
         Some(section) => Error::invalid(format!(
             "cannot set {one}: {} is a section, set one of its keys, as in {}=…",
             section.name,
@@ -115,7 +128,7 @@ fn typed(text: &str, key: &Key) -> Value {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::recipe::Schedule;
+    use crate::recipe::{Recipe, Schedule};
 
     fn set(text: &str, overrides: &[&str]) -> Result<Recipe> {
         let overrides: Vec<Override> = overrides.iter().map(|one| one.parse().unwrap()).collect();

@@ -6,26 +6,36 @@ use serde_json::{Map, Value};
 use super::Recipe;
 use super::json::{cut, shown};
 use crate::error::{Error, Result};
+use crate::keys::{Key, Section};
 
 /// Refuses unknown keys and sections that are not objects. `origin` says where they were.
 pub(super) fn check(object: &Map<String, Value>, origin: &str) -> Result<()> {
+    check_inside(object, "", Recipe::KEYS, Recipe::SECTIONS, origin)
+}
+
+/// As [`check`], for the section of which `keys` and `sections` are; `prefix` is its path with a dot.
+fn check_inside(
+    object: &Map<String, Value>,
+    prefix: &str,
+    keys: &[Key],
+    sections: &[Section],
+    origin: &str,
+) -> Result<()> {
     for (name, value) in object {
-        if Recipe::KEYS.iter().any(|key| key.path == name) {
+        let path = format!("{prefix}{name}");
+        if keys.iter().any(|key| key.path == path) {
             continue;
         }
-        let Some(section) = Recipe::SECTIONS.iter().find(|section| section.name == name) else {
-            return Err(error(name, origin));
+        let Some(section) = sections.iter().find(|section| section.name == path) else {
+            return Err(error(&path, origin));
         };
         let Value::Object(inside) = value else {
             return Err(Error::invalid(format!(
-                "{name} in {origin} is {}, expected a section {{…}}",
+                "{path} in {origin} is {}, expected a section {{…}}",
                 shown(value)
             )));
         };
-        let is_known = |name: &str| section.keys.iter().any(|key| key.name() == name);
-        if let Some(unknown) = inside.keys().find(|name| !is_known(name)) {
-            return Err(error(&format!("{name}.{unknown}"), origin));
-        }
+        check_inside(inside, &format!("{path}."), section.keys, section.sections, origin)?;
     }
     Ok(())
 }
@@ -42,7 +52,7 @@ pub(super) fn error(path: &str, origin: &str) -> Error {
 /// The keys of the section of `path`, or, where there is none, the top-level keys and sections.
 fn known_beside(path: &str) -> String {
     let section = path.rsplit_once('.').map_or("", |(section, _)| section);
-    match Recipe::SECTIONS.iter().find(|known| known.name == section) {
+    match super::sections().find(|known| known.name == section) {
         Some(section) => section.keys.iter().map(|key| key.path).collect::<Vec<_>>().join(", "),
         None => {
             let keys: Vec<_> = Recipe::KEYS.iter().map(|key| key.path).collect();
@@ -63,7 +73,7 @@ fn nearest(path: &str) -> Option<&'static str> {
         return None;
     }
     let wanted = last(path);
-    let sections = Recipe::SECTIONS.iter().map(|section| section.name);
+    let sections = super::sections().map(|section| section.name);
     super::keys()
         .map(|key| key.path)
         .chain(sections)

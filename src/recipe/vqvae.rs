@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PerceptualSection;
 use crate::data::DataConfig;
 use crate::error::Result;
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
@@ -112,6 +113,12 @@ section! {
         /// Steps between checkpoints.
         checkpoint_every: usize = 500, allowed 1..=MOST_STEPS, resume Silent;
     }
+    sections {
+        /// The perceptual term of the loss: how far the features of a net trained on photographs differ between an
+        /// image and its reconstruction. It makes shapes clean and textures plausible, where the pixel term alone
+        /// blurs them.
+        perceptual: PerceptualSection;
+    }
 }
 
 /// VQGAN's 1, 1, 2, 2, 4 without the second level at full width, which costs the most: one per resolution.
@@ -141,6 +148,7 @@ impl VqvaeSection {
     /// Refuses values out of range, keys that the preset would ignore and architectures that cannot be built.
     pub fn validate(&self, data: &DataConfig) -> Result<()> {
         self.check_keys()?;
+        self.perceptual.validate()?;
         self.tokenizer_config(data).validate()
     }
 }

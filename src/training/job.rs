@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::event::Event;
 use crate::checkpoint::{RunDir, Stage};
@@ -95,24 +95,9 @@ pub(super) fn check_same_settings(
     let (Value::Object(saved), Value::Object(now)) = (saved, now) else {
         return Err(Error::invalid("the checkpoint does not say what it was trained with"));
     };
-    let (mut refused, mut told) = (Vec::new(), Vec::new());
-    for (key, value) in now {
-        // Keys from outside the section have their full paths.
-        let path =
-            if key == "seed" || key.contains('.') { key } else { &format!("{section}.{key}") };
-        let declared = recipe::key(path);
-        // A key that was added after the checkpoint had the value that recipes without it get.
-        let before = saved.get(key).cloned();
-        let before = before.or_else(|| declared.map(|key| (key.default)())).unwrap_or_default();
-        if before == *value {
-            continue;
-        }
-        match declared.map_or(OnResume::Refused, |key| key.on_resume) {
-            OnResume::Silent => {}
-            OnResume::Told => told.push(format!("continuing with {path} {value}; it was {before}")),
-            OnResume::Refused => refused.push(format!("{path} was {before} and is now {value}")),
-        }
-    }
+    let mut changes = Changes::default();
+    changes.collect(section, saved, now);
+    let Changes { refused, told } = changes;
     if refused.is_empty() {
         return Ok(told);
     }
@@ -120,6 +105,46 @@ pub(super) fn check_same_settings(
         "cannot resume under another recipe: {} (set it back with --set, or name another run with --run)",
         refused.join(", ")
     )))
+}
+
+/// Changed settings, in words.
+#[derive(Debug, Default)]
+struct Changes {
+    refused: Vec<String>,
+    told: Vec<String>,
+}
+
+impl Changes {
+    /// Adds what differs between two sections of this path.
+    fn collect(&mut self, section: &str, saved: &Map<String, Value>, now: &Map<String, Value>) {
+        let none = Map::new();
+        for (key, value) in now {
+            // Keys from outside the section have their full paths.
+            let path =
+                if key == "seed" || key.contains('.') { key } else { &format!("{section}.{key}") };
+            if let Value::Object(now) = value {
+                let saved = saved.get(key).and_then(Value::as_object);
+                self.collect(path, saved.unwrap_or(&none), now);
+                continue;
+            }
+            let declared = recipe::key(path);
+            // A key that was added after the checkpoint had the value that recipes without it get.
+            let before = saved.get(key).cloned();
+            let before = before.or_else(|| declared.map(|key| (key.default)())).unwrap_or_default();
+            if before == *value {
+                continue;
+            }
+            match declared.map_or(OnResume::Refused, |key| key.on_resume) {
+                OnResume::Silent => {}
+                OnResume::Told => {
+                    self.told.push(format!("continuing with {path} {value}; it was {before}"));
+                }
+                OnResume::Refused => {
+                    self.refused.push(format!("{path} was {before} and is now {value}"));
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 import torchvision
 from skimage.metrics import structural_similarity
 
+import efficientnet
 import gpt
 import plain
 import resnet
@@ -246,6 +247,7 @@ def main():
     adamw_case()
     clip_case()
     similarity_case()
+    efficientnet.case(SOURCE)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use half::f16;
 use serde::de::DeserializeOwned;
 
 use super::atomic;
@@ -224,18 +225,35 @@ impl Container {
         let data = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
         Ok(NamedTensor { name: name.to_owned(), shape: stored.shape.clone(), data })
     }
+
+    fn half(&self, name: &str) -> Result<NamedTensor> {
+        let (stored, bytes) = self.stored(name, "F16")?;
+        let (words, _) = bytes.as_chunks();
+        let data = words.iter().map(|word| f16::from_le_bytes(*word).to_f32()).collect();
+        Ok(NamedTensor { name: name.to_owned(), shape: stored.shape.clone(), data })
+    }
 }
 
-/// The F32 tensors of any safetensors file, sorted by name, whoever wrote it: without a format or checksum. Tensors of
-/// other types (PyTorch's counters) are left out.
+/// The F32 and F16 tensors of any safetensors file, sorted by name, whoever wrote it: without a format or checksum.
+/// Tensors of other types (PyTorch's counters) are left out.
 ///
 /// # Errors
 /// A file that cannot be read or is not a safetensors file.
 pub fn read_foreign(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>> {
     let path = path.as_ref();
-    let container = Container::parse(path, atomic::read(path)?)?;
-    let floats = container.tensors.iter().filter(|(_, stored)| stored.type_name == "F32");
-    floats.map(|(name, _)| container.float(name)).collect()
+    foreign_from_bytes(path, atomic::read(path)?)
+}
+
+/// As [`read_foreign`], from the bytes of a file; `path` is for messages.
+pub(crate) fn foreign_from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Vec<NamedTensor>> {
+    let container = Container::parse(path, bytes)?;
+    let floats =
+        container.tensors.iter().filter_map(|(name, stored)| match stored.type_name.as_str() {
+            "F32" => Some(container.float(name)),
+            "F16" => Some(container.half(name)),
+            _ => None,
+        });
+    floats.collect()
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl<'a> VqvaeStage<'a> {
             ));
         }
         let tracking = device.clone().autodiff();
-        let trainer = VqvaeTrainer::new(&config, &recipe.vqvae, variance, recipe.seed, &tracking);
+        let trainer = VqvaeTrainer::new(&config, &recipe.vqvae, variance, recipe.seed, &tracking)?;
         Ok(Self {
             recipe,
             dataset,

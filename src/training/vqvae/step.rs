@@ -5,7 +5,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
 use super::codebook_learner::CodebookLearner;
+use crate::error::Result;
 use crate::ops::mean_squared_error;
+use crate::perceptual::FeatureNet;
 use crate::recipe::{ReconstructionLoss, VqvaeSection};
 use crate::tokenizer::{
     Codebook, LossTerm, Quantizer, Tokenizer, TokenizerConfig, TokenizerOutput,
@@ -17,6 +19,8 @@ use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, 
 const ADAM: (f64, f64, f64) = (0.9, 0.999, 1e-8);
 /// The reconstruction term, divided by the variance of the training data.
 const RECONSTRUCTION: &str = "reconstruction";
+/// The perceptual term.
+const PERCEPTUAL: &str = "perceptual";
 
 /// The model and all training state.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct VqvaeTrainer {
     pub tokenizer: Trainee<Tokenizer>,
     /// Updates the codebook; `None` for a quantizer without one.
     pub learner: Option<CodebookLearner>,
+    /// The feature net of the perceptual term, if there is one.
+    perceptual: Option<FeatureNet>,
     objective: Objective,
     section: VqvaeSection,
     variance: f64,
@@ -53,15 +59,22 @@ pub struct VqvaeTerms {
     pub counts: Tensor<1>,
 }
 
+/// The result of a step.
+type Step = std::result::Result<VqvaeTerms, NonFinite>;
+
 impl VqvaeTrainer {
     /// A newly initialised model on `device` (which must support autodiff). `variance` is that of the training pixels.
+    ///
+    /// # Errors
+    /// Weights of the perceptual net that cannot be read.
     pub fn new(
         config: &TokenizerConfig,
         section: &VqvaeSection,
         variance: f64,
         seed: u64,
         device: &Device,
-    ) -> Self {
+    ) -> Result<Self> {
+        let perceptual = FeatureNet::of(&section.perceptual, device)?;
         let mut tokenizer = Tokenizer::new(config, seed, device);
         let learner = (tokenizer.codebook.codebook_mut())
             .map(|codebook| CodebookLearner::new(codebook, section, seed));
@@ -70,17 +83,17 @@ impl VqvaeTrainer {
         let (beta1, beta2, epsilon) = ADAM;
         let weight_decay = section.weight_decay;
         let constants = AdamWConfig { beta1, beta2, epsilon, weight_decay };
-        Self {
-            objective: Objective::new([
-                (RECONSTRUCTION, 1.0),
-                (codebook, codebook_weight),
-                (commitment, section.commitment),
-            ]),
+        let mut weights = vec![(RECONSTRUCTION, 1.0)];
+        weights.extend(perceptual.as_ref().map(|_| (PERCEPTUAL, section.perceptual.weight)));
+        weights.extend([(codebook, codebook_weight), (commitment, section.commitment)]);
+        Ok(Self {
+            objective: Objective::new(weights),
+            perceptual,
             tokenizer: Trainee::new(tokenizer, AdamW::new(constants, decays), ""),
             learner,
             section: section.clone(),
             variance,
-        }
+        })
     }
 
     /// The training loss.
@@ -110,13 +123,7 @@ impl VqvaeTrainer {
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub fn step(
-        &mut self,
-        step: u64,
-        images: Tensor<4>,
-        rate: f64,
-        guard: bool,
-    ) -> Result<VqvaeTerms, NonFinite> {
+    pub fn step(&mut self, step: u64, images: Tensor<4>, rate: f64, guard: bool) -> Step {
         let gradients = self.gradients(images);
         self.apply(step, gradients, rate, guard)
     }
@@ -128,12 +135,15 @@ impl VqvaeTrainer {
     pub fn gradients(&self, images: Tensor<4>) -> VqvaeGradients {
         let TokenizerOutput { reconstruction, quantized } =
             self.tokenizer.module.forward(images.clone());
+        let perceptual = self.perceptual.as_ref();
+        let perceptual = perceptual.map(|net| net.distance(reconstruction.clone(), images.clone()));
         let term = match self.section.loss {
             ReconstructionLoss::Mse => mean_squared_error(reconstruction, images),
             ReconstructionLoss::L1 => (reconstruction - images).abs().mean(),
         };
         let term = term.mul_scalar(1.0 / self.variance);
         let mut terms = vec![LossTerm { name: RECONSTRUCTION, value: term }];
+        terms.extend(perceptual.map(|value| LossTerm { name: PERCEPTUAL, value }));
         terms.extend(quantized.terms);
         let gradients = match self.objective.total(&terms) {
             Some(loss) => self.tokenizer.gradients_of(loss.backward()),
@@ -151,13 +161,7 @@ impl VqvaeTrainer {
     ///
     /// # Errors
     /// With `guard`, a value that is not finite; the step has then changed nothing.
-    pub fn apply(
-        &mut self,
-        step: u64,
-        gradients: VqvaeGradients,
-        rate: f64,
-        guard: bool,
-    ) -> Result<VqvaeTerms, NonFinite> {
+    pub fn apply(&mut self, step: u64, gradients: VqvaeGradients, rate: f64, guard: bool) -> Step {
         let VqvaeGradients { mut gradients, mut terms, latents, codes } = gradients;
         let norm = gradients.norm().unwrap_or_else(|| Tensor::zeros([1], &latents.device()));
         terms.push(norm.clone());

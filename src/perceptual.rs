@@ -1,0 +1,60 @@
+//! Feature nets with their weights: the built-in one's are part of the program.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::checkpoint::{foreign_from_bytes, parameters};
+use crate::error::Result;
+use crate::features::{BuiltinNet, EfficientNet};
+use crate::ops::init::WeightInit;
+use crate::recipe::{PerceptualNet, PerceptualSection};
+
+/// Where the weights below come from is told beside them.
+const BUILTIN: (&str, &[u8]) = (
+    "data/efficientnet-lite0/weights.safetensors",
+    include_bytes!("../data/efficientnet-lite0/weights.safetensors"),
+);
+
+/// The feature net of a perceptual loss.
+#[derive(Debug, Clone)]
+pub enum FeatureNet {
+    /// See [`builtin_net`].
+    Builtin(BuiltinNet),
+}
+
+impl FeatureNet {
+    /// The one that `section` asks for, on `device`; `None` where it asks for none.
+    ///
+    /// # Errors
+    /// As [`builtin_net`].
+    pub fn of(section: &PerceptualSection, device: &Device) -> Result<Option<Self>> {
+        Ok(match section.net {
+            PerceptualNet::None => None,
+            PerceptualNet::Builtin => Some(Self::Builtin(builtin_net(device)?)),
+        })
+    }
+
+    /// The distance between two sets of images, 0 for equal ones.
+    ///
+    /// # Shapes
+    /// - `x`, `y`: `[batch, height, width, channels]` in [-0.5, 0.5], with 1 or 3 channels
+    /// - output: `[1]`
+    pub fn distance(&self, x: Tensor<4>, y: Tensor<4>) -> Tensor<1> {
+        match self {
+            Self::Builtin(net) => net.distance(x, y),
+        }
+    }
+}
+
+/// The built-in perceptual net on `device`. Its parameters require no gradient.
+///
+/// # Errors
+/// None, unless the program itself is damaged.
+pub fn builtin_net(device: &Device) -> Result<BuiltinNet> {
+    let (name, bytes) = BUILTIN;
+    let tensors = foreign_from_bytes(Path::new(name), bytes.to_vec())?;
+    let net = EfficientNet::new(&mut WeightInit::new(0, device));
+    Ok(BuiltinNet::new(parameters::load(net, tensors, Path::new(name))?.no_grad()))
+}
