@@ -22,6 +22,6 @@ pub(crate) use ema::{draw_rows, replace_rows};
 pub(crate) use kmeans::kmeans;
 pub use model::{Decoder, Encoder, Tokenizer, TokenizerOutput};
 pub use plain::{PlainDecoder, PlainEncoder};
-pub use quantizer::{Codebook, LossTerm, Quantized, Quantizer};
+pub use quantizer::{Codebook, LossTerm, Quantized, Quantizer, TermWeights};
 pub use resnet::{ResnetDecoder, ResnetEncoder};
 pub use resnet34::Resnet34Encoder;

@@ -11,6 +11,11 @@ use burn::tensor::{Int, Tensor};
 use super::TokenizerConfig;
 use crate::ops::init::WeightInit;
 
+/// Name of the mean of `|sg[z_e] - e|^2`.
+const CODEBOOK_TERM: &str = "codebook";
+/// Name of the mean of `|z_e - sg[e]|^2`.
+const COMMITMENT_TERM: &str = "commitment";
+
 /// A named loss term, unweighted, `[1]`.
 #[derive(Debug, Clone)]
 pub struct LossTerm {
@@ -18,6 +23,15 @@ pub struct LossTerm {
     pub name: &'static str,
     /// The mean over the batch.
     pub value: Tensor<1>,
+}
+
+/// The weights of the loss terms that a quantizer may have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TermWeights {
+    /// Of the term that moves the codes to the latents; 0 where they are not learned by gradient.
+    pub codebook: f64,
+    /// Beta, of the term that moves the latents to the codes.
+    pub commitment: f64,
 }
 
 /// The result of quantizing, over the flattened grid.
@@ -29,7 +43,7 @@ pub struct Quantized {
     pub latents: Tensor<2>,
     /// The decoder's input, whose gradient is passed straight through to the latents, `[n, code_dim]`.
     pub straight_through: Tensor<2>,
-    /// The quantizer's own loss terms, those of [`Quantizer::TERMS`].
+    /// The quantizer's own loss terms, those of [`Quantizer::terms`].
     pub terms: Vec<LossTerm>,
 }
 
@@ -41,11 +55,17 @@ pub enum Quantizer {
 }
 
 impl Quantizer {
-    /// Names of the loss terms of every quantizer, in the order of [`Quantized::terms`].
-    pub const TERMS: [&'static str; 2] = ["codebook", "commitment"];
-
     pub(super) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
         Self::Vq(Codebook::new(config, init))
+    }
+
+    /// The loss terms of this kind with their weights, in the order of [`Quantized::terms`].
+    pub fn terms(&self, weights: TermWeights) -> Vec<(&'static str, f64)> {
+        match self {
+            Self::Vq(_) => {
+                vec![(CODEBOOK_TERM, weights.codebook), (COMMITMENT_TERM, weights.commitment)]
+            }
+        }
     }
 
     /// The table of code vectors, where the quantizer has one.

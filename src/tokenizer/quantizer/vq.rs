@@ -4,7 +4,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 
-use super::{LossTerm, Quantized, Quantizer};
+use super::{CODEBOOK_TERM, COMMITMENT_TERM, LossTerm, Quantized};
 use crate::ops::init::WeightInit;
 use crate::ops::nearest::nearest_code;
 use crate::ops::{mean_squared_error, straight_through};
@@ -75,10 +75,9 @@ impl Codebook {
         let codebook_loss = mean_squared_error(fixed_latents.clone(), chosen);
         let commitment_loss = mean_squared_error(latents.clone(), fixed.clone());
         let straight_through = straight_through(latents, fixed);
-        let [codebook, commitment] = Quantizer::TERMS;
         let terms = vec![
-            LossTerm { name: codebook, value: codebook_loss },
-            LossTerm { name: commitment, value: commitment_loss },
+            LossTerm { name: CODEBOOK_TERM, value: codebook_loss },
+            LossTerm { name: COMMITMENT_TERM, value: commitment_loss },
         ];
         Quantized { codes, latents: fixed_latents, straight_through, terms }
     }

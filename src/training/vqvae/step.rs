@@ -10,7 +10,7 @@ use crate::ops::mean_squared_error;
 use crate::perceptual::FeatureNet;
 use crate::recipe::{ReconstructionLoss, VqvaeSection};
 use crate::tokenizer::{
-    Codebook, LossTerm, Quantizer, Tokenizer, TokenizerConfig, TokenizerOutput,
+    Codebook, LossTerm, TermWeights, Tokenizer, TokenizerConfig, TokenizerOutput,
 };
 use crate::training::decay::decays;
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
@@ -78,14 +78,17 @@ impl VqvaeTrainer {
         let mut tokenizer = Tokenizer::new(config, seed, device);
         let learner = (tokenizer.codebook.codebook_mut())
             .map(|codebook| CodebookLearner::new(codebook, section, seed));
-        let codebook_weight = learner.as_ref().map_or(0.0, CodebookLearner::term_weight);
-        let [codebook, commitment] = Quantizer::TERMS;
+        let weights = TermWeights {
+            codebook: learner.as_ref().map_or(0.0, CodebookLearner::term_weight),
+            commitment: section.commitment,
+        };
+        let terms = tokenizer.codebook.terms(weights);
         let (beta1, beta2, epsilon) = ADAM;
         let weight_decay = section.weight_decay;
         let constants = AdamWConfig { beta1, beta2, epsilon, weight_decay };
         let mut weights = vec![(RECONSTRUCTION, 1.0)];
         weights.extend(perceptual.as_ref().map(|_| (PERCEPTUAL, section.perceptual.weight)));
-        weights.extend([(codebook, codebook_weight), (commitment, section.commitment)]);
+        weights.extend(terms);
         Ok(Self {
             objective: Objective::new(weights),
             perceptual,
