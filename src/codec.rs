@@ -18,7 +18,7 @@ pub(crate) struct Codec<'a> {
 /// The results of encoding and decoding images.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RoundTrip {
-    /// `[images, h, w]`.
+    /// `[images, h, w, depth]`.
     pub codes: Vec<u16>,
     /// `[images, height, width, channels]`, the decoder's output before clamping.
     pub values: Vec<f32>,
@@ -54,7 +54,7 @@ impl<'a> Codec<'a> {
     ///
     /// # Shapes
     /// - images: u8 `[images, height, width, channels]`
-    /// - output: `[images, h, w]`
+    /// - output: `[images, h, w, depth]`
     pub(crate) fn encode(&self, images: &[u8]) -> Vec<u16> {
         let passes = images.chunks(IMAGES_PER_PASS * self.image_len());
         passes.flat_map(|pass| self.encode_values(pixels::to_model(pass))).collect()
@@ -64,7 +64,7 @@ impl<'a> Codec<'a> {
     ///
     /// # Shapes
     /// - values: `[images, height, width, channels]` in [-0.5, 0.5]
-    /// - output: `[images, h, w]`
+    /// - output: `[images, h, w, depth]`
     pub(crate) fn encode_values(&self, values: Vec<f32>) -> Vec<u16> {
         host_codes(self.tokenizer.encode(self.images(values)))
     }
@@ -72,16 +72,16 @@ impl<'a> Codec<'a> {
     /// The images of codes, batch by batch.
     ///
     /// # Shapes
-    /// - codes: `[images, h, w]`
+    /// - codes: `[images, h, w, depth]`
     /// - output: u8 `[images, height, width, channels]`
     pub(crate) fn decode(&self, codes: &[u16]) -> Vec<u8> {
         let config = self.config();
-        let grid = config.grid_size();
+        let [height, width, depth] = config.grid();
         let mut images = Vec::with_capacity(codes.len() / config.n_codes() * self.image_len());
         for pass in codes.chunks(IMAGES_PER_PASS * config.n_codes()) {
             let ids: Vec<i32> = pass.iter().map(|id| i32::from(*id)).collect();
-            let ids = TensorData::new(ids, [pass.len() / config.n_codes(), grid, grid]);
-            let decoded = self.tokenizer.decode(Tensor::<3, Int>::from_data(ids, self.device));
+            let ids = TensorData::new(ids, [pass.len() / config.n_codes(), height, width, depth]);
+            let decoded = self.tokenizer.decode(Tensor::<4, Int>::from_data(ids, self.device));
             images.extend(pixels::to_u8(&host_values(decoded)));
         }
         images
@@ -108,7 +108,7 @@ impl<'a> Codec<'a> {
     }
 }
 
-fn host_codes(codes: Tensor<3, Int>) -> Vec<u16> {
+fn host_codes(codes: Tensor<4, Int>) -> Vec<u16> {
     // A codebook has at most 65,536 codes.
     codes.into_data().iter::<i64>().map(|code| code as u16).collect() // sync
 }

@@ -10,7 +10,7 @@ mod prior;
 mod tokenizer;
 
 pub use code_use::perplexity;
-pub(crate) use code_use::{bits_per_pixel, usage};
+pub(crate) use code_use::{bits_per_pixel, perplexities, perplexity_of_all, usage};
 pub(crate) use pixels::mean;
 pub use pixels::{mse_per_image, psnr_db};
 pub(crate) use prior::nats_per_code;

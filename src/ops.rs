@@ -46,7 +46,7 @@ pub(crate) use linear::packed_linear;
 pub use linear::{Linear, linear, linear_gelu};
 pub use norm::{GroupNorm, LayerNorm, layer_norm};
 pub use precision::{Precision, set_precision};
-pub(crate) use quantize::{mean_squared_error, straight_through};
+pub(crate) use quantize::{mean_squared_error, rotation, straight_through};
 pub use rotary::RotaryTables;
 pub use vqgen_kernels::runs_on_host;
 pub(crate) use vqgen_kernels::{

@@ -16,12 +16,14 @@ mod kmeans;
 
 mod model;
 
-pub use config::{TokenizerConfig, TokenizerPreset};
+pub use config::{GradientEstimator, QuantizerKind, TokenizerConfig, TokenizerPreset};
 pub use ema::{EmaCodebook, IdleCodes};
 pub(crate) use ema::{draw_rows, replace_rows};
 pub(crate) use kmeans::kmeans;
 pub use model::{Decoder, Encoder, Tokenizer, TokenizerOutput};
 pub use plain::{PlainDecoder, PlainEncoder};
-pub use quantizer::{Codebook, LossTerm, Quantized, Quantizer, TermWeights};
+pub use quantizer::{
+    Assigned, Codebook, FiniteScalars, LossTerm, Quantized, Quantizer, TermWeights,
+};
 pub use resnet::{ResnetDecoder, ResnetEncoder};
 pub use resnet34::Resnet34Encoder;

@@ -175,7 +175,20 @@ fn a_configuration_costs_nothing_before_it_is_that_of_the_tensors() {
     });
     let message = built.unwrap_err().to_string();
     assert!(message.contains("the tensors hold 64"), "{message}");
+    let with = |fields: serde_json::Value| {
+        let mut config = tokenizer("plain", 16, 64);
+        for (key, value) in fields.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        config
+    };
     for config in [
+        with(serde_json::json!({ "quantizer": "residual", "depth": 8 })),
+        with(serde_json::json!({ "quantizer": "residual", "depth": 1u64 << 60 })),
+        with(serde_json::json!({ "quantizer": "residual", "depth": 8, "codebook_map": true })),
+        with(serde_json::json!({ "quantizer": "fsq", "levels": vec![256; 8], "code_dim": 8 })),
+        with(serde_json::json!({ "quantizer": "fsq", "levels": [256, 256], "code_dim": 2 })),
+        with(serde_json::json!({ "codebook_map": true })),
         tokenizer("plain", 1_000_000_000, 64),
         tokenizer("plain", 16_384, 64),
         tokenizer("plain", 16_384, 1 << 60),

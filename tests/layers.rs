@@ -11,8 +11,10 @@ use std::path::Path;
 use paths::{Found, collect, is_inside, names};
 use proc_macro2::TokenStream;
 
-/// The architectures of models, which the recipe may build.
-const CONFIGS: [&str; 4] = [
+/// The architectures of models, which the recipe may build, and choices of their training.
+const CONFIGS: [&str; 6] = [
+    "tokenizer::GradientEstimator",
+    "tokenizer::QuantizerKind",
     "tokenizer::TokenizerConfig",
     "tokenizer::TokenizerPreset",
     "prior::PriorConfig",

@@ -36,7 +36,8 @@ Precedence, highest first:
 4. the preset of its section,
 5. the default.
 
-A preset named on the command line also resets the keys that it determines.
+A preset or another choice named on the command line also resets the keys that it determines, and takes out of the
+recipe those that do not apply to it.
 
 An unknown key is an error that names the nearest known one; a duplicate key, a value of the wrong type and a value
 out of range are errors too. `recipe.json` in the folder of a run has every key with its value.
@@ -60,7 +61,7 @@ fn document() -> String {
         for of in section.keys {
             let bound: Vec<&Key> =
                 section.keys.iter().filter(|key| is_bound_to(key, of.name())).collect();
-            if !bound.is_empty() {
+            if !bound.is_empty() && !(of.choices)().is_empty() {
                 text.push('\n');
                 by_choice(&mut text, section, of, &bound);
             }

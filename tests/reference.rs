@@ -1,5 +1,5 @@
-//! The models and metrics against PyTorch and scikit-image, whose outputs `tests/reference/make_reference.py` wrote to
-//! `tests/reference/*.safetensors`.
+//! The models and metrics against PyTorch and scikit-image, whose outputs `tests/reference/make_reference.py` and
+//! `quantizers.py` wrote to `tests/reference/*.safetensors`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "reference/support.rs"]
@@ -7,6 +7,9 @@ mod support;
 
 #[path = "reference/tokenizer.rs"]
 mod tokenizer;
+
+#[path = "reference/quantizers.rs"]
+mod quantizers;
 
 #[path = "reference/resnet34.rs"]
 mod resnet34;

@@ -76,8 +76,17 @@ impl Training for Prior {
 
 /// A recipe with the tiny settings, the intervals for both stages, and `more`.
 fn recipe(more: &[&str]) -> Recipe {
+    recipe_without("", more)
+}
+
+/// The same without one of the tiny settings.
+fn recipe_without(left_out: &str, more: &[&str]) -> Recipe {
     let cadence = ["vqvae", "prior"].map(|section| CADENCE.map(|key| format!("{section}.{key}")));
-    let tiny = TINY.iter().map(ToString::to_string).chain(cadence.into_iter().flatten());
+    let tiny = TINY
+        .iter()
+        .filter(|setting| **setting != left_out)
+        .map(ToString::to_string)
+        .chain(cadence.into_iter().flatten());
     let all: Vec<_> = tiny.chain(more.iter().map(ToString::to_string)).collect();
     let overrides: Vec<_> = all.iter().map(|text| text.parse().unwrap()).collect();
     Recipe::parse("{}", "the test", &overrides).unwrap()
@@ -190,6 +199,30 @@ fn a_tokenizer_with_a_gradient_codebook_does_too() {
     let recipe = recipe(&[&more[..], &["vqvae.preset=plain", "vqvae.loss=l1"]].concat());
     let (_pictures, tokenizer) = tokenizer(&recipe);
     check(&tokenizer, &recipe, &[Stop::Step(2), Stop::Step(3), Stop::Validation(8)]);
+}
+
+#[test]
+fn every_kind_of_quantizer_does_too() {
+    for keys in [
+        &["vqvae.quantizer=fsq", "vqvae.levels=[4,3]"][..],
+        &["vqvae.quantizer=residual", "vqvae.depth=3", "vqvae.restart_after=3"],
+        &["vqvae.quantizer=residual", "vqvae.depth=2", "vqvae.codebook=gradient"],
+        &["vqvae.quantizer=residual", "vqvae.codebook=simvq", "vqvae.gradient_estimator=rotation"],
+        &["vqvae.codebook=simvq", "vqvae.normalize_codes=true"],
+        &["vqvae.gradient_estimator=rotation", "vqvae.restart_after=3"],
+        &["vqvae.normalize_codes=true", "vqvae.restart_after=3"],
+    ] {
+        let is_fsq = keys[0] == "vqvae.quantizer=fsq";
+        let recipe = recipe_without(if is_fsq { "vqvae.code_dim=4" } else { "" }, keys);
+        let (_pictures, tokenizer) = tokenizer(&recipe);
+        check(&tokenizer, &recipe, &[Stop::Step(2), Stop::Step(6), Stop::Validation(8)]);
+    }
+}
+
+#[test]
+fn a_prior_of_several_codes_a_position_does_too() {
+    let prior = Prior(Codes { width: 2, depth: 2, ..prior().0 });
+    check(&prior, &recipe(&[]), &[Stop::Step(3), Stop::Validation(8)]);
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod math;
 mod nearest;
 mod normal;
 mod quantize;
+mod rotation;
 mod weight_mask;
 
 mod adamw;
@@ -71,8 +72,9 @@ pub use layer_norm::layer_norm;
 pub use linear::{After, LINEAR_ROWS, linear};
 pub use math::max;
 pub use memory::keep_freed_memory;
-pub use nearest::{CodeSums, nearest_code, sums_by_code};
+pub use nearest::{CodeSums, counts_by_code, nearest_code, sums_by_code};
 pub use precision::{HasBf16, Precision};
 pub use quantize::{mean_squared_error, straight_through};
+pub use rotation::rotation;
 pub use weight_mask::WeightMask;
 pub use window::Window;

@@ -74,6 +74,18 @@ pub fn sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -
     }
 }
 
+/// Counts of latents by code.
+///
+/// # Shapes
+/// - codes: `[n]`, each below `n_codes`
+/// - output: `[n_codes]`
+pub fn counts_by_code(codes: Tensor<1, Int>, n_codes: usize) -> Tensor<1> {
+    let device = codes.device();
+    let mut counts = vec![0.0f32; n_codes];
+    codes.into_data().iter::<i64>().for_each(|code| counts[code as usize] += 1.0);
+    Tensor::from_data(TensorData::new(counts, [n_codes]), &device)
+}
+
 fn values(tensor: Tensor<2>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap_or_else(|_| unreachable!("an f32 tensor"))
 }

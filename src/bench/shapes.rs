@@ -102,8 +102,8 @@ impl Images {
         let grid = tokenizer.config().grid_size();
         let mut rng = rng();
         let codes = random_codes(self.batch * grid * grid, &mut rng);
-        let codes = TensorData::new(codes, [self.batch, grid, grid]);
-        let codes = Tensor::<3, Int>::from_data(codes, device);
+        let codes = TensorData::new(codes, [self.batch, grid, grid, 1]);
+        let codes = Tensor::<4, Int>::from_data(codes, device);
         Ok(Box::new(move || {
             let _ = tokenizer.decode(codes.clone()).into_data(); // sync
             Ok(())

@@ -57,7 +57,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let config = tokenizer.model.config();
     let bits = nats
         .map(|nats| bits_per_pixel(nats, config.n_codes(), config.image_size, config.image_size));
-    let line = serde_json::json!({
+    let mut line = serde_json::json!({
         "split": split.name(),
         "images": scores.n_images,
         "mse": scores.mse,
@@ -71,6 +71,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
         "nats_per_code": nats,
         "bits_per_pixel": bits,
     });
+    if config.depth > 1 {
+        line["depth"] = config.depth.into();
+        line["perplexity_by_level"] = scores.perplexities().into();
+    }
     if args.json {
         return context.session.result(line);
     }

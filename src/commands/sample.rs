@@ -257,7 +257,7 @@ fn prompt(
         ));
     }
     let mut codes = codec.encode(&pixels);
-    codes.truncate(keep_rows * grid * config.depth());
+    codes.truncate(keep_rows * grid * config.depth);
     Ok(codes)
 }
 

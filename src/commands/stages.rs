@@ -20,7 +20,7 @@ use crate::device::Device;
 use crate::prior::{Prior, PriorConfig};
 use crate::progress::{Progress, Reading};
 use crate::recipe::Views;
-use crate::tokenizer::{Tokenizer, TokenizerConfig};
+use crate::tokenizer::{QuantizerKind, Tokenizer, TokenizerConfig};
 use crate::training::prior::train_prior;
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
 
@@ -100,6 +100,11 @@ impl Context {
         device: &Device,
         begin: Begin,
     ) -> anyhow::Result<()> {
+        let vqvae = &self.recipe.vqvae;
+        if vqvae.quantizer == QuantizerKind::Fsq {
+            let codes = vqvae.tokenizer_config(&self.recipe.data).codebook_size;
+            self.session.note(format_args!("fsq: levels {:?}, {codes} codes", vqvae.levels));
+        }
         let mut progress = self.session.progress();
         let previews = self.run.previews();
         prepare_folder(&previews.join("step-000000.png"))?;
@@ -204,10 +209,10 @@ impl Context {
         let (sample, size) = (&self.recipe.sample, dataset.image_size());
         let layout = Layout { columns: sample.columns, scale: sample.scale, ..Layout::default() };
         layout.size(sample.count, [size, size]).context("the images of `sample`")?;
-        let codes = self.recipe.vqvae.codebook_size;
+        let codes = self.recipe.vqvae.tokenizer_config(&self.recipe.data).codebook_size;
         anyhow::ensure!(
             sample.top_k <= codes,
-            "sample.top_k is {}, allowed are 0 (off) to the {codes} of vqvae.codebook_size",
+            "sample.top_k is {}, allowed are 0 (off) to the {codes} codes of the tokenizer",
             sample.top_k
         );
         Ok(())

@@ -17,6 +17,20 @@ pub fn perplexity(counts: &[u64]) -> f64 {
     entropy.exp()
 }
 
+/// The [`perplexity`] of each level's codes: `counts` are those of `codes` codes a level, level by level.
+pub(crate) fn perplexities(counts: &[u64], codes: usize) -> Vec<f64> {
+    counts.chunks(codes.max(1)).map(perplexity).collect()
+}
+
+/// One number for all levels: the geometric mean, which is the exponential of the mean entropy. 0 without any.
+pub(crate) fn perplexity_of_all(levels: &[f64]) -> f64 {
+    match levels {
+        [] => 0.0,
+        [one] => *one,
+        many => (many.iter().map(|one| one.ln()).sum::<f64>() / many.len() as f64).exp(),
+    }
+}
+
 /// Bits per pixel of an image whose `n_codes` codes cost `nats_per_code` each. A pixel counts once, whatever its
 /// channels (published "bits per dim" of RGB images are a third of this).
 pub(crate) fn bits_per_pixel(
@@ -41,6 +55,14 @@ mod tests {
         assert_eq!(perplexity(&[0, 0]), 0.0);
         // Frequencies 1/2, 1/4, 1/4: the entropy is 1.5 ln 2.
         assert!((perplexity(&[2, 1, 1]) - 2f64.powf(1.5)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn levels_are_counted_apart_and_averaged_by_entropy() {
+        let levels = perplexities(&[5, 5, 5, 5, 9, 0, 0, 0], 4);
+        assert!((levels[0] - 4.0).abs() < 1e-12 && levels[1] == 1.0, "{levels:?}");
+        assert!((perplexity_of_all(&levels) - 2.0).abs() < 1e-12);
+        assert_eq!(perplexity_of_all(&[3.7]), 3.7);
     }
 
     #[test]

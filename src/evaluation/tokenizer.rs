@@ -1,6 +1,9 @@
 //! Reconstruction quality of a tokenizer on a split, and its codebook usage.
 
-use super::{ImageShape, mean, mse_per_image, perplexity, psnr_db, ssim_per_image, usage};
+use super::{
+    ImageShape, mean, mse_per_image, perplexities, perplexity_of_all, psnr_db, ssim_per_image,
+    usage,
+};
 use crate::codec::{Codec, RoundTrip};
 use crate::data::{Batch, Dataset, Split, View, pixels};
 use crate::error::Result;
@@ -18,9 +21,11 @@ pub(crate) struct TokenizerScores {
     pub psnr_db: f64,
     /// Mean over the images of the SSIM of each, likewise; `None` for images below 11 pixels.
     pub ssim: Option<f64>,
-    /// How often each code was used.
+    /// How often each code was used, level by level, `[depth, codebook_size]`.
     pub counts: Vec<u64>,
-    /// The codes, `[images, height, width]` in the order of the split.
+    /// Number of codes of a level.
+    pub codebook_size: usize,
+    /// The codes, `[images, height, width, depth]` in the order of the split.
     pub codes: Vec<u16>,
 }
 
@@ -30,9 +35,14 @@ impl TokenizerScores {
         usage(&self.counts)
     }
 
-    /// Exponential of the entropy of the code frequencies: 1 to the codebook size.
+    /// Exponential of the entropy of the code frequencies, averaged over the levels: 1 to the codebook size.
     pub(crate) fn perplexity(&self) -> f64 {
-        perplexity(&self.counts)
+        perplexity_of_all(&self.perplexities())
+    }
+
+    /// The same of each level.
+    pub(crate) fn perplexities(&self) -> Vec<f64> {
+        perplexities(&self.counts, self.codebook_size)
     }
 }
 
@@ -69,9 +79,12 @@ pub(crate) fn score_tokenizer(
         }
         each(psnrs.len());
     }
-    let mut counts = vec![0u64; codec.config().codebook_size];
-    for code in &all_codes {
-        counts[usize::from(*code)] += 1;
+    let (codebook_size, depth) = (codec.config().codebook_size, codec.config().depth);
+    let mut counts = vec![0u64; depth * codebook_size];
+    for position in all_codes.chunks_exact(depth) {
+        for (level, code) in position.iter().enumerate() {
+            counts[level * codebook_size + usize::from(*code)] += 1;
+        }
     }
     let mse = mean(&errors);
     Ok(TokenizerScores {
@@ -81,6 +94,7 @@ pub(crate) fn score_tokenizer(
         psnr_db: mean(&psnrs),
         ssim: (!ssims.is_empty()).then(|| mean(&ssims)),
         counts,
+        codebook_size,
         codes: all_codes,
     })
 }

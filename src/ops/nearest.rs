@@ -56,12 +56,26 @@ pub fn sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -
 
 /// What [`sums_by_code`] computes, in Burn's own operations.
 fn plain_sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -> CodeSums {
-    let [n, _] = latents.dims();
-    let device = latents.device();
-    let ids = Tensor::<1, Int>::arange(0..n_codes as i64, &device).reshape([n_codes, 1]);
-    let one_hot =
-        ids.expand([n_codes, n]).equal(codes.reshape([1, n]).expand([n_codes, n])).float(); // [codes, n]
+    let one_hot = one_hot(codes, n_codes);
     CodeSums { counts: one_hot.clone().sum_dim(1).squeeze_dim(1), sums: one_hot.matmul(latents) }
+}
+
+/// How many latents each code is assigned, `[n_codes]`.
+///
+/// # Shapes
+/// - `codes`: `[n]`, each below `n_codes`
+pub fn counts_by_code(codes: Tensor<1, Int>, n_codes: usize) -> Tensor<1> {
+    if kernels::runs_on_host(&codes.device()) {
+        return kernels::counts_by_code(codes, n_codes);
+    }
+    one_hot(codes, n_codes).sum_dim(1).squeeze_dim(1)
+}
+
+/// Which latents have which code, `[codes, n]`.
+fn one_hot(codes: Tensor<1, Int>, n_codes: usize) -> Tensor<2> {
+    let ([n], device) = (codes.dims(), codes.device());
+    let ids = Tensor::<1, Int>::arange(0..n_codes as i64, &device).reshape([n_codes, 1]);
+    ids.expand([n_codes, n]).equal(codes.reshape([1, n]).expand([n_codes, n])).float()
 }
 
 #[cfg(test)]
@@ -119,6 +133,10 @@ mod tests {
         let codes = Tensor::<1, Int>::from_ints([2, 0, 2], &device);
         let CodeSums { counts, sums } = sums_by_code(latents, codes, 3);
         counts.into_data().assert_eq(&TensorData::from([1.0f32, 0.0, 2.0]), true);
+        let codes = Tensor::<1, Int>::from_ints([2, 0, 2], &device);
+        let counts = counts_by_code(codes.clone(), 3).into_data();
+        counts.assert_eq(&TensorData::from([1.0f32, 0.0, 2.0]), true);
+        one_hot(codes, 3).sum_dim(1).squeeze_dim::<1>(1).into_data().assert_eq(&counts, true);
         let wanted = TensorData::from([[3.0f32, 4.0], [0.0, 0.0], [6.0, 8.0]]);
         sums.into_data().assert_eq(&wanted, true);
     }

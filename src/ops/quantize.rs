@@ -1,4 +1,4 @@
-//! The two operations of a tokenizer's loss: mean squared error and the straight-through estimator.
+//! The operations of a tokenizer's loss: mean squared error, and the estimators of the gradient across a quantizer.
 
 use burn::tensor::Tensor;
 use vqgen_kernels as kernels;
@@ -34,6 +34,36 @@ pub fn straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) 
 /// What [`straight_through`] computes, in Burn's own operations: `z + (e - z)` equals `e` up to rounding.
 fn plain_straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) -> Tensor<D> {
     latents.clone() + (vectors - latents).detach()
+}
+
+/// Lower bound of a norm that divides, in [`rotation`].
+const NORM_FLOOR: f64 = 1e-6;
+
+/// The values of `vectors`; the gradient reaches `latents` as if each had been rotated and scaled onto its vector, by a
+/// constant map (Fifty et al. 2024, "Restructuring Vector Quantization with the Rotation Trick", section 4.2).
+///
+/// # Shapes
+/// - `latents`, `vectors`, output: `[n, dim]`
+pub fn rotation(latents: Tensor<2>, vectors: Tensor<2>) -> Tensor<2> {
+    if kernels::runs_here(&latents) {
+        return kernels::rotation(latents, vectors);
+    }
+    plain_rotation(latents, vectors)
+}
+
+/// What [`rotation`] computes, in Burn's own operations. The value equals `vectors` up to rounding.
+fn plain_rotation(latents: Tensor<2>, vectors: Tensor<2>) -> Tensor<2> {
+    let norm = |rows: &Tensor<2>| rows.clone().square().sum_dim(1).sqrt(); // [n, 1]
+    let (from, to) = (latents.clone().detach(), vectors.detach());
+    let (from_norm, to_norm) = (norm(&from), norm(&to));
+    let u = from / from_norm.clone().clamp_min(NORM_FLOOR);
+    let v = to / to_norm.clone().clamp_min(NORM_FLOOR);
+    let w = u.clone() + v.clone();
+    let w = w.clone() / norm(&w).clamp_min(NORM_FLOOR);
+    let along = |direction: &Tensor<2>| (latents.clone() * direction.clone()).sum_dim(1); // [n, 1]
+    let reflected = latents.clone() - w.clone() * along(&w).mul_scalar(2.0);
+    let rotated = reflected + v * along(&u).mul_scalar(2.0);
+    rotated * (to_norm / from_norm.clamp_min(NORM_FLOOR))
 }
 
 #[cfg(test)]
@@ -92,6 +122,54 @@ mod tests {
                     by_y.assert_approx_eq::<f32>(&wanted, tolerance);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_rotation_kernel_agrees_with_the_composition() {
+        let device = Device::flex().autodiff();
+        // Not in one dimension, where opposite numbers make it a division of rounding errors.
+        for shape in [[5, 2], [3, 7], [129, 300]] {
+            let found = [rotation, plain_rotation].map(|operation| {
+                let (x, y) = (random(0, shape, &device), random(1, shape, &device));
+                let turned = operation(x.clone(), y.clone());
+                let gradients = (turned.clone() * random(2, shape, &device)).sum().backward();
+                assert!(y.grad(&gradients).is_none());
+                [turned.into_data(), x.grad(&gradients).unwrap().into_data()]
+            });
+            let [kernel, plain] = found;
+            for (actual, wanted) in kernel.into_iter().zip(plain) {
+                actual.assert_approx_eq::<f32>(&wanted, Tolerance::rel_abs(1e-4, 1e-4));
+            }
+        }
+    }
+
+    #[test]
+    fn a_rotation_by_a_right_angle_turns_the_gradient_back_and_scales_it() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::from_floats([[2.0, 0.0]], &device).require_grad();
+        let y = Tensor::<2>::from_floats([[0.0, 3.0]], &device);
+        let turned = rotation(x.clone(), y);
+        turned.clone().into_data().assert_eq(&TensorData::from([[0.0f32, 3.0]]), true);
+        // The map takes (1, 0) to (0, 1.5) and (0, 1) to (-1.5, 0).
+        let factors = Tensor::from_floats([[10.0, 1.0]], &device);
+        let gradients = (turned * factors).sum().backward();
+        let found = x.grad(&gradients).unwrap().into_data();
+        let near = Tolerance::absolute(1e-5);
+        found.assert_approx_eq::<f32>(&TensorData::from([[1.5f32, -15.0]]), near);
+    }
+
+    #[test]
+    fn a_rotation_of_nothing_or_to_the_opposite_has_a_finite_gradient() {
+        let device = Device::flex().autodiff();
+        for operation in [rotation, plain_rotation] {
+            let x = [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 2.0]];
+            let y = [[0.0, 1.0], [-2.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
+            let x = Tensor::<2>::from_floats(x, &device).require_grad();
+            let turned = operation(x.clone(), Tensor::from_floats(y, &device));
+            let gradients = turned.sum().backward();
+            let found: Vec<f32> = x.grad(&gradients).unwrap().into_data().iter::<f32>().collect();
+            assert!(found.iter().all(|value| value.is_finite()), "{found:?}");
         }
     }
 }

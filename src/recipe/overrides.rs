@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::unknown_key;
 use crate::error::{Error, Result};
-use crate::keys::Key;
+use crate::keys::{Key, Only};
 
 /// One `key=value`. The value is JSON where it parses as JSON and a string otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +58,14 @@ impl FromStr for Override {
 }
 
 /// Writes `overrides` into `object`, later ones over earlier ones. An override of a key that determines the defaults of
-/// others, such as a preset, first resets those, so that it takes effect also on a recipe that sets them; other
-/// overrides of those keys still count.
+/// others, such as a preset, first resets those, so that it takes effect also on a recipe that sets them; a choice also
+/// takes out the keys that do not apply to it. Other overrides of those keys still count.
 pub(super) fn apply(object: &mut Map<String, Value>, overrides: &[Override]) -> Result<()> {
     for one in overrides {
         if let Some(key) = super::key(&one.key) {
             reset_filled_by(key, object);
+            let value = typed(&one.value, key);
+            take_out_others(key, value.as_str(), object);
         }
     }
     for one in overrides {
@@ -91,17 +93,38 @@ fn insert(object: &mut Map<String, Value>, path: &[&str], value: Value) {
     }
 }
 
+/// The section of `key`, where the recipe has it.
+fn section_of<'a>(
+    key: &Key,
+    object: &'a mut Map<String, Value>,
+) -> Option<&'a mut Map<String, Value>> {
+    let names = key.section().split('.').filter(|name| !name.is_empty());
+    names.into_iter().try_fold(object, |section, name| section.get_mut(name)?.as_object_mut())
+}
+
 /// Removes the keys whose defaults depend on `key`.
 fn reset_filled_by(key: &Key, object: &mut Map<String, Value>) {
-    let mut section = object;
-    for name in key.section().split('.') {
-        let Some(Value::Object(inner)) = section.get_mut(name) else { return };
-        section = inner;
-    }
+    let Some(section) = section_of(key, object) else { return };
     for one in super::keys().filter(|one| one.section() == key.section()) {
         if one.filled_by == Some(key.name()) {
             section.remove(one.name());
         }
+    }
+}
+
+/// Removes the keys that do not apply where `key` has `value`, and those that depend on these; a `value` of `None` is
+/// any that no key applies to.
+fn take_out_others(key: &Key, value: Option<&str>, object: &mut Map<String, Value>) {
+    let depends = |one: &&Key| {
+        let applies = |only: &Only| (only.values)().iter().any(|name| Some(name.as_str()) == value);
+        let bound = |only: &Only| only.key == key.name() && !applies(only);
+        one.section() == key.section() && one.only.iter().any(bound)
+    };
+    for one in super::keys().filter(depends) {
+        if let Some(section) = section_of(key, object) {
+            section.remove(one.name());
+        }
+        take_out_others(one, None, object);
     }
 }
 
@@ -183,6 +206,21 @@ mod tests {
         let prior = set(file, &["prior.heads=8", "prior.preset=nano"]).unwrap().prior;
         assert_eq!((prior.layers, prior.width, prior.heads), (4, 128, 8));
         assert_eq!(prior.dropout, 0.3);
+    }
+
+    #[test]
+    fn a_choice_on_the_command_line_takes_out_what_does_not_apply_to_it() {
+        let file = r#"{"vqvae": {"code_dim": 64, "kmeans_init": true, "restart_after": 9, "commitment": 0.5}}"#;
+        let fsq = set(file, &["vqvae.quantizer=fsq"]).unwrap().vqvae;
+        assert_eq!((fsq.levels, fsq.code_dim, fsq.restart_after), (vec![8, 8, 8], 0, 0));
+        assert!(!fsq.kmeans_init);
+        let residual = set(file, &["vqvae.quantizer=residual"]).unwrap().vqvae;
+        assert_eq!((residual.code_dim, residual.restart_after, residual.depth), (64, 9, 4));
+        let simvq = set(file, &["vqvae.codebook=simvq"]).unwrap().vqvae;
+        assert_eq!((simvq.code_dim, simvq.restart_after, simvq.commitment), (64, 0, 0.5));
+        // What is named with it still counts, and is refused.
+        let message = set(file, &["vqvae.quantizer=fsq", "vqvae.code_dim=3"]).unwrap_err();
+        assert!(message.to_string().contains("vqvae.code_dim is only for the vq or residual"));
     }
 
     #[test]

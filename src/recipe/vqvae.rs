@@ -2,21 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 
+use self::Codebook::{Ema, Gradient};
 use super::PerceptualSection;
 use crate::data::DataConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
-use crate::tokenizer::TokenizerConfig;
+use crate::tokenizer::QuantizerKind::{self, Fsq, Residual, Vq};
 use crate::tokenizer::TokenizerPreset::{self, Plain, Resnet, Resnet34};
+use crate::tokenizer::{GradientEstimator, TokenizerConfig};
 
 /// How the codebook learns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codebook {
     /// Bias-corrected moving averages of the encoder outputs assigned to each code.
     Ema,
     /// The second term of Eq. 3: the optimizer updates the codes.
     Gradient,
+    /// The same term, but it updates one linear map of codes that stay as they were drawn (Zhu et al. 2024, "SimVQ").
+    Simvq,
+    /// There is none to learn.
+    #[default]
+    None,
 }
 
 /// The reconstruction term of the loss; both are divided by the variance of the training data.
@@ -64,28 +71,47 @@ section! {
             allowed 1..=5, resume Refused;
         /// Self-attention at the coarsest resolution.
         attention: bool, by preset |_| false, only preset [Resnet], resume Refused;
-        /// Number of codes, K. Codes are stored as 16-bit integers.
+        /// How latents become codes: `vq` takes the nearest of K vectors, `fsq` rounds each of a few dimensions to a few
+        /// levels, and `residual` has one codebook for the latents and others for what those before it leave over, so
+        /// that a position has several codes.
+        quantizer: QuantizerKind = Vq, resume Refused;
+        /// Number of codes, K. Codes are stored as 16-bit integers. With `fsq` it chooses `levels`, and what these
+        /// multiply to is the number of codes.
         codebook_size: usize = 512, allowed 2..=65_536, resume Refused;
+        /// Number of levels of each dimension. By default 256, 512, 1024, 4096, 16384 and 65536 codes have the levels of
+        /// the paper (240, 512, 1000, 4375, 15360 and 64000 codes), and others the 3 to 6 levels of 5 to 8 whose product
+        /// is nearest; below 125 codes there may be smaller ones and two of them.
+        levels: Vec<usize>,
+            by codebook_size |given| TokenizerConfig::levels_for(given.codebook_size()), only quantizer [Fsq],
+            allowed "2 to 10 levels of 3 to 256, at most 65536 codes", resume Refused;
+        /// Codes per position, each from a codebook of its own.
+        depth: usize, by quantizer |_| 4, only quantizer [Residual], allowed 2..=8, resume Refused;
         /// Dimension of a code, D.
         code_dim: usize,
             // Low dimension is the strongest single lever on reconstruction (LlamaGen, table 1).
             by preset |given| match given.preset() { Plain => 64, Resnet => 8, Resnet34 => 128 },
-            allowed 1..=16_384, resume Refused;
-        /// How the codebook is updated: by moving averages of the latents assigned to each code, or by the gradient of
-        /// the second term of Eq. 3.
-        codebook: Codebook = Codebook::Ema, resume Refused;
+            only quantizer [Vq, Residual], allowed 1..=16_384, resume Refused;
+        /// How the codebook is updated: by moving averages of the latents assigned to each code, by the gradient of
+        /// the second term of Eq. 3, or by that of a linear map of codes that stay as they were drawn, so that all move
+        /// and none is left unused (`simvq`).
+        codebook: Codebook = Ema, only quantizer [Vq, Residual],
+            allowed "`ema`, `gradient` or `simvq`", resume Refused;
         /// The decay of the moving averages; unused with `gradient`.
-        ema_decay: f64 = 0.99, allowed 0.0..=0.999_999, resume Refused;
+        ema_decay: f64 = 0.99, only codebook [Ema, Gradient], allowed 0.0..=0.999_999, resume Refused;
         /// Beta, the weight of the commitment term.
-        commitment: f64 = 0.25, allowed 0.0..=100.0, resume Told;
+        commitment: f64 = 0.25, only quantizer [Vq, Residual], allowed 0.0..=100.0, resume Told;
         /// Whether latents and codes are l2-normalised before they are compared.
-        normalize_codes: bool = false, resume Refused;
+        normalize_codes: bool = false, only quantizer [Vq], resume Refused;
+        /// How the decoder's gradient reaches the encoder across the choice of a code: unchanged, or rotated and scaled
+        /// as the latent is on its way to the code (the rotation trick).
+        gradient_estimator: GradientEstimator = GradientEstimator::StraightThrough,
+            only quantizer [Vq, Residual], resume Refused;
         /// A safetensors file with torchvision's weights to start from; empty for random initialisation.
         backbone: String = String::new(), only preset [Resnet34], resume Refused;
         /// Whether the codebook is initialised by k-means over encoder outputs.
-        kmeans_init: bool = true, resume Refused;
+        kmeans_init: bool = true, only codebook [Ema, Gradient], resume Refused;
         /// A code unused for this many steps restarts from a current encoder output; 0 never.
-        restart_after: usize = 20, allowed 0..=MOST_STEPS, resume Told;
+        restart_after: usize = 20, only codebook [Ema, Gradient], allowed 0..=MOST_STEPS, resume Told;
         /// The reconstruction term, squared or absolute error, divided by the variance of the training pixels. `l1`
         /// gives sharper edges and a lower PSNR.
         loss: ReconstructionLoss = ReconstructionLoss::Mse, resume Refused;
@@ -129,6 +155,14 @@ fn multipliers(halvings: usize) -> Vec<usize> {
 impl VqvaeSection {
     /// The model's architecture for images as configured by `data`.
     pub fn tokenizer_config(&self, data: &DataConfig) -> TokenizerConfig {
+        let (codebook_size, code_dim) = match self.quantizer {
+            Vq | Residual => (self.codebook_size, self.code_dim),
+            // Saturating, because validation calls this before it has checked the levels.
+            Fsq => (
+                self.levels.iter().fold(1, |n: usize, of| n.saturating_mul(*of)),
+                self.levels.len(),
+            ),
+        };
         TokenizerConfig {
             image_size: data.image_size,
             channels: data.channels,
@@ -139,19 +173,52 @@ impl VqvaeSection {
             residual_width: self.residual_width,
             halvings: self.halvings,
             attention: self.attention,
-            codebook_size: self.codebook_size,
-            code_dim: self.code_dim,
+            codebook_size,
+            code_dim,
             normalize_codes: self.normalize_codes,
+            quantizer: self.quantizer,
+            levels: self.levels.clone(),
+            depth: if self.quantizer == Residual { self.depth } else { 1 },
+            codebook_map: self.codebook == Codebook::Simvq,
         }
     }
 
-    /// Refuses values out of range, keys that the preset would ignore and architectures that cannot be built.
+    /// Refuses values out of range, keys that the preset or the quantizer would ignore and architectures that cannot be
+    /// built.
     pub fn validate(&self, data: &DataConfig) -> Result<()> {
         self.check_keys()?;
         self.perceptual.validate()?;
+        if self.codebook == Codebook::None && self.quantizer != Fsq {
+            return Err(Error::invalid(
+                "vqvae.codebook is none, allowed are ema, gradient or simvq (only the fsq quantizer has none)",
+            ));
+        }
+        if self.quantizer == Fsq {
+            self.check_levels()?;
+        }
         self.tokenizer_config(data).validate()
     }
 }
+
+impl VqvaeSection {
+    /// Refuses a codebook size that no levels come near.
+    fn check_levels(&self) -> Result<()> {
+        let codes: usize = self.levels.iter().fold(1, |n: usize, of| n.saturating_mul(*of));
+        let is_default = self.levels == TokenizerConfig::levels_for(self.codebook_size);
+        let ratio = codes as f64 / self.codebook_size as f64;
+        if is_default && !(1.0 / FAR..=FAR).contains(&ratio) {
+            return Err(Error::invalid(format!(
+                "vqvae.codebook_size is {}, and the nearest levels of the fsq quantizer are {:?}, {codes} codes (set \
+                 vqvae.codebook_size to {codes})",
+                self.codebook_size, self.levels
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// How far the number of codes that levels make may be from the one wanted, as a ratio.
+const FAR: f64 = 1.3;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
@@ -231,6 +298,30 @@ mod tests {
             plain.validate(&data).unwrap_err().to_string(),
             "vqvae.attention is only for the resnet preset: leave it out or set vqvae.preset to \"resnet\""
         );
+    }
+
+    #[test]
+    fn every_quantizer_is_a_shape_that_can_be_built() {
+        let data = DataConfig::default();
+        for (given, codes, dim, depth) in [
+            (json!({ "quantizer": "vq" }), 512, 64, 1),
+            (json!({ "quantizer": "residual", "preset": "resnet" }), 512, 8, 4),
+            (json!({ "quantizer": "residual", "depth": 8, "codebook": "simvq" }), 512, 64, 8),
+            (json!({ "quantizer": "fsq" }), 512, 3, 1),
+            (json!({ "quantizer": "fsq", "codebook_size": 256 }), 240, 3, 1),
+            (json!({ "quantizer": "fsq", "codebook_size": 4096 }), 4375, 5, 1),
+            (json!({ "quantizer": "fsq", "levels": [7, 3] }), 21, 2, 1),
+            (json!({ "codebook": "simvq", "normalize_codes": true }), 512, 64, 1),
+            (json!({ "gradient_estimator": "rotation" }), 512, 64, 1),
+        ] {
+            let section = section(given);
+            section.validate(&data).unwrap();
+            let config = section.tokenizer_config(&data);
+            assert_eq!((config.codebook_size, config.code_dim, config.depth), (codes, dim, depth));
+            // A saved recipe has every key, and is read as it was.
+            let saved = serde_json::to_value(&section).unwrap();
+            assert_eq!(serde_json::from_value::<VqvaeSection>(saved).unwrap(), section);
+        }
     }
 
     #[test]

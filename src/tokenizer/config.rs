@@ -1,8 +1,13 @@
 //! The architecture of a tokenizer. It is stored in the model file, which is thus self-contained; how a tokenizer is
 //! trained is the recipe's business.
 
+mod quantizer;
+
 use serde::{Deserialize, Serialize};
 
+pub use quantizer::{GradientEstimator, QuantizerKind};
+
+use self::quantizer::{is_false, is_one, is_vq, one};
 use crate::error::{Error, Result};
 
 /// Most pixels per side of an image. No tensor of a model depends on it, so only this limit keeps a forged file from
@@ -52,6 +57,18 @@ pub struct TokenizerConfig {
     pub code_dim: usize,
     /// Whether latents and codes are l2-normalised before they are compared (Yu et al. 2022).
     pub normalize_codes: bool,
+    /// How latents become codes.
+    #[serde(default, skip_serializing_if = "is_vq")]
+    pub quantizer: QuantizerKind,
+    /// `fsq`: number of levels of each dimension; their product is `codebook_size`, their count `code_dim`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<usize>,
+    /// Codes per position of the grid: the number of codebooks of `residual`, otherwise 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub depth: usize,
+    /// Whether a learned linear map makes the code vectors of a frozen codebook (Zhu et al. 2024, "SimVQ").
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub codebook_map: bool,
 }
 
 /// A shape of a few thousand parameters, for tests and examples that care for a part of it.
@@ -70,6 +87,10 @@ impl Default for TokenizerConfig {
             codebook_size: 16,
             code_dim: 4,
             normalize_codes: false,
+            quantizer: QuantizerKind::Vq,
+            levels: Vec::new(),
+            depth: 1,
+            codebook_map: false,
         }
     }
 }
@@ -80,14 +101,9 @@ impl TokenizerConfig {
         self.image_size >> self.halvings
     }
 
-    /// Codes per position of the grid.
-    pub fn depth(&self) -> usize {
-        1
-    }
-
     /// Rows, columns and depth of the codes of an image.
     pub fn grid(&self) -> [usize; 3] {
-        [self.grid_size(), self.grid_size(), self.depth()]
+        [self.grid_size(), self.grid_size(), self.depth]
     }
 
     /// Codes per image.
@@ -121,6 +137,7 @@ impl TokenizerConfig {
                 1 << self.halvings
             ));
         }
+        self.validate_quantizer()?;
         if !(2..=65_536).contains(&self.codebook_size) {
             return fail(format!(
                 "vqvae.codebook_size is {}, allowed are 2 to 65536 (codes are stored as 16-bit integers)",

@@ -160,7 +160,7 @@ mod tests {
     use crate::rng::{Purpose, stream};
 
     fn codebook(device: &Device) -> Codebook {
-        Codebook { weight: Param::from_tensor(Tensor::zeros([2, 1], device)), normalize: false }
+        Codebook::of_vectors(Param::from_tensor(Tensor::zeros([2, 1], device)), false)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::plain::{PlainDecoder, PlainEncoder};
 use super::quantizer::{Quantized, Quantizer};
 use super::resnet::{ResnetDecoder, ResnetEncoder};
 use super::resnet34::Resnet34Encoder;
-use super::{TokenizerConfig, TokenizerPreset};
+use super::{GradientEstimator, TokenizerConfig, TokenizerPreset};
 use crate::ops::init::WeightInit;
 
 /// Images to latents.
@@ -120,32 +120,33 @@ impl Tokenizer {
     ///
     /// # Shapes
     /// - `images`: `[batch, height, width, channels]` in [-0.5, 0.5]
-    /// - output: `[batch, h, w]`
-    pub fn encode(&self, images: Tensor<4>) -> Tensor<3, Int> {
+    /// - output: `[batch, h, w, depth]`
+    pub fn encode(&self, images: Tensor<4>) -> Tensor<4, Int> {
         let latents = self.latents(images);
         let [batch, h, w, dim] = latents.dims();
-        self.codebook.assign(latents.reshape([batch * h * w, dim])).reshape([batch, h, w])
+        let codes = self.codebook.assign(latents.reshape([batch * h * w, dim])); // [n, depth]
+        codes.reshape([batch, h, w, self.config.depth])
     }
 
     /// Codes to images.
     ///
     /// # Shapes
-    /// - `codes`: `[batch, h, w]`, each below the codebook size
+    /// - `codes`: `[batch, h, w, depth]`, each below the codebook size
     /// - output: `[batch, height, width, channels]`, not clamped
-    pub fn decode(&self, codes: Tensor<3, Int>) -> Tensor<4> {
-        let [batch, h, w] = codes.dims();
-        let latents = self.codebook.lookup(codes.reshape([batch * h * w]));
+    pub fn decode(&self, codes: Tensor<4, Int>) -> Tensor<4> {
+        let [batch, h, w, depth] = codes.dims();
+        let latents = self.codebook.lookup(codes.reshape([batch * h * w, depth]));
         self.images(latents.reshape([batch, h, w, self.config.code_dim]))
     }
 
-    /// A forward pass for training: the reconstruction passes gradients through the codes.
+    /// A forward pass for training: the reconstruction passes gradients through the codes, by `estimator`.
     ///
     /// # Shapes
     /// - `images`: `[batch, height, width, channels]` in [-0.5, 0.5]
-    pub fn forward(&self, images: Tensor<4>) -> TokenizerOutput {
+    pub fn forward(&self, images: Tensor<4>, estimator: GradientEstimator) -> TokenizerOutput {
         let latents = self.latents(images);
         let [batch, h, w, dim] = latents.dims();
-        let quantized = self.codebook.quantize(latents.reshape([batch * h * w, dim]));
+        let quantized = self.codebook.quantize(latents.reshape([batch * h * w, dim]), estimator);
         let grid = quantized.straight_through.clone().reshape([batch, h, w, dim]);
         TokenizerOutput { reconstruction: self.images(grid), quantized }
     }
@@ -199,7 +200,7 @@ mod tests {
             let tokenizer = Tokenizer::new(&config, 0, &device);
             let codes = tokenizer.encode(images(&device));
             let grid = config.grid_size();
-            assert_eq!(codes.dims(), [2, grid, grid], "{preset:?}");
+            assert_eq!(codes.dims(), [2, grid, grid, 1], "{preset:?}");
             let highest: i64 = codes.clone().max().into_scalar();
             assert!(highest < 7);
             assert_eq!(tokenizer.decode(codes).dims(), [2, 16, 16, 3], "{preset:?}");
@@ -211,7 +212,7 @@ mod tests {
         let device = Device::flex();
         for preset in PRESETS {
             let tokenizer = Tokenizer::new(&config(preset), 0, &device);
-            let output = tokenizer.forward(images(&device));
+            let output = tokenizer.forward(images(&device), GradientEstimator::StraightThrough);
             let decoded = tokenizer.decode(tokenizer.encode(images(&device)));
             let worst = (output.reconstruction - decoded).abs().max().into_scalar::<f32>();
             assert!(worst < 1e-5, "{preset:?} differs by {worst}");
@@ -242,7 +243,7 @@ mod tests {
         let device = Device::flex().autodiff();
         for preset in PRESETS {
             let tokenizer = Tokenizer::new(&config(preset), 0, &device);
-            let output = tokenizer.forward(images(&device));
+            let output = tokenizer.forward(images(&device), GradientEstimator::StraightThrough);
             let difference = output.reconstruction - images(&device);
             let terms = output.quantized.terms.into_iter().map(|term| term.value);
             let loss = terms.fold(difference.square().mean(), |sum, term| sum + term);

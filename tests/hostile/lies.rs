@@ -187,6 +187,13 @@ fn a_tokenizer_that_asks_for_images_or_layers_beyond_its_tensors_is_refused() {
         ("channels", json!(3), "describes a model of"),
         ("preset", json!("resnet"), "vqvae.channel_multipliers has 0 entries"),
         ("preset", json!("vit"), "config in the metadata"),
+        ("quantizer", json!("lfq"), "config in the metadata"),
+        ("quantizer", json!("fsq"), "vqvae.levels has 0 entries"),
+        ("quantizer", json!("residual"), "vqvae.depth is 1, allowed are 2 to 8"),
+        ("depth", json!(u64::MAX), "which only the residual quantizer has"),
+        ("depth", json!(0), "vqvae.depth is 0"),
+        ("levels", json!(vec![3; 1000]), "which only the fsq quantizer has"),
+        ("codebook_map", json!(true), "describes a model of"),
     ] {
         let lie = parts(&samples::tokenizer_bytes());
         let lie = lie.with(|f| set_json(f, "config", key, value.clone())).bytes();

@@ -4,7 +4,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
 use vqgen::evaluation::perplexity;
 use vqgen::ops::nearest::nearest_code;
-use vqgen::tokenizer::{Codebook, EmaCodebook, Tokenizer, TokenizerConfig};
+use vqgen::tokenizer::{Codebook, EmaCodebook, GradientEstimator, Tokenizer, TokenizerConfig};
 
 use super::support::{Reference, values};
 
@@ -29,7 +29,7 @@ pub(crate) fn compare(reference: &Reference, model: &Tokenizer, device: &Device)
     assert_eq!(ids(codes.clone()), reference.values("expected.codes"));
     reference.compare("expected.reconstruction", &values(model.decode(codes)));
 
-    let output = model.forward(images.clone());
+    let output = model.forward(images.clone(), GradientEstimator::StraightThrough);
     let quantized = output.quantized;
     reference.compare("expected.quantized", &values(quantized.straight_through.clone()));
     reference.compare("expected.reconstruction", &values(output.reconstruction.clone()));
@@ -72,7 +72,7 @@ fn nearest_codes_are_those_of_the_full_distance_matrix() {
     let weight = reference.floats::<2>("input.codebook", &device);
     let codes = nearest_code(latents.clone(), weight.clone());
     assert_eq!(ids(codes), reference.values("expected.codes"));
-    let codebook = Codebook { weight: Param::from_tensor(weight), normalize: true };
+    let codebook = Codebook::of_vectors(Param::from_tensor(weight), true);
     assert_eq!(ids(codebook.assign(latents)), reference.values("expected.codes_normalized"));
 }
 
@@ -82,7 +82,7 @@ fn moving_averages_follow_sonnet() {
         let reference = Reference::read(name);
         let device = Device::flex();
         let weight = reference.floats::<2>("input.codebook", &device);
-        let mut codebook = Codebook { weight: Param::from_tensor(weight), normalize: false };
+        let mut codebook = Codebook::of_vectors(Param::from_tensor(weight), false);
         let mut ema = EmaCodebook::new(&codebook, 0.9);
         for step in 0..3 {
             let latents = reference.floats::<2>(&format!("input.{step}.latents"), &device);

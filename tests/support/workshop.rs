@@ -70,6 +70,16 @@ impl Workshop {
         self.tiny_in("checkpoints/tiny", line)
     }
 
+    /// The same without some of its settings.
+    pub(crate) fn tiny_without(&self, left_out: &[&str], line: &str) -> Command {
+        let mut command = self.vqgen(line);
+        command.args(["--data", "pictures", "--run", "checkpoints/tiny"]);
+        for key in TINY.iter().filter(|key| !left_out.contains(key)) {
+            command.args(["--set", key]);
+        }
+        command
+    }
+
     /// The same in another run.
     pub(crate) fn tiny_in(&self, run: &str, line: &str) -> Command {
         let mut command = self.vqgen(line);

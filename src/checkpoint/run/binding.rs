@@ -51,7 +51,7 @@ fn check_shape_of_codes(
     for (what, seen, wanted) in [
         ("rows", codes.height, grid),
         ("columns", codes.width, grid),
-        ("codes per position", codes.depth, config.depth()),
+        ("codes per position", codes.depth, config.depth),
         ("codes in the codebook", codes.codebook_size, config.codebook_size),
         ("pixels per side", codes.image_size, config.image_size),
         ("channels", codes.channels, config.channels),
@@ -93,7 +93,7 @@ fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) 
     for (what, seen, wanted) in [
         ("rows of codes", model.grid_height, grid),
         ("columns of codes", model.grid_width, grid),
-        ("codes per position", model.depth, config.depth()),
+        ("codes per position", model.depth, config.depth),
         ("codes in the codebook", model.codebook_size, config.codebook_size),
     ] {
         if seen != wanted {

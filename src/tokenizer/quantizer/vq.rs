@@ -1,14 +1,16 @@
-//! Vector quantization: the codebook, nearest-code assignment, the straight-through estimator, and the codebook and
-//! commitment terms of Eq. 3 in van den Oord et al. 2017.
+//! Vector quantization: the codebook, nearest-code assignment, and the codebook and commitment terms of Eq. 3 in van den
+//! Oord et al. 2017. The vectors are the weights themselves, or what a learned linear map makes of frozen random ones
+//! (Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer", SimVQ): the
+//! map moves all codes at once, so that none is left behind.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 
-use super::{CODEBOOK_TERM, COMMITMENT_TERM, LossTerm, Quantized};
+use super::{Assigned, CODEBOOK_TERM, COMMITMENT_TERM, LossTerm, Quantized};
 use crate::ops::init::WeightInit;
+use crate::ops::mean_squared_error;
 use crate::ops::nearest::nearest_code;
-use crate::ops::{mean_squared_error, straight_through};
-use crate::tokenizer::TokenizerConfig;
+use crate::tokenizer::{GradientEstimator, TokenizerConfig};
 
 /// Lower bound of a norm, for all-zero vectors.
 const NORM_FLOOR: f64 = 1e-12;
@@ -18,28 +20,74 @@ const NORM_FLOOR: f64 = 1e-12;
 pub struct Codebook {
     /// `[codes, code_dim]`.
     pub weight: Param<Tensor<2>>,
+    /// SimVQ's map from a row of `weight` to a code vector: `weight · map`, `[code_dim, code_dim]`.
+    pub map: Option<Param<Tensor<2>>>,
     /// Whether latents and codes are l2-normalised before they are compared and passed on.
     #[module(skip)]
     pub normalize: bool,
 }
 
+/// The nearest codes of some latents.
+pub(super) struct Chosen {
+    /// `[n]`.
+    pub(super) codes: Tensor<1, Int>,
+    /// Their vectors, with a gradient to the codebook, `[n, code_dim]`.
+    pub(super) vectors: Tensor<2>,
+}
+
 impl Codebook {
     /// Uniform in `±1 / codebook_size`, as in the paper's original code: all codes start near each other, and the
     /// latents pull them apart one by one; a wider initialisation leaves more of them unused. Normal where codes are
-    /// normalised, so that directions are uniform.
+    /// normalised, so that directions are uniform. With a map both as in SimVQ's published code: normal of deviation
+    /// `code_dim^-1/2`, and the map as PyTorch's linear layers.
     pub(in crate::tokenizer) fn new(config: &TokenizerConfig, init: &mut WeightInit) -> Self {
-        let shape = [config.codebook_size, config.code_dim];
-        let weight = if config.normalize_codes {
+        let (dim, normalize) = (config.code_dim, config.normalize_codes);
+        let shape = [config.codebook_size, dim];
+        if config.codebook_map {
+            let deviation = 1.0 / (dim as f32).sqrt();
+            let weight = init.normal(shape, deviation);
+            return Self { weight, map: Some(init.uniform([dim, dim], deviation)), normalize };
+        }
+        let weight = if normalize {
             init.normal(shape, 1.0)
         } else {
             init.uniform(shape, 1.0 / config.codebook_size as f32)
         };
-        Self { weight, normalize: config.normalize_codes }
+        Self { weight, map: None, normalize }
+    }
+
+    /// A codebook whose vectors are `weight`, `[codes, code_dim]`.
+    pub fn of_vectors(weight: Param<Tensor<2>>, normalize: bool) -> Self {
+        Self { weight, map: None, normalize }
     }
 
     /// The code vectors as the decoder sees them, `[codes, code_dim]`.
     pub fn vectors(&self) -> Tensor<2> {
-        self.prepared(self.weight.val())
+        self.made_of(self.weight.val())
+    }
+
+    /// Dimension of a code.
+    pub(super) fn dim(&self) -> usize {
+        let [_, dim] = self.weight.lazy_shape().dims();
+        dim
+    }
+
+    /// Whether the codebook term has a gradient to anything.
+    pub(super) fn learns_by_gradient(&self) -> bool {
+        self.weight.is_require_grad() || self.map.as_ref().is_some_and(|map| map.is_require_grad())
+    }
+
+    /// The code vectors that `rows` of the weight become.
+    ///
+    /// # Shapes
+    /// - `rows`, output: `[n, code_dim]`
+    fn made_of(&self, rows: Tensor<2>) -> Tensor<2> {
+        let rows = match &self.map {
+            // In f32 whatever the precision elsewhere, as is the search.
+            Some(map) => rows.matmul(map.val()),
+            None => rows,
+        };
+        self.prepared(rows)
     }
 
     /// The nearest code of each latent, without gradient.
@@ -57,7 +105,22 @@ impl Codebook {
     /// - `codes`: `[n]`
     /// - output: `[n, code_dim]`
     pub fn lookup(&self, codes: Tensor<1, Int>) -> Tensor<2> {
-        self.vectors().select(0, codes)
+        self.made_of(self.weight.val().select(0, codes))
+    }
+
+    /// The nearest codes of [prepared](Self::prepared), detached latents, with their vectors.
+    ///
+    /// # Shapes
+    /// - `latents`: `[n, code_dim]`
+    pub(super) fn choose(&self, latents: Tensor<2>) -> Chosen {
+        let vectors = self.vectors();
+        let codes = nearest_code(latents, vectors.clone().detach());
+        let vectors = match &self.map {
+            // The gradient of the map is that of the chosen rows: all others would add zeros.
+            Some(_) => self.lookup(codes.clone()),
+            None => vectors.select(0, codes.clone()),
+        };
+        Chosen { codes, vectors }
     }
 
     /// Assigns codes, looks them up and computes both code terms: the mean of `|sg[z_e] - e|^2`, with a gradient to the
@@ -65,27 +128,29 @@ impl Codebook {
     ///
     /// # Shapes
     /// - `latents`: `[n, code_dim]`
-    pub fn quantize(&self, latents: Tensor<2>) -> Quantized {
+    pub fn quantize(&self, latents: Tensor<2>, estimator: GradientEstimator) -> Quantized {
         let latents = self.prepared(latents);
         let fixed_latents = latents.clone().detach();
-        let vectors = self.vectors();
-        let codes = nearest_code(fixed_latents.clone(), vectors.clone().detach());
-        let chosen = vectors.select(0, codes.clone());
-        let fixed = chosen.clone().detach();
-        let codebook_loss = mean_squared_error(fixed_latents.clone(), chosen);
-        let commitment_loss = mean_squared_error(latents.clone(), fixed.clone());
-        let straight_through = straight_through(latents, fixed);
+        let Chosen { codes, vectors } = self.choose(fixed_latents.clone());
+        let fixed = vectors.clone().detach();
+        let commitment = mean_squared_error(latents.clone(), fixed.clone());
+        let codebook = if self.learns_by_gradient() {
+            mean_squared_error(fixed_latents.clone(), vectors)
+        } else {
+            commitment.clone().detach() // the same value
+        };
+        let straight_through = estimator.pass(latents, fixed);
         let terms = vec![
-            LossTerm { name: CODEBOOK_TERM, value: codebook_loss },
-            LossTerm { name: COMMITMENT_TERM, value: commitment_loss },
+            LossTerm { name: CODEBOOK_TERM, value: codebook },
+            LossTerm { name: COMMITMENT_TERM, value: commitment },
         ];
-        Quantized { codes, latents: fixed_latents, straight_through, terms }
+        let levels = vec![Assigned { latents: fixed_latents, codes }];
+        Quantized { levels, straight_through, terms }
     }
 
     /// As [`Tokenizer::activations`](crate::tokenizer::Tokenizer::activations), of `n` latents.
     pub(super) fn activations(&self, n: usize) -> usize {
-        let [_, dim] = self.weight.lazy_shape().dims();
-        3 * n * dim // the chosen codes, their difference from the latents, what the decoder gets
+        3 * n * self.dim() // the chosen codes, their difference from the latents, what the decoder gets
     }
 
     /// Latents as compared with the codes: l2-normalised where the codebook is.
@@ -110,11 +175,15 @@ mod tests {
 
     fn codebook(device: &Device, normalize: bool) -> Codebook {
         let weight = Tensor::from_floats([[0.0, 0.0], [1.0, 1.0], [4.0, 0.0]], device);
-        Codebook { weight: Param::from_tensor(weight), normalize }
+        Codebook::of_vectors(Param::from_tensor(weight), normalize)
     }
 
     fn latents(device: &Device) -> Tensor<2> {
         Tensor::<2>::from_floats([[0.5, 0.75], [3.0, 0.5]], device).require_grad()
+    }
+
+    fn quantize(codebook: &Codebook, latents: Tensor<2>) -> Quantized {
+        codebook.quantize(latents, GradientEstimator::StraightThrough)
     }
 
     /// The codebook and commitment terms.
@@ -132,8 +201,8 @@ mod tests {
     fn straight_through_has_the_value_of_the_codes_and_copies_the_decoder_gradient() {
         let device = Device::flex().autodiff();
         let (codebook, z) = (codebook(&device, false), latents(&device));
-        let quantized = codebook.quantize(z.clone());
-        quantized.codes.into_data().assert_eq(&TensorData::from([1, 2]), false);
+        let quantized = quantize(&codebook, z.clone());
+        quantized.levels[0].codes.clone().into_data().assert_eq(&TensorData::from([1, 2]), false);
         near(quantized.straight_through.clone().inner(), [[1.0, 1.0], [4.0, 0.0]]);
         let decoder = Tensor::<2>::from_floats([[1.0, -2.0], [3.0, 0.5]], &device);
         let gradients = (quantized.straight_through * decoder).sum().backward();
@@ -145,7 +214,7 @@ mod tests {
     fn the_codebook_term_moves_the_codes_and_nothing_else() {
         let device = Device::flex().autodiff();
         let (codebook, z) = (codebook(&device, false), latents(&device));
-        let [term, _] = terms(codebook.quantize(z.clone()));
+        let [term, _] = terms(quantize(&codebook, z.clone()));
         let gradients = term.backward();
         assert!(z.grad(&gradients).is_none());
         // d/de of mean (z - e)^2 over 4 elements: (e - z) / 2; the unused first code does not move.
@@ -158,7 +227,7 @@ mod tests {
     fn the_commitment_term_moves_the_latents_and_nothing_else() {
         let device = Device::flex().autodiff();
         let (codebook, z) = (codebook(&device, false), latents(&device));
-        let [codes, commitment] = terms(codebook.quantize(z.clone()));
+        let [codes, commitment] = terms(quantize(&codebook, z.clone()));
         let gradients = commitment.clone().backward();
         near(z.grad(&gradients).unwrap(), [[-0.25, -0.125], [-0.5, 0.25]]);
         assert!(codebook.weight.val().grad(&gradients).is_none());
@@ -172,8 +241,8 @@ mod tests {
         let device = Device::flex();
         let codebook = codebook(&device, true);
         let z = Tensor::<2>::from_floats([[0.1, 0.1], [0.3, 0.01]], &device);
-        let quantized = codebook.quantize(z);
-        quantized.codes.into_data().assert_eq(&TensorData::from([1, 2]), false);
+        let quantized = quantize(&codebook, z);
+        quantized.levels[0].codes.clone().into_data().assert_eq(&TensorData::from([1, 2]), false);
         let half = 0.5f32.sqrt();
         near(quantized.straight_through, [[half, half], [1.0, 0.0]]);
     }

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::checkpoint::{NamedTensor, ResumeState};
 use crate::error::Result;
+use crate::ops::nearest::counts_by_code;
 use crate::recipe::{Codebook as CodebookRule, VqvaeSection};
 use crate::rng::{Purpose, stream};
 use crate::tokenizer::{Codebook, EmaCodebook, IdleCodes, draw_rows, kmeans, replace_rows};
@@ -19,24 +20,32 @@ const STATE: &str = "extra.";
 pub struct CodebookLearner {
     /// The moving averages; `None` where the optimizer updates the codes.
     ema: Option<EmaCodebook>,
-    idle: IdleCodes,
+    /// `None` where no single code is learned.
+    idle: Option<IdleCodes>,
     /// Codes unused for this many steps are restarted; 0 never.
     restart_after: u64,
     ema_decay: f64,
     seed: u64,
+    /// The level of the codebook in its quantizer, from 0.
+    level: u64,
 }
 
 impl CodebookLearner {
-    /// The rules of `section` for `codebook`, whose weight requires a gradient only where the optimizer updates it.
-    pub fn new(codebook: &mut Codebook, section: &VqvaeSection, seed: u64) -> Self {
-        let by_gradient = section.codebook == CodebookRule::Gradient;
+    /// The rules of `section` for `codebook`, that of `level` of the quantizer, whose weight requires a gradient only
+    /// where the optimizer updates it.
+    pub fn new(codebook: &mut Codebook, section: &VqvaeSection, seed: u64, level: usize) -> Self {
+        let rule = section.codebook;
+        let by_gradient = rule == CodebookRule::Gradient;
         codebook.weight = codebook.weight.clone().set_require_grad(by_gradient);
+        let ema =
+            (rule == CodebookRule::Ema).then(|| EmaCodebook::new(codebook, section.ema_decay));
         Self {
-            ema: (!by_gradient).then(|| EmaCodebook::new(codebook, section.ema_decay)),
-            idle: IdleCodes::new(codebook),
+            idle: (by_gradient || ema.is_some()).then(|| IdleCodes::new(codebook)),
+            ema,
             restart_after: section.restart_after as u64,
             ema_decay: section.ema_decay,
             seed,
+            level: level as u64,
         }
     }
 
@@ -52,8 +61,8 @@ impl CodebookLearner {
     pub fn start(&self, codebook: &mut Codebook, latents: Tensor<2>) {
         let [codes, dim] = codebook.weight.dims();
         let rows = codebook.prepared(latents);
-        let mut rng = stream(self.seed, Purpose::CodebookInit, 0, 0);
-        let centres = kmeans(rows, codes, KMEANS_ROUNDS, &mut rng);
+        let mut rng = stream(self.seed, Purpose::CodebookInit, 0, self.level);
+        let centres = kmeans(rows, codes, KMEANS_ROUNDS, codebook.normalize, &mut rng);
         debug_assert_eq!(centres.dims(), [codes, dim]);
         self.replace(codebook, centres);
     }
@@ -84,10 +93,12 @@ impl CodebookLearner {
             }
             None => {
                 let [n_codes, _] = codebook.weight.dims();
-                crate::ops::nearest::sums_by_code(latents.clone(), codes, n_codes).counts
+                counts_by_code(codes, n_codes)
             }
         };
-        self.idle.update(counts.clone());
+        if let Some(idle) = &mut self.idle {
+            idle.update(counts.clone());
+        }
         if self.restart_after > 0 && (step + 1).is_multiple_of(self.restart_after) {
             self.restart_idle_codes(codebook, step, latents);
         }
@@ -95,11 +106,12 @@ impl CodebookLearner {
     }
 
     fn restart_idle_codes(&mut self, codebook: &mut Codebook, step: u64, latents: Tensor<2>) {
-        let dead = self.idle.take(self.restart_after);
+        let Some(idle) = &mut self.idle else { return };
+        let dead = idle.take(self.restart_after);
         if dead.is_empty() {
             return;
         }
-        let mut rng = stream(self.seed, Purpose::Restart, step, 0);
+        let mut rng = stream(self.seed, Purpose::Restart, step, self.level);
         let rows = draw_rows(latents, dead.len(), &mut rng);
         let vectors = match &mut self.ema {
             Some(ema) => {
@@ -123,12 +135,23 @@ impl CodebookLearner {
 
     /// Saves the statistics to a checkpoint.
     pub(super) fn save(&self, state: &mut ResumeState) -> Result<()> {
-        let mut tensors = vec![NamedTensor::from_tensor("idle", &self.idle.steps)?];
+        let mut tensors = Vec::new();
+        if let Some(idle) = &self.idle {
+            tensors.push(NamedTensor::from_tensor("idle", &idle.steps)?);
+        }
         if let Some(ema) = &self.ema {
             tensors.push(NamedTensor::from_tensor("ema_counts", &ema.counts)?);
             tensors.push(NamedTensor::from_tensor("ema_sums", &ema.sums)?);
         }
-        state.insert(STATE, tensors)
+        state.insert(&self.prefix(), tensors)
+    }
+
+    /// The prefix of its statistics in a checkpoint: `extra.`, and `extra.1.` from the second level on.
+    fn prefix(&self) -> String {
+        match self.level {
+            0 => STATE.to_owned(),
+            level => format!("{STATE}{level}."),
+        }
     }
 
     /// Restores them, as they were after `updates` steps.
@@ -140,8 +163,9 @@ impl CodebookLearner {
         device: &Device,
     ) -> Result<()> {
         let [codes, dim] = codebook.weight.dims();
+        let prefix = self.prefix();
         let mut take =
-            |name: &str, shape: &[usize]| state.take_one(&format!("{STATE}{name}"), shape);
+            |name: &str, shape: &[usize]| state.take_one(&format!("{prefix}{name}"), shape);
         if self.ema.is_some() {
             self.ema = Some(EmaCodebook::restored(
                 take("ema_counts", &[codes])?.to_tensor(device)?,
@@ -150,7 +174,9 @@ impl CodebookLearner {
                 self.ema_decay,
             ));
         }
-        self.idle.steps = take("idle", &[codes])?.to_tensor(device)?;
+        if let Some(idle) = &mut self.idle {
+            idle.steps = take("idle", &[codes])?.to_tensor(device)?;
+        }
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 use super::backbone::load_backbone;
-use super::collapse::collapse_advice;
+use super::collapse::{Collapse, collapse_advice};
 use super::step::VqvaeTrainer;
 use crate::checkpoint::{
     DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
@@ -16,7 +16,7 @@ use crate::checkpoint::{
 use crate::codec::{Codec, images_on};
 use crate::data::{Batch, BatchStream, Dataset, Split, View};
 use crate::error::{Error, Result};
-use crate::evaluation::{TokenizerScores, perplexity, score_tokenizer, usage};
+use crate::evaluation::{TokenizerScores, perplexities, perplexity_of_all, score_tokenizer, usage};
 use crate::recipe::{Recipe, Schedule};
 use crate::training::counters;
 use crate::training::interval::Means;
@@ -80,7 +80,7 @@ pub(super) struct VqvaeStage<'a> {
     pub(super) device: &'a Device,
     pub(super) trainer: VqvaeTrainer,
     pub(super) batches: Option<BatchStream>,
-    /// Positions assigned to each code since the last log line, `[codes]`.
+    /// Positions assigned to each code since the last log line, level by level, `[depth * codes]`.
     pub(super) counts: Tensor<1>,
     pub(super) warned: bool,
 }
@@ -103,7 +103,7 @@ impl<'a> VqvaeStage<'a> {
             device,
             trainer,
             batches: None,
-            counts: Tensor::zeros([config.codebook_size], device),
+            counts: Tensor::zeros([config.depth * config.codebook_size], device),
             warned: false,
         })
     }
@@ -122,7 +122,8 @@ impl<'a> VqvaeStage<'a> {
     fn start_codebook(&mut self) -> Result<()> {
         let config = self.trainer.tokenizer.module.config().clone();
         let section = &self.recipe.vqvae;
-        let wanted = (config.codebook_size * KMEANS_ROWS_PER_CODE).div_ceil(config.n_codes());
+        let positions = config.grid_size() * config.grid_size();
+        let wanted = (config.codebook_size * KMEANS_ROWS_PER_CODE).div_ceil(positions);
         let n_batches = wanted.div_ceil(section.batch_size).max(1);
         let mut batches = self.batches_from(0)?;
         let images = (0..n_batches)
@@ -134,11 +135,14 @@ impl<'a> VqvaeStage<'a> {
 
     /// Warns of a collapsed codebook, once; the log has the numbers.
     fn watch_codebook(&mut self, step: u64, scores: &TokenizerScores, emit: &mut dyn FnMut(Event)) {
-        let codes = scores.counts.len();
-        if scores.perplexity() < COLLAPSED_SHARE * codes as f64 && !self.warned {
+        let codes = self.trainer.tokenizer.module.config().codebook_size;
+        let of_levels = scores.perplexities();
+        let Some((level, perplexity)) = lowest(&of_levels) else { return };
+        if perplexity < COLLAPSED_SHARE * codes as f64 && !self.warned {
             self.warned = true;
-            let advice = collapse_advice(&self.recipe.vqvae, step, scores.perplexity(), codes);
-            emit(Event::Warning(advice));
+            let level = (of_levels.len() > 1).then_some(level + 1);
+            let collapse = Collapse { step, perplexity, codes, level };
+            emit(Event::Warning(collapse_advice(&self.recipe.vqvae, collapse)));
         }
     }
 
@@ -258,16 +262,18 @@ impl StageRun for VqvaeStage<'_> {
         let counts = read_counts(&self.counts);
         self.counts = self.counts.zeros_like();
         let used = usage(&counts);
+        let of_levels = perplexities(&counts, self.trainer.tokenizer.module.config().codebook_size);
         let mut values = vec![("loss", self.trainer.objective().total_of_means(&means.terms))];
         values.extend(&means.terms);
         values.extend([
             ("codes_used", used as f64),
-            ("perplexity", perplexity(&counts)),
+            ("perplexity", perplexity_of_all(&of_levels)),
             ("dead_codes", (counts.len() - used) as f64),
             (GRADIENT_NORM, means.gradient_norm),
             ("learning_rate", rate),
             ("images_per_s", steps_per_second * section.batch_size as f64),
         ]);
+        values.extend(by_level(&of_levels));
         values
     }
 
@@ -286,13 +292,14 @@ impl StageRun for VqvaeStage<'_> {
             &mut |_| {},
         )?;
         self.watch_codebook(step, &scores, emit);
-        let values = vec![
+        let mut values = vec![
             ("mse", scores.mse),
             ("nmse", scores.nmse),
             ("psnr_db", scores.psnr_db),
             ("codes_used", scores.codes_used() as f64),
             ("perplexity", scores.perplexity()),
         ];
+        values.extend(by_level(&scores.perplexities()));
         Ok(Some(Validation { score: scores.nmse, values }))
     }
 
@@ -327,19 +334,41 @@ impl StageRun for VqvaeStage<'_> {
 
     fn save(&self, state: &mut ResumeState) -> Result<()> {
         state.insert(COUNTS.0, vec![NamedTensor::from_tensor(COUNTS.1, &self.counts)?])?;
-        self.trainer.learner.as_ref().map_or(Ok(()), |learner| learner.save(state))
+        self.trainer.learners.iter().try_for_each(|learner| learner.save(state))
     }
 
     fn restore(&mut self, state: &mut ResumeState, updates: u64) -> Result<()> {
-        let codes = self.trainer.tokenizer.module.config().codebook_size;
-        let counts = state.take_one(&format!("{}{}", COUNTS.0, COUNTS.1), &[codes])?;
+        let config = self.trainer.tokenizer.module.config();
+        let shape = [config.depth * config.codebook_size];
+        let counts = state.take_one(&format!("{}{}", COUNTS.0, COUNTS.1), &shape)?;
         self.counts = counts.to_tensor(self.device)?;
-        let VqvaeTrainer { learner, tokenizer, .. } = &mut self.trainer;
-        match learner.as_mut().zip(tokenizer.module.codebook.codebook()) {
-            Some((learner, codebook)) => learner.restore(codebook, state, updates, self.device),
-            None => Ok(()),
-        }
+        let VqvaeTrainer { learners, tokenizer, .. } = &mut self.trainer;
+        let codebooks = tokenizer.module.codebook.codebooks();
+        (learners.iter_mut().zip(codebooks)).try_for_each(|(learner, codebook)| {
+            learner.restore(codebook, state, updates, self.device)
+        })
     }
+}
+
+/// The lowest of some values, and its index.
+fn lowest(values: &[f64]) -> Option<(usize, f64)> {
+    values.iter().copied().enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b))
+}
+
+/// The perplexity of each level under a name of its own, where there are several.
+fn by_level(perplexities: &[f64]) -> impl Iterator<Item = (&'static str, f64)> {
+    const NAMES: [&str; 8] = [
+        "perplexity_1",
+        "perplexity_2",
+        "perplexity_3",
+        "perplexity_4",
+        "perplexity_5",
+        "perplexity_6",
+        "perplexity_7",
+        "perplexity_8",
+    ];
+    let names: &[&str] = if perplexities.len() > 1 { &NAMES } else { &[] };
+    names.iter().copied().zip(perplexities.to_vec())
 }
 
 fn read_counts(counts: &Tensor<1>) -> Vec<u64> {

@@ -2,15 +2,16 @@
 //! of encoder and decoder, and that of the codebook by its own rules. It knows no files and no data set.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::codebook_learner::CodebookLearner;
 use crate::error::Result;
 use crate::ops::mean_squared_error;
+use crate::ops::nearest::counts_by_code;
 use crate::perceptual::FeatureNet;
 use crate::recipe::{ReconstructionLoss, VqvaeSection};
 use crate::tokenizer::{
-    Codebook, LossTerm, TermWeights, Tokenizer, TokenizerConfig, TokenizerOutput,
+    Assigned, LossTerm, TermWeights, Tokenizer, TokenizerConfig, TokenizerOutput,
 };
 use crate::training::decay::decays;
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
@@ -27,8 +28,8 @@ const PERCEPTUAL: &str = "perceptual";
 pub struct VqvaeTrainer {
     /// Encoder, decoder and, where its rule is the gradient, the codebook.
     pub tokenizer: Trainee<Tokenizer>,
-    /// Updates the codebook; `None` for a quantizer without one.
-    pub learner: Option<CodebookLearner>,
+    /// Update the codebooks, one each.
+    pub learners: Vec<CodebookLearner>,
     /// The feature net of the perceptual term, if there is one.
     perceptual: Option<FeatureNet>,
     objective: Objective,
@@ -43,10 +44,8 @@ pub struct VqvaeGradients {
     pub gradients: NamedGradients,
     /// The loss terms, `[1]` each.
     terms: Vec<Tensor<1>>,
-    /// `[n, code_dim]`.
-    latents: Tensor<2>,
-    /// `[n]`.
-    codes: Tensor<1, Int>,
+    /// Latents and codes of each level of the quantizer.
+    levels: Vec<Assigned>,
 }
 
 /// The metrics of one step, still on the device.
@@ -55,7 +54,7 @@ pub struct VqvaeTerms {
     /// The terms of the [objective](VqvaeTrainer::objective), unweighted, then the global gradient norm before
     /// clipping, `[terms + 1]`.
     pub terms: Tensor<1>,
-    /// Positions assigned to each code, `[codes]`.
+    /// Positions assigned to each code, level by level, `[depth * codes]`.
     pub counts: Tensor<1>,
 }
 
@@ -76,10 +75,12 @@ impl VqvaeTrainer {
     ) -> Result<Self> {
         let perceptual = FeatureNet::of(&section.perceptual, device)?;
         let mut tokenizer = Tokenizer::new(config, seed, device);
-        let learner = (tokenizer.codebook.codebook_mut())
-            .map(|codebook| CodebookLearner::new(codebook, section, seed));
+        let codebooks = tokenizer.codebook.codebooks_mut().iter_mut().enumerate();
+        let learners: Vec<_> = codebooks
+            .map(|(level, codebook)| CodebookLearner::new(codebook, section, seed, level))
+            .collect();
         let weights = TermWeights {
-            codebook: learner.as_ref().map_or(0.0, CodebookLearner::term_weight),
+            codebook: learners.first().map_or(0.0, CodebookLearner::term_weight),
             commitment: section.commitment,
         };
         let terms = tokenizer.codebook.terms(weights);
@@ -93,7 +94,7 @@ impl VqvaeTrainer {
             objective: Objective::new(weights),
             perceptual,
             tokenizer: Trainee::new(tokenizer, AdamW::new(constants, decays), ""),
-            learner,
+            learners,
             section: section.clone(),
             variance,
         })
@@ -104,19 +105,31 @@ impl VqvaeTrainer {
         &self.objective
     }
 
-    /// Initialises the codebook by k-means over the latents of `images`; does nothing for a quantizer without one.
+    /// Initialises the codebooks by k-means over the latents of `images`, each over what those before it leave over;
+    /// does nothing for a quantizer without any.
     ///
     /// # Shapes
     /// - `images`: batches of `[batch, height, width, channels]`
     pub fn start_codebook(&mut self, images: impl Iterator<Item = Tensor<4>>) {
         let frozen = self.tokenizer.module.valid();
-        let Some((learner, codebook)) = self.codebook() else { return };
+        if self.learners.is_empty() {
+            return;
+        }
         let rows = images.map(|batch| {
             let latents = frozen.latents(batch.inner());
             let [batch, h, w, dim] = latents.dims();
             latents.reshape([batch * h * w, dim])
         });
-        learner.start(codebook, Tensor::cat(rows.collect(), 0));
+        let mut rows = Tensor::cat(rows.collect(), 0);
+        let codebooks = self.tokenizer.module.codebook.codebooks_mut();
+        let last = self.learners.len() - 1;
+        for (level, (learner, codebook)) in self.learners.iter().zip(codebooks).enumerate() {
+            learner.start(codebook, rows.clone());
+            if level < last {
+                let codebook = codebook.valid();
+                rows = rows.clone() - codebook.lookup(codebook.assign(rows));
+            }
+        }
     }
 
     /// One step at learning rate `rate`; `step` counts from 0. With `guard`, the loss terms are read back first.
@@ -137,7 +150,7 @@ impl VqvaeTrainer {
     /// - `images`: `[batch, height, width, channels]`
     pub fn gradients(&self, images: Tensor<4>) -> VqvaeGradients {
         let TokenizerOutput { reconstruction, quantized } =
-            self.tokenizer.module.forward(images.clone());
+            self.tokenizer.module.forward(images.clone(), self.section.gradient_estimator);
         let perceptual = self.perceptual.as_ref();
         let perceptual = perceptual.map(|net| net.distance(reconstruction.clone(), images.clone()));
         let term = match self.section.loss {
@@ -155,8 +168,7 @@ impl VqvaeTrainer {
         VqvaeGradients {
             gradients,
             terms: terms.into_iter().map(|term| term.value.inner()).collect(),
-            latents: quantized.latents.inner(),
-            codes: quantized.codes.inner(),
+            levels: quantized.levels.into_iter().map(inner).collect(),
         }
     }
 
@@ -165,8 +177,9 @@ impl VqvaeTrainer {
     /// # Errors
     /// With `guard`, a value that is not finite; the step has then changed nothing.
     pub fn apply(&mut self, step: u64, gradients: VqvaeGradients, rate: f64, guard: bool) -> Step {
-        let VqvaeGradients { mut gradients, mut terms, latents, codes } = gradients;
-        let norm = gradients.norm().unwrap_or_else(|| Tensor::zeros([1], &latents.device()));
+        let VqvaeGradients { mut gradients, mut terms, levels } = gradients;
+        // The first term is that of the reconstruction.
+        let norm = gradients.norm().unwrap_or_else(|| terms[0].zeros_like());
         terms.push(norm.clone());
         let terms = Tensor::cat(terms, 0); // [terms + 1]
         if let Some(found) =
@@ -179,15 +192,17 @@ impl VqvaeTrainer {
         }
         self.tokenizer.apply(gradients, rate);
         let n_codes = self.tokenizer.module.config().codebook_size;
-        let counts = match self.codebook() {
+        let codebooks = self.tokenizer.module.codebook.codebooks_mut();
+        let mut learned = self.learners.iter_mut().zip(codebooks);
+        let counts = levels.into_iter().map(|Assigned { latents, codes }| match learned.next() {
             Some((learner, codebook)) => learner.update(codebook, step, latents, codes),
-            None => crate::ops::nearest::sums_by_code(latents, codes, n_codes).counts,
-        };
-        Ok(VqvaeTerms { terms, counts })
+            None => counts_by_code(codes, n_codes),
+        });
+        Ok(VqvaeTerms { terms, counts: Tensor::cat(counts.collect(), 0) })
     }
+}
 
-    /// The codebook and its learner.
-    fn codebook(&mut self) -> Option<(&mut CodebookLearner, &mut Codebook)> {
-        self.learner.as_mut().zip(self.tokenizer.module.codebook.codebook_mut())
-    }
+/// Without its autodiff graph.
+fn inner(Assigned { latents, codes }: Assigned) -> Assigned {
+    Assigned { latents: latents.inner(), codes: codes.inner() }
 }
