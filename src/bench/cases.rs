@@ -53,6 +53,22 @@ const FILES: Files = Files {
     images: Images { batch: 64, channels: 3, size: 64, keys: &["preset=plain"] },
 };
 
+/// The step of stage 1 with each kind of quantizer and codebook, to compare with `vq` of as many codes.
+const QUANTIZERS: [(&str, &[&str]); 12] = [
+    ("vq", &[]),
+    ("vq, l2-normalised", &["normalize_codes=true"]),
+    ("vq, rotation", &["gradient_estimator=rotation"]),
+    ("vq, by gradient", &["codebook=gradient"]),
+    ("vq, simvq", &["codebook=simvq"]),
+    ("fsq", &["quantizer=fsq"]),
+    ("residual of depth 4", &["quantizer=residual", "depth=4"]),
+    ("vq of dimension 8", &["code_dim=8"]),
+    ("16384 codes", &["code_dim=8", "codebook_size=16384"]),
+    ("16384 codes, l2-normalised", &["code_dim=8", "codebook_size=16384", "normalize_codes=true"]),
+    ("16384 codes, simvq", &["code_dim=8", "codebook_size=16384", "codebook=simvq"]),
+    ("16384 codes, by gradient", &["code_dim=8", "codebook_size=16384", "codebook=gradient"]),
+];
+
 /// Every case, in the order of the pipeline.
 ///
 /// # Errors
@@ -86,7 +102,7 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
         all.push(Case { name: "extract", variant, units: files.count, unit: "images/s", setup });
     }
     let mut quickstart = |variant, unit, units: fn(&Quickstart) -> usize, work: OnQuickstart| {
-        let shape = Quickstart::new()?;
+        let shape = Quickstart::new(&[])?;
         let units = units(&shape);
         let setup = Box::new(move |device: &Device| work(&shape, device));
         all.push(Case { name: "quickstart", variant, units, unit, setup });
@@ -95,6 +111,12 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
     quickstart("stage 1 step", "images/s", Quickstart::images, Quickstart::train_vqvae)?;
     quickstart("stage 2 step", "tokens/s", Quickstart::codes, Quickstart::train_prior)?;
     quickstart("samples", "tokens/s", Quickstart::sampled_codes, Quickstart::sample)?;
+    for (variant, keys) in QUANTIZERS {
+        let shape = Quickstart::new(keys)?;
+        let units = shape.images();
+        let setup = Box::new(move |device: &Device| shape.train_vqvae(device));
+        all.push(Case { name: "quantizer", variant, units, unit: "images/s", setup });
+    }
     Ok(all)
 }
 

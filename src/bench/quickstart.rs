@@ -31,8 +31,10 @@ pub(super) struct Quickstart {
 }
 
 impl Quickstart {
-    pub(super) fn new() -> Result<Self> {
-        let recipe = Recipe::load("quickstart", &[])?;
+    /// With these keys of the recipe's section `vqvae` changed.
+    pub(super) fn new(keys: &[&str]) -> Result<Self> {
+        let keys: Result<Vec<_>> = keys.iter().map(|key| format!("vqvae.{key}").parse()).collect();
+        let recipe = Recipe::load("quickstart", &keys?)?;
         let tokenizer = recipe.vqvae.tokenizer_config(&recipe.data);
         let grid = tokenizer.grid();
         let prior = recipe.prior.prior_config(tokenizer.codebook_size, CLASSES, grid);
