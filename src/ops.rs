@@ -16,8 +16,10 @@ pub mod depthwise;
 pub mod direction;
 pub mod resample;
 
+pub mod moving_average;
 pub mod nearest;
 pub mod quantize;
+pub(crate) mod residual;
 
 pub mod attention;
 pub mod cross_entropy;
@@ -46,7 +48,7 @@ pub(crate) use linear::packed_linear;
 pub use linear::{Linear, linear, linear_gelu};
 pub use norm::{GroupNorm, LayerNorm, layer_norm};
 pub use precision::{Precision, set_precision};
-pub(crate) use quantize::{mean_squared_error, rotation, straight_through};
+pub(crate) use quantize::{mean_squared_error, rotation, straight_through, with_gradient};
 pub use rotary::RotaryTables;
 pub use vqgen_kernels::runs_on_host;
 pub(crate) use vqgen_kernels::{

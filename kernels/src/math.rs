@@ -52,6 +52,57 @@ pub fn max(values: &[f32]) -> f32 {
     rest.iter().fold(lanes[0], |most, &value| larger(most, value))
 }
 
+/// The largest `a - b`; negative infinity for empty slices, which must have equal lengths.
+#[inline(always)]
+pub(super) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    // Two vectors of maxima: one would wait for its own last comparison.
+    let (mut first, mut second) = ([f32::NEG_INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let ((a, a_last), (b, b_last)) = (a.as_chunks::<2>(), b.as_chunks::<2>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            first[lane] = larger(first[lane], a[0][lane] - b[0][lane]);
+            second[lane] = larger(second[lane], a[1][lane] - b[1][lane]);
+        }
+    }
+    for (a, b) in a_last.iter().zip(b_last) {
+        for lane in 0..LANES {
+            first[lane] = larger(first[lane], a[lane] - b[lane]);
+        }
+    }
+    for lane in 0..LANES {
+        first[lane] = larger(first[lane], second[lane]);
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a - b);
+    first.into_iter().chain(rest).fold(f32::NEG_INFINITY, larger)
+}
+
+/// The first place where `a - b` is `wanted`.
+#[inline(always)]
+pub(super) fn place_of_difference(a: &[f32], b: &[f32], wanted: f32) -> Option<usize> {
+    let ((blocks, _), (others, _)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    // Loops and no iterator's own methods, which would not be inlined, and so not compiled for the caller's
+    // instructions.
+    let mut before = 0;
+    for (block, other) in blocks.iter().zip(others) {
+        let mut found = false;
+        for lane in 0..LANES {
+            found |= block[lane] - other[lane] == wanted;
+        }
+        if found {
+            break;
+        }
+        before += LANES;
+    }
+    for (place, (a, b)) in a.iter().zip(b).enumerate().skip(before) {
+        if a - b == wanted {
+            return Some(place);
+        }
+    }
+    None
+}
+
 /// Sum of `term` over the values, in an order that depends on their count alone.
 #[inline(always)]
 pub(super) fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
@@ -130,6 +181,14 @@ mod tests {
             let values: Vec<f32> = (0..len).map(|v| (v * 7 % 50) as f32).collect();
             let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(max(&values), most);
+            let zeros = vec![0.0; len];
+            assert_eq!(largest_difference(&values, &zeros), most);
+            let halves: Vec<f32> = values.iter().map(|value| value / 2.0).collect();
+            assert_eq!(largest_difference(&values, &halves), most / 2.0);
+            for wanted in [most, most / 2.0, 3.0, 1000.0] {
+                let place = values.iter().position(|&value| value == wanted);
+                assert_eq!(place_of_difference(&values, &zeros, wanted), place);
+            }
             assert_eq!(sum(&values, |value| 2.0 * value), 2.0 * values.iter().sum::<f32>());
             let squares: f32 = values.iter().map(|v| v * v).sum();
             assert_eq!(sum_pairs(&values, &values, |a, b| a * b), squares);

@@ -3,43 +3,85 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::math::max;
+use super::decode::values;
+use super::math::{largest_difference, place_of_difference};
 use super::precision::Precision;
-use super::product::{Left, Matrix, MatrixMut, Right, multiply};
+use super::product::{Left, Matrix, MatrixMut, Right, multiply_from};
 use super::scratch::with_scratch;
 use super::wide::vectorised;
 
-/// Latents whose distances are held at once.
-const ROWS: usize = 128;
+/// Latents of a task.
+pub(super) const ROWS: usize = 128;
+/// Codes whose products with these are held at once: 128 KiB, which stay in a core's cache.
+const CODES: usize = 256;
 
-/// The code nearest to each latent by Euclidean distance; the lowest id wins a tie. The GEMM is f32 whatever the
-/// precision elsewhere: rounding could change which code is nearest.
+/// The vectors of a codebook, packed for the search. The GEMM is f32 whatever the precision elsewhere: rounding could
+/// change which code is nearest.
+pub(super) struct Codes {
+    /// `[codes, dim]`.
+    vectors: Vec<f32>,
+    /// Half the squared length of each.
+    halves: Vec<f32>,
+    right: Right,
+    dim: usize,
+}
+
+impl Codes {
+    /// # Shapes
+    /// - vectors: `[codes, dim]`
+    pub(super) fn of(vectors: Tensor<2>) -> Self {
+        let [codes, dim] = vectors.dims();
+        let vectors = values(vectors);
+        let half = |row: &[f32]| row.iter().map(|v| v * v).sum::<f32>() / 2.0;
+        let halves = vectors.par_chunks_exact(dim).with_min_len(256).map(half).collect();
+        let right = Matrix::new(&vectors, codes, dim).transposed();
+        let right = Right::shared(right, Precision::F32);
+        Self { vectors, halves, right, dim }
+    }
+
+    /// The vector of a code.
+    pub(super) fn vector(&self, code: usize) -> &[f32] {
+        &self.vectors[code * self.dim..(code + 1) * self.dim]
+    }
+
+    /// Sets the codes of up to [`ROWS`] latents, on this thread.
+    ///
+    /// # Shapes
+    /// - latents: `[nearest.len(), dim]`
+    pub(super) fn nearest(&self, latents: &[f32], nearest: &mut [i32]) {
+        let (rows, codes) = (nearest.len(), self.halves.len());
+        let latents = Left::new(Matrix::new(latents, rows, self.dim), Precision::F32);
+        let mut best = [f32::NEG_INFINITY; ROWS];
+        nearest.fill(0);
+        with_scratch(rows * CODES.min(codes), |products| {
+            for first in (0..codes).step_by(CODES) {
+                let halves = &self.halves[first..codes.min(first + CODES)];
+                let products = &mut products[..rows * halves.len()];
+                let out = MatrixMut::new(products, rows, halves.len());
+                multiply_from(out, &latents, &self.right, first);
+                let rows = products.chunks_exact(halves.len());
+                for ((nearest, best), products) in nearest.iter_mut().zip(&mut best).zip(rows) {
+                    if let Some(code) = nearer(halves, products, best) {
+                        *nearest = (first + code) as i32;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The code nearest to each latent by Euclidean distance; the lowest id wins a tie.
 ///
 /// # Shapes
 /// - latents: `[n, dim]`
 /// - codebook: `[codes, dim]`
 /// - output: `[n]`
 pub fn nearest_code(latents: Tensor<2>, codebook: Tensor<2>) -> Tensor<1, Int> {
-    let ([n, dim], [codes, _], device) = (latents.dims(), codebook.dims(), latents.device());
-    let (latents, codebook) = (values(latents), values(codebook));
-    let halves: Vec<f32> = codebook
-        .chunks_exact(dim)
-        .map(|row| row.iter().map(|v| v * v).sum::<f32>() / 2.0)
-        .collect();
-    let right = Matrix::new(&codebook, codes, dim).transposed();
-    let right = Right::shared(right, Precision::F32);
+    let ([n, dim], device) = (latents.dims(), latents.device());
+    let (latents, codes) = (values(latents), Codes::of(codebook));
     let mut nearest = vec![0i32; n];
-    nearest.par_chunks_mut(ROWS).enumerate().for_each(|(index, nearest)| {
-        let (first, rows) = (index * ROWS, nearest.len());
-        let latents = Matrix::new(&latents[first * dim..], rows, dim);
-        with_scratch(rows * codes, |products| {
-            let out = MatrixMut::new(products, rows, codes);
-            multiply(out, &Left::new(latents, Precision::F32), &right, false);
-            for (nearest, products) in nearest.iter_mut().zip(products.chunks_exact_mut(codes)) {
-                *nearest = first_least_distance(&halves, products) as i32;
-            }
-        });
-    });
+    let blocks = nearest.par_chunks_mut(ROWS).zip(latents.par_chunks(ROWS * dim));
+    blocks.for_each(|(nearest, latents)| codes.nearest(latents, nearest));
     Tensor::from_data(TensorData::new(nearest, [n]), &device)
 }
 
@@ -61,13 +103,22 @@ pub fn sums_by_code(latents: Tensor<2>, codes: Tensor<1, Int>, n_codes: usize) -
     let ([_, dim], device) = (latents.dims(), latents.device());
     let latents = values(latents);
     let codes = codes.into_data();
+    let codes: Vec<usize> = codes.iter::<i64>().map(|code| code as usize).collect();
     let (mut counts, mut sums) = (vec![0.0f32; n_codes], vec![0.0f32; n_codes * dim]);
-    for (row, code) in latents.chunks_exact(dim).zip(codes.iter::<i64>()) {
-        let code = code as usize;
-        counts[code] += 1.0;
-        let sums = &mut sums[code * dim..(code + 1) * dim];
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-    }
+    // Each task takes a range of the codes and adds up their latents in order, whatever the number of tasks.
+    let at_once = n_codes.div_ceil(rayon::current_num_threads()).max(1);
+    let parts = counts.par_chunks_mut(at_once).zip(sums.par_chunks_mut(at_once * dim));
+    parts.enumerate().for_each(|(part, (counts, sums))| {
+        let first = part * at_once;
+        for (row, code) in latents.chunks_exact(dim).zip(&codes) {
+            let Some(count) = code.checked_sub(first).and_then(|code| counts.get_mut(code)) else {
+                continue;
+            };
+            *count += 1.0;
+            let sums = &mut sums[(code - first) * dim..][..dim];
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+    });
     CodeSums {
         counts: Tensor::from_data(TensorData::new(counts, [n_codes]), &device),
         sums: Tensor::from_data(TensorData::new(sums, [n_codes, dim]), &device),
@@ -86,18 +137,15 @@ pub fn counts_by_code(codes: Tensor<1, Int>, n_codes: usize) -> Tensor<1> {
     Tensor::from_data(TensorData::new(counts, [n_codes]), &device)
 }
 
-fn values(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap_or_else(|_| unreachable!("an f32 tensor"))
-}
-
 vectorised! {
-    /// The index where `products - halves` is largest, and so the distance smallest; the first of several. `products`
-    /// is overwritten.
-    fn first_least_distance(halves: &[f32], products: &mut [f32]) -> usize {
-        for (product, half) in products.iter_mut().zip(halves) {
-            *product -= half;
+    /// The index where `products - halves` is largest, and so the distance smallest, if it is above `best`; the first of
+    /// several.
+    fn nearer(halves: &[f32], products: &[f32], best: &mut f32) -> Option<usize> {
+        let most = largest_difference(products, halves);
+        if most > *best {
+            *best = most;
+            return place_of_difference(products, halves, most);
         }
-        let most = max(products);
-        products.iter().position(|&value| value == most).unwrap_or(0)
+        None
     }
 }

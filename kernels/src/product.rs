@@ -251,6 +251,12 @@ pub(super) fn multiply(mut out: MatrixMut, left: &Left, right: &Right, accumulat
     multiply_panels(&mut out, left, right, 0, accumulate);
 }
 
+/// As many columns of `left · right` as `out` has, from `first`, which starts a panel, on; on this thread.
+pub(super) fn multiply_from(mut out: MatrixMut, left: &Left, right: &Right, first: usize) {
+    assert!(first.is_multiple_of(PANEL), "column {first} starts no panel");
+    multiply_panels(&mut out, left, right, first / PANEL, false);
+}
+
 /// `out = left · right` in up to `tasks` parallel tasks, each of which computes a range of columns and calls `then`
 /// with the index of the first and the columns themselves.
 pub(super) fn multiply_columns(

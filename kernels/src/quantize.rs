@@ -1,5 +1,5 @@
-//! The two operations of the quantizer's losses, each in one pass: mean squared error and the straight-through
-//! estimator.
+//! The operations of the quantizer's losses, each in one pass: mean squared error, the straight-through estimator, and a
+//! value whose gradient is known.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -11,7 +11,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::elementwise::BLOCK;
+use super::elementwise::{BLOCK, map};
 use super::fresh::in_blocks;
 use super::math::sum_pairs;
 use super::slices::{Values, tensor};
@@ -35,6 +35,20 @@ pub fn straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>) 
     Tensor::from_dispatch(Dispatch::vqgen_straight_through(latents, vectors))
 }
 
+/// `value`, known to depend on `x` with this `gradient`.
+///
+/// # Shapes
+/// - `x`, `gradient`: any, the same for both
+/// - `value`, output: `[1]`
+pub fn with_gradient<const D: usize>(
+    x: Tensor<D>,
+    value: Tensor<1>,
+    gradient: Tensor<D>,
+) -> Tensor<1> {
+    let (x, gradient) = (x.into_dispatch(), gradient.into_dispatch());
+    Tensor::from_dispatch(Dispatch::vqgen_with_gradient(x, value.into_dispatch(), gradient))
+}
+
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait QuantizeOps: Backend {
     /// See [`mean_squared_error`].
@@ -45,6 +59,13 @@ pub(super) trait QuantizeOps: Backend {
         latents: FloatTensor<Self>,
         vectors: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+
+    /// See [`with_gradient`].
+    fn vqgen_with_gradient(
+        x: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 impl QuantizeOps for Flex {
@@ -54,6 +75,10 @@ impl QuantizeOps for Flex {
 
     fn vqgen_straight_through(_latents: FlexTensor, vectors: FlexTensor) -> FlexTensor {
         vectors
+    }
+
+    fn vqgen_with_gradient(_x: FlexTensor, value: FlexTensor, _gradient: FlexTensor) -> FlexTensor {
+        value
     }
 }
 
@@ -77,6 +102,19 @@ impl<C: CheckpointStrategy> QuantizeOps for Autodiff<Flex, C> {
         match StraightThrough.prepare::<C>([latents_node]).compute_bound().stateful() {
             OpsKind::Tracked(step) => step.finish((), vectors),
             OpsKind::UnTracked(step) => step.finish(vectors),
+        }
+    }
+
+    fn vqgen_with_gradient(
+        x: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (_, x_node) = x.into_parts();
+        let ((value, _), (gradient, _)) = (value.into_parts(), gradient.into_parts());
+        match KnownGradient.prepare::<C>([x_node]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish(Values::of(gradient), value),
+            OpsKind::UnTracked(step) => step.finish(value),
         }
     }
 }
@@ -143,6 +181,25 @@ impl Backward<Flex, 1> for StraightThrough {
         let gradient = grads.consume::<Flex>(&ops.node);
         if let [Some(parent)] = ops.parents {
             grads.register::<Flex>(parent.id, gradient);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct KnownGradient;
+
+impl Backward<Flex, 1> for KnownGradient {
+    type State = Values;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let factor = Values::of(grads.consume::<Flex>(&ops.node)).slice()[0];
+        if let [Some(parent)] = ops.parents {
+            grads.register::<Flex>(parent.id, map(ops.state, |value| value * factor));
         }
     }
 }

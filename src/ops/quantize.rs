@@ -36,6 +36,32 @@ fn plain_straight_through<const D: usize>(latents: Tensor<D>, vectors: Tensor<D>
     latents.clone() + (vectors - latents).detach()
 }
 
+/// `value`, known to depend on `x` with this `gradient`; neither has one of its own.
+///
+/// # Shapes
+/// - `x`, `gradient`: any, the same for both
+/// - `value`, output: `[1]`
+pub fn with_gradient<const D: usize>(
+    x: Tensor<D>,
+    value: Tensor<1>,
+    gradient: Tensor<D>,
+) -> Tensor<1> {
+    if kernels::runs_here(&x) {
+        return kernels::with_gradient(x, value, gradient);
+    }
+    plain_with_gradient(x, value, gradient)
+}
+
+/// What [`with_gradient`] computes, in Burn's own operations.
+fn plain_with_gradient<const D: usize>(
+    x: Tensor<D>,
+    value: Tensor<1>,
+    gradient: Tensor<D>,
+) -> Tensor<1> {
+    let nothing = x.clone() - x.detach();
+    (nothing * gradient.detach()).sum() + value.detach()
+}
+
 /// Lower bound of a norm that divides, in [`rotation`].
 const NORM_FLOOR: f64 = 1e-6;
 
@@ -122,6 +148,21 @@ mod tests {
                     by_y.assert_approx_eq::<f32>(&wanted, tolerance);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_known_gradient_is_passed_on_times_that_of_the_value() {
+        let device = Device::flex().autodiff();
+        for operation in [with_gradient::<2>, plain_with_gradient] {
+            let x = random(0, [3, 7], &device);
+            let gradient = random(1, [3, 7], &device).detach();
+            let value = Tensor::from_floats([4.5], &device);
+            let known = operation(x.clone(), value, gradient.clone());
+            assert_eq!(known.clone().into_scalar::<f32>(), 4.5);
+            let gradients = known.mul_scalar(-2.0).backward();
+            let found = x.grad(&gradients).unwrap().into_data();
+            found.assert_eq(&gradient.mul_scalar(-2.0).into_data(), true);
         }
     }
 

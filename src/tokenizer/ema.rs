@@ -5,6 +5,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::quantizer::Codebook;
+use crate::ops::moving_average::{AverageStep, Averages, moving_average};
 use crate::ops::nearest::{CodeSums, sums_by_code};
 use crate::rng::Stream;
 
@@ -41,33 +42,49 @@ impl EmaCodebook {
         Self { counts, sums, updates, decay }
     }
 
-    /// Updates the averages with one batch and returns the new code vectors and the batch's counts.
+    /// Updates the averages with one batch and returns the new code vectors and the batch's counts. A code that was
+    /// never assigned has no average, and keeps its vector in `current`: sonnet's formula would set all of these to 0.
     ///
     /// # Shapes
     /// - `latents`: `[n, code_dim]`, as compared with the codes, detached
     /// - `codes`: `[n]`
+    /// - `current`: `[codes, code_dim]`
     /// - output: `[codes, code_dim]`, `[codes]`
-    pub fn update(&mut self, latents: Tensor<2>, codes: Tensor<1, Int>) -> (Tensor<2>, Tensor<1>) {
+    pub fn update(
+        &mut self,
+        latents: Tensor<2>,
+        codes: Tensor<1, Int>,
+        current: Tensor<2>,
+    ) -> (Tensor<2>, Tensor<1>) {
         let [n_codes, _] = self.sums.dims();
         let CodeSums { counts, sums } = sums_by_code(latents, codes, n_codes);
         let (old, new) = (self.decay, 1.0 - self.decay);
         self.counts = self.counts.clone().mul_scalar(old) + counts.clone().mul_scalar(new);
-        self.sums = self.sums.clone().mul_scalar(old) + sums.mul_scalar(new);
         self.updates += 1;
-        (self.vectors(), counts)
+        let step = AverageStep { kept: old, added: new, correction: 1.0 / self.correction() };
+        let counts_of = [self.counts.clone(), self.smoothed_counts()];
+        let averages = Averages { sums: self.sums.clone(), vectors: current };
+        let Averages { sums, vectors } = moving_average(averages, sums, counts_of, step);
+        self.sums = sums;
+        (vectors, counts)
     }
 
     /// The code vectors that the statistics imply, `[codes, code_dim]`.
     pub fn vectors(&self) -> Tensor<2> {
         let [n_codes, dim] = self.sums.dims();
+        let sums = self.sums.clone().mul_scalar(1.0 / self.correction());
+        sums / self.smoothed_counts().reshape([n_codes, 1]).expand([n_codes, dim])
+    }
+
+    /// The averages of the counts, corrected and smoothed, `[codes]`.
+    fn smoothed_counts(&self) -> Tensor<1> {
+        let [n_codes] = self.counts.dims();
         let correction = 1.0 / self.correction();
         let counts = self.counts.clone().mul_scalar(correction);
         let total = counts.clone().sum(); // [1]
-        let smoothed = counts.add_scalar(LAPLACE)
+        counts.add_scalar(LAPLACE)
             / (total.clone().add_scalar(n_codes as f64 * LAPLACE)).expand([n_codes])
-            * total.expand([n_codes]);
-        let sums = self.sums.clone().mul_scalar(correction);
-        sums / smoothed.reshape([n_codes, 1]).expand([n_codes, dim])
+            * total.expand([n_codes])
     }
 
     /// Restarts each code of `dead` at a latent of `rows`, with the weight of one latent.
@@ -169,7 +186,7 @@ mod tests {
         let mut ema = EmaCodebook::new(&codebook(&device), 0.99);
         let latents = Tensor::<2>::from_floats([[1.0], [3.0], [10.0]], &device);
         let codes = Tensor::<1, Int>::from_ints([0, 0, 1], &device);
-        let (vectors, counts) = ema.update(latents, codes);
+        let (vectors, counts) = ema.update(latents, codes, Tensor::zeros([2, 1], &device));
         counts.into_data().assert_eq(&TensorData::from([2.0f32, 1.0]), true);
         // Bias correction makes the first averages equal to those of the batch; smoothing shifts them by 1e-5.
         let wanted = TensorData::from([[2.0f32], [10.0]]);
@@ -182,8 +199,8 @@ mod tests {
         let mut ema = EmaCodebook::new(&codebook(&device), 0.5);
         let batch = |value: f32| Tensor::<2>::from_floats([[value], [7.0]], &device);
         let codes = Tensor::<1, Int>::from_ints([0, 1], &device);
-        ema.update(batch(1.0), codes.clone());
-        let (vectors, _) = ema.update(batch(4.0), codes);
+        ema.update(batch(1.0), codes.clone(), Tensor::zeros([2, 1], &device));
+        let (vectors, _) = ema.update(batch(4.0), codes, Tensor::zeros([2, 1], &device));
         // Sums 0.5 (0.5 * 1) + 0.5 * 4 = 2.25 and counts 0.75, over 1 - 0.25: 3 and 1.
         let wanted = TensorData::from([[3.0f32], [7.0]]);
         vectors.into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));
@@ -194,7 +211,11 @@ mod tests {
         let device = Device::flex();
         let mut ema = EmaCodebook::new(&codebook(&device), 0.9);
         let latents = Tensor::<2>::from_floats([[1.0], [3.0]], &device);
-        ema.update(latents, Tensor::<1, Int>::from_ints([0, 0], &device));
+        let codes = Tensor::<1, Int>::from_ints([0, 0], &device);
+        let current = Tensor::from_floats([[6.0], [7.0]], &device);
+        let (vectors, _) = ema.update(latents, codes, current);
+        let wanted = TensorData::from([[2.0f32], [7.0]]); // never assigned: as it was
+        vectors.into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));
         ema.restart(&[1], Tensor::from_floats([[8.0]], &device));
         let wanted = TensorData::from([[2.0f32], [8.0]]);
         ema.vectors().into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));

@@ -115,7 +115,7 @@ fn moving_averages_agree_also_on_the_sphere() {
         {
             let latents = codebook.prepared(latents);
             let codes = codebook.assign(Tensor::from_inner(latents.clone())).inner();
-            let (vectors, _) = ema.update(latents, codes);
+            let (vectors, _) = ema.update(latents, codes, codebook.weight.val().inner());
             codebook.weight = Param::from_tensor(Tensor::from_inner(vectors));
             case.compare(value, codebook.vectors());
             if value == "next_codebook" {
@@ -187,8 +187,8 @@ fn a_residual_quantizer_agrees_level_by_level() {
     let nexts = levels.into_iter().zip(&codebooks).map(|(level, codebook)| {
         let ones = Tensor::ones([codes], &Device::flex());
         let first = codebook.weight.val().inner();
-        let mut ema = EmaCodebook::restored(ones, first, 1_000_000, 0.8);
-        ema.update(level.latents.inner(), level.codes.inner()).0
+        let mut ema = EmaCodebook::restored(ones, first.clone(), 1_000_000, 0.8);
+        ema.update(level.latents.inner(), level.codes.inner(), first).0
     });
     case.compare("next_codebooks", Tensor::stack::<3>(nexts.collect(), 0));
 }

@@ -88,7 +88,7 @@ fn moving_averages_follow_sonnet() {
             let latents = reference.floats::<2>(&format!("input.{step}.latents"), &device);
             let codes = codebook.assign(latents.clone());
             assert_eq!(ids(codes.clone()), reference.values(&format!("expected.{step}.codes")));
-            let (vectors, _) = ema.update(latents, codes);
+            let (vectors, _) = ema.update(latents, codes, codebook.weight.val().zeros_like());
             reference
                 .compare(&format!("expected.{step}.hidden_counts"), &values(ema.counts.clone()));
             reference.compare(&format!("expected.{step}.hidden_sums"), &values(ema.sums.clone()));

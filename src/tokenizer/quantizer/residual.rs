@@ -3,9 +3,9 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::vq::Chosen;
 use super::{Assigned, CODEBOOK_TERM, COMMITMENT_TERM, Codebook, LossTerm, Quantized};
-use crate::ops::mean_squared_error;
+use crate::ops::residual::residual_codes;
+use crate::ops::{mean_squared_error, with_gradient};
 use crate::tokenizer::GradientEstimator;
 
 /// The codes of each latent, without gradient.
@@ -14,14 +14,9 @@ use crate::tokenizer::GradientEstimator;
 /// - `latents`: `[n, code_dim]`
 /// - output: `[n, depth]`
 pub(super) fn assign(codebooks: &[Codebook], latents: Tensor<2>) -> Tensor<2, Int> {
-    let mut residual = latents.detach();
-    let mut all = Vec::with_capacity(codebooks.len());
-    for codebook in codebooks {
-        let Chosen { codes, vectors } = codebook.choose(residual.clone());
-        residual = residual - vectors.detach();
-        all.push(codes);
-    }
-    Tensor::stack(all, 1)
+    let vectors = codebooks.iter().map(|codebook| codebook.vectors().detach()).collect();
+    let found = residual_codes(latents.detach(), vectors);
+    Tensor::stack(found.levels.into_iter().map(|(_, codes)| codes).collect(), 1)
 }
 
 /// The sum of the vectors of `codes`.
@@ -53,34 +48,26 @@ pub(super) fn quantize(
     latents: Tensor<2>,
     estimator: GradientEstimator,
 ) -> Quantized {
-    let mut residual = latents.clone().detach();
-    let mut sum: Option<Tensor<2>> = None;
-    let (mut levels, mut commitments, mut codebook_terms) = (Vec::new(), Vec::new(), Vec::new());
-    for codebook in codebooks {
-        let Chosen { codes, vectors } = codebook.choose(residual.clone());
-        let fixed = vectors.clone().detach();
-        let so_far = match sum {
-            Some(sum) => sum + fixed.clone(),
-            None => fixed.clone(),
-        };
-        // What is left over after this level is the distance of the latents to the sum so far.
-        let commitment = mean_squared_error(latents.clone(), so_far.clone());
-        codebook_terms.push(if codebook.learns_by_gradient() {
-            mean_squared_error(residual.clone(), vectors)
-        } else {
-            commitment.clone().detach() // the same value
-        });
-        commitments.push(commitment);
-        let left_over = residual.clone() - fixed;
-        levels.push(Assigned { latents: residual, codes });
-        (residual, sum) = (left_over, Some(so_far));
-    }
-    let sum = sum.unwrap_or_else(|| unreachable!("a residual quantizer has two levels or more"));
-    let straight_through = estimator.pass(latents, sum);
-    let mean = |terms: Vec<Tensor<1>>| Tensor::cat(terms, 0).mean();
+    let vectors = codebooks.iter().map(|codebook| codebook.vectors().detach()).collect();
+    let found = residual_codes(latents.clone().detach(), vectors);
+    let levels: Vec<Assigned> =
+        (found.levels.into_iter()).map(|(latents, codes)| Assigned { latents, codes }).collect();
+    // What a level leaves over is the distance of the latents to the sum of the vectors so far, which is fixed.
+    let numbers = (levels.len() * found.left_over.shape().num_elements()) as f64;
+    let gradient = found.left_over.mul_scalar(2.0 / numbers);
+    let commitment = with_gradient(latents.clone(), found.error.clone(), gradient);
+    let of_level = |(codebook, level): (&Codebook, &Assigned)| {
+        mean_squared_error(level.latents.clone(), codebook.lookup(level.codes.clone()))
+    };
+    let codebook = if codebooks.iter().any(Codebook::learns_by_gradient) {
+        Tensor::cat(codebooks.iter().zip(&levels).map(of_level).collect(), 0).mean()
+    } else {
+        found.error // the same value
+    };
+    let straight_through = estimator.pass(latents, found.vectors);
     let terms = vec![
-        LossTerm { name: CODEBOOK_TERM, value: mean(codebook_terms) },
-        LossTerm { name: COMMITMENT_TERM, value: mean(commitments) },
+        LossTerm { name: CODEBOOK_TERM, value: codebook },
+        LossTerm { name: COMMITMENT_TERM, value: commitment },
     ];
     Quantized { levels, straight_through, terms }
 }
@@ -88,6 +75,6 @@ pub(super) fn quantize(
 /// As [`Tokenizer::activations`](crate::tokenizer::Tokenizer::activations), of `n` latents.
 pub(super) fn activations(codebooks: &[Codebook], n: usize) -> usize {
     let dim = codebooks.first().map_or(0, Codebook::dim);
-    // Of each level its residual, its vectors and the sum so far; what the decoder gets.
-    (3 * codebooks.len() + 1) * n * dim
+    // Of each level what it quantizes; what they leave over together; what the decoder gets.
+    (codebooks.len() + 2) * n * dim
 }

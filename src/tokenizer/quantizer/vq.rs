@@ -28,11 +28,11 @@ pub struct Codebook {
 }
 
 /// The nearest codes of some latents.
-pub(super) struct Chosen {
+struct Chosen {
     /// `[n]`.
-    pub(super) codes: Tensor<1, Int>,
+    codes: Tensor<1, Int>,
     /// Their vectors, with a gradient to the codebook, `[n, code_dim]`.
-    pub(super) vectors: Tensor<2>,
+    vectors: Tensor<2>,
 }
 
 impl Codebook {
@@ -112,7 +112,7 @@ impl Codebook {
     ///
     /// # Shapes
     /// - `latents`: `[n, code_dim]`
-    pub(super) fn choose(&self, latents: Tensor<2>) -> Chosen {
+    fn choose(&self, latents: Tensor<2>) -> Chosen {
         let vectors = self.vectors();
         let codes = nearest_code(latents, vectors.clone().detach());
         let vectors = match &self.map {

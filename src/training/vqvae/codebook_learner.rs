@@ -80,15 +80,14 @@ impl CodebookLearner {
         latents: Tensor<2>,
         codes: Tensor<1, Int>,
     ) -> Tensor<1> {
+        let restarts = self.restart_after > 0 && (step + 1).is_multiple_of(self.restart_after);
+        // Kept only where they are needed, since a shared tensor is copied.
+        let kept = restarts.then(|| latents.clone());
         let counts = match &mut self.ema {
             Some(ema) => {
-                let (vectors, counts) = ema.update(latents.clone(), codes);
-                // A code that was never assigned has no average: sonnet's formula would set all of these to 0.
-                let never_used = ema.counts.clone().equal_scalar(0.0);
-                let [n_codes, dim] = vectors.dims();
-                let kept = never_used.reshape([n_codes, 1]).expand([n_codes, dim]);
-                let first = codebook.weight.val().inner();
-                self.replace(codebook, vectors.mask_where(kept, first));
+                let current = codebook.weight.val().inner();
+                let (vectors, counts) = ema.update(latents, codes, current);
+                self.replace(codebook, vectors);
                 counts
             }
             None => {
@@ -99,7 +98,7 @@ impl CodebookLearner {
         if let Some(idle) = &mut self.idle {
             idle.update(counts.clone());
         }
-        if self.restart_after > 0 && (step + 1).is_multiple_of(self.restart_after) {
+        if let Some(latents) = kept {
             self.restart_idle_codes(codebook, step, latents);
         }
         counts
