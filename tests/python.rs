@@ -23,9 +23,26 @@ fn the_documented_decoder_gives_the_pixels_of_vqgen() {
         return;
     }
 
+    for keys in [
+        &[][..],
+        &["normalize_codes=true", "codebook=simvq"],
+        &["quantizer=residual", "depth=3"],
+        &["quantizer=residual", "depth=2", "codebook=simvq"],
+        &["quantizer=fsq", "levels=[5,4,3]"],
+    ] {
+        compare(keys, &python, script);
+    }
+}
+
+/// Trains with these keys of `vqvae` on top of the tiny recipe, and compares the pixels of the held-out images.
+fn compare(keys: &[&str], python: &str, script: &str) {
+    let run = |arguments: &[&str]| Command::new(python).args(arguments).output();
     let shop = Workshop::new();
-    shop.tiny("train-vqvae").assert().success();
-    shop.tiny("extract-codes").assert().success();
+    let is_fsq = keys.contains(&"quantizer=fsq");
+    let left_out = if is_fsq { &["vqvae.code_dim=4", "vqvae.codebook_size=16"][..] } else { &[] };
+    let keys: Vec<String> = keys.iter().map(|key| format!("--set vqvae.{key}")).collect();
+    shop.tiny_without(left_out, &format!("train-vqvae {}", keys.join(" "))).assert().success();
+    shop.vqgen("extract-codes --run checkpoints/tiny").assert().success();
     let script_path = shop.path("decode.py");
     std::fs::write(&script_path, script).unwrap();
     std::fs::create_dir(shop.path("theirs")).unwrap();
@@ -55,6 +72,6 @@ fn the_documented_decoder_gives_the_pixels_of_vqgen() {
         assert_eq!(ours.len(), theirs.len());
         // Another order of summation may round differently.
         let furthest = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-        assert!(furthest <= 1, "{name}: {furthest}");
+        assert!(furthest <= 1, "{keys:?} {name}: {furthest}");
     }
 }

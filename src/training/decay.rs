@@ -19,7 +19,7 @@ mod tests {
 
     use super::*;
     use crate::prior::{Positions, Prior, PriorConfig};
-    use crate::tokenizer::{Tokenizer, TokenizerConfig, TokenizerPreset};
+    use crate::tokenizer::{QuantizerKind, Tokenizer, TokenizerConfig, TokenizerPreset};
 
     /// Every parameter with its number of axes and whether it decays.
     #[derive(Default)]
@@ -108,5 +108,21 @@ mod tests {
                 assert_eq!(decays, rank >= 2 && path != "codebook.weight", "{preset:?}: {path}");
             }
         }
+    }
+
+    #[test]
+    fn neither_levels_of_codebooks_nor_their_maps_decay() {
+        let config = TokenizerConfig {
+            quantizer: QuantizerKind::Residual,
+            depth: 2,
+            codebook_map: true,
+            ..TokenizerConfig::default()
+        };
+        let parameters = parameters(&Tokenizer::new(&config, 0, &Device::flex()));
+        let of_codebooks = parameters.iter().filter(|(path, ..)| path.starts_with("codebook."));
+        let of_codebooks: Vec<_> =
+            of_codebooks.map(|(path, _, decays)| (&path[..], *decays)).collect();
+        let names = ["codebook.0.weight", "codebook.0.map", "codebook.1.weight", "codebook.1.map"];
+        assert_eq!(of_codebooks, names.map(|name| (name, false)));
     }
 }
