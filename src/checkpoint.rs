@@ -13,9 +13,12 @@ mod disk;
 
 mod run;
 
+mod foreign_weights;
+
 pub use disk::atomic;
 pub(crate) use disk::container::foreign_from_bytes;
-pub use disk::container::read_foreign;
+pub use disk::foreign::read_foreign;
+pub use foreign_weights::{Origin, load_foreign};
 pub use run::binding::DATA;
 pub(crate) use run::binding::{check_classes, check_codes, check_held_out, check_prior};
 pub use run::build::ModelConfig;

@@ -106,7 +106,7 @@ section! {
         /// as the latent is on its way to the code (the rotation trick).
         gradient_estimator: GradientEstimator = GradientEstimator::StraightThrough,
             only quantizer [Vq, Residual], resume Refused;
-        /// A safetensors file with torchvision's weights to start from; empty for random initialisation.
+        /// A file with torchvision's weights to start from (its `.pth`, or safetensors); empty for random initialisation.
         backbone: String = String::new(), only preset [Resnet34], resume Refused;
         /// Whether the codebook is initialised by k-means over encoder outputs.
         kmeans_init: bool = true, only codebook [Ema, Gradient], resume Refused;

@@ -234,25 +234,32 @@ impl Container {
     }
 }
 
-/// The F32 and F16 tensors of any safetensors file, sorted by name, whoever wrote it: without a format or checksum.
-/// Tensors of other types (PyTorch's counters) are left out.
-///
-/// # Errors
-/// A file that cannot be read or is not a safetensors file.
-pub fn read_foreign(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>> {
-    let path = path.as_ref();
-    foreign_from_bytes(path, atomic::read(path)?)
+/// The F32 and F16 tensors of any safetensors file whose names are `wanted`, sorted by name, whoever wrote it: without a
+/// format or checksum. Tensors of other types (PyTorch's counters) are left out.
+pub(in crate::checkpoint) fn read_floats(
+    path: &Path,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<NamedTensor>> {
+    floats_from_bytes(path, atomic::read(path)?, wanted)
 }
 
-/// As [`read_foreign`], from the bytes of a file; `path` is for messages.
+/// As [`super::foreign::read_foreign`], from the bytes of a safetensors file; `path` is for messages.
 pub(crate) fn foreign_from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Vec<NamedTensor>> {
+    floats_from_bytes(path, bytes, &|_| true)
+}
+
+fn floats_from_bytes(
+    path: &Path,
+    bytes: Vec<u8>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<NamedTensor>> {
     let container = Container::parse(path, bytes)?;
-    let floats =
-        container.tensors.iter().filter_map(|(name, stored)| match stored.type_name.as_str() {
-            "F32" => Some(container.float(name)),
-            "F16" => Some(container.half(name)),
-            _ => None,
-        });
+    let of_wanted = container.tensors.iter().filter(|(name, _)| wanted(name));
+    let floats = of_wanted.filter_map(|(name, stored)| match stored.type_name.as_str() {
+        "F32" => Some(container.float(name)),
+        "F16" => Some(container.half(name)),
+        _ => None,
+    });
     floats.collect()
 }
 
@@ -367,7 +374,7 @@ mod tests {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header);
         fs::write(&path, &bytes).unwrap();
-        assert!(read_foreign(&path).is_err());
+        assert!(read_floats(&path, &|_| true).is_err());
     }
 
     #[test]
@@ -383,7 +390,7 @@ mod tests {
     #[test]
     fn foreign_files_give_their_float_tensors() {
         let (_folder, path) = sample();
-        let tensors = read_foreign(&path).unwrap();
+        let tensors = read_floats(&path, &|_| true).unwrap();
         assert_eq!(tensors.len(), 1);
         assert_eq!((tensors[0].name.as_str(), &tensors[0].shape[..]), ("weights", &[2, 1][..]));
     }

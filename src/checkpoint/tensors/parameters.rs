@@ -45,6 +45,32 @@ pub fn count<M: Module>(module: &M) -> u64 {
     visitor.0
 }
 
+/// Name and shape in files of every float parameter of `module`, in the order of its fields: none is initialised.
+///
+/// # Errors
+/// A `weight` of `Linear`, `Conv2d` or `ConvTranspose2d` of the wrong rank.
+pub fn shapes<M: Module>(module: &M) -> Result<Vec<(String, Vec<usize>)>> {
+    #[derive(Default)]
+    struct Shapes(Place, Vec<Result<(String, Vec<usize>)>>);
+    impl ModuleVisitor for Shapes {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let layout = self.0.layout(D).map_err(Error::invalid);
+            let shape = param.lazy_shape();
+            let in_file = layout.map(|layout| layout.file_shape(shape.as_slice()));
+            self.1.push(in_file.map(|shape| (self.0.name(), shape)));
+        }
+    }
+    let mut visitor = Shapes::default();
+    module.visit(&mut visitor);
+    visitor.1.into_iter().collect()
+}
+
 /// Replaces every float parameter of `module` with the tensor of its name. Parameters keep their id, their device and
 /// whether they are trained. `source` is the file the tensors came from, for messages.
 ///

@@ -1,43 +1,24 @@
-//! Initialises the `resnet34` encoder from torchvision's weights: `resnet34(weights=…).state_dict()` saved as
-//! safetensors. Only the stages that the encoder has are used; the rest of the file is ignored.
+//! Initialises the `resnet34` encoder from torchvision's weights: the file that torchvision downloads, or
+//! `resnet34(weights=…).state_dict()` saved with `torch.save` or as safetensors. Only the stages that the encoder has
+//! are used; the rest of the file is ignored.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::checkpoint::{NamedTensor, parameters, read_foreign};
-use crate::error::{Error, Result};
+use crate::checkpoint::{Origin, load_foreign};
+use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 
-/// Suffix of the names of variances; the square root of a negative one would only show as a NaN loss.
-const VARIANCE: &str = ".running_var";
+const ORIGIN: Origin = Origin {
+    weights: "torchvision's resnet34",
+    url: "https://download.pytorch.org/models/resnet34-b627a593.pth",
+};
 
 /// `tokenizer` with its backbone loaded from the file at `path`.
 ///
 /// # Errors
 /// A file that cannot be read, or in which a tensor of the backbone is missing or has another shape.
 pub fn load_backbone(tokenizer: Tokenizer, path: &Path) -> Result<Tokenizer> {
-    let foreign: BTreeMap<String, NamedTensor> =
-        read_foreign(path)?.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-    let take = |own: NamedTensor| -> Result<NamedTensor> {
-        let Some(name) = torchvision_name(&own.name) else { return Ok(own) };
-        let found = foreign.get(&name).ok_or_else(|| {
-            Error::file(
-                path,
-                format!("has no {name} (expected the weights of torchvision's resnet34)"),
-            )
-        })?;
-        if name.ends_with(VARIANCE)
-            && let Some(value) = found.data.iter().find(|value| **value < 0.0)
-        {
-            return Err(Error::file(
-                path,
-                format!("{name} holds {value}, allowed are 0 and above"),
-            ));
-        }
-        NamedTensor::new(own.name, found.shape.clone(), found.data.clone())
-    };
-    let tensors = parameters::named(&tokenizer)?.into_iter().map(take).collect::<Result<_>>()?;
-    parameters::load(tokenizer, tensors, path)
+    load_foreign(tokenizer, path, ORIGIN, &torchvision_name)
 }
 
 /// Torchvision's name of a parameter of the encoder; `None` where torchvision has none.
@@ -58,7 +39,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::checkpoint::{Kind, ModelFile};
+    use crate::checkpoint::{Kind, ModelFile, NamedTensor, parameters};
     use crate::tokenizer::{TokenizerConfig, TokenizerPreset};
 
     #[test]
@@ -118,5 +99,15 @@ mod tests {
         let fresh = Tokenizer::new(&config, 2, &device);
         let error = load_backbone(fresh, &path).unwrap_err().to_string();
         assert!(error.contains("has no") && error.contains("torchvision"), "{error}");
+
+        let mut wide = renamed;
+        let bias = wide.iter_mut().find(|tensor| tensor.name == "layer1.0.bn1.bias").unwrap();
+        *bias = NamedTensor::new("layer1.0.bn1.bias", vec![32], vec![0.0; 32]).unwrap();
+        ModelFile::new(Kind::Tokenizer, &(), wide).unwrap().save(&path).unwrap();
+        let error = load_backbone(Tokenizer::new(&config, 2, &device), &path);
+        let error = error.unwrap_err().to_string();
+        let wanted = "tensor layer1.0.bn1.bias has shape [32], expected [64] (expected the weights of torchvision's \
+                      resnet34, from https://download.pytorch.org/models/resnet34-b627a593.pth)";
+        assert!(error.ends_with(wanted), "{error}");
     }
 }
