@@ -1,4 +1,6 @@
-//! Feature nets with their weights: the built-in one's are part of the program.
+//! Feature nets with their weights: the built-in one's are part of the program, the others' come from files.
+
+mod files;
 
 use std::path::Path;
 
@@ -10,6 +12,8 @@ use crate::error::Result;
 use crate::features::{BuiltinNet, EfficientNet};
 use crate::ops::init::WeightInit;
 use crate::recipe::{PerceptualNet, PerceptualSection};
+
+pub use files::{load_inception, load_lpips};
 
 /// Where the weights below come from is told beside them.
 const BUILTIN: (&str, &[u8]) = (

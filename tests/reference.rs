@@ -5,6 +5,9 @@
 #[path = "reference/support.rs"]
 mod support;
 
+#[path = "reference/drawn.rs"]
+mod drawn;
+
 #[path = "reference/tokenizer.rs"]
 mod tokenizer;
 
@@ -22,3 +25,6 @@ mod similarity;
 
 #[path = "reference/features.rs"]
 mod features;
+
+#[path = "reference/foreign_nets.rs"]
+mod foreign_nets;

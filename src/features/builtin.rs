@@ -25,6 +25,9 @@ pub struct BuiltinNet {
 }
 
 impl BuiltinNet {
+    /// Length of the vectors of [`Self::pooled`].
+    pub const FEATURES: usize = 112;
+
     /// With these weights, which should require no gradient.
     pub fn new(net: EfficientNet) -> Self {
         Self { net }

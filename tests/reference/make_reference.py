@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes the numbers that vqgen's tests compare with: `*.safetensors` beside this script, see README.md.
 
-    python -m venv venv && venv/bin/pip install torch torchvision numpy scikit-image
+    python -m venv venv && venv/bin/pip install torch torchvision numpy scikit-image scipy lpips==0.1.4 pytorch-fid==0.3.0
     venv/bin/python make_reference.py
 
-Weights and inputs come from numpy's PCG64 with fixed seeds (torchvision's backbone: from a hash, see resnet34.py),
+Weights and inputs come from numpy's PCG64 with fixed seeds (large nets: from a hash, see drawn.py),
 expected values from PyTorch in float64.
 """
 
@@ -16,6 +16,7 @@ import torchvision
 from skimage.metrics import structural_similarity
 
 import efficientnet
+import foreign_nets
 import gpt
 import plain
 import resnet
@@ -248,6 +249,8 @@ def main():
     clip_case()
     similarity_case()
     efficientnet.case(SOURCE)
+    foreign_nets.lpips_case(SOURCE)
+    foreign_nets.inception_case(SOURCE)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torchvision.models import ResNet34_Weights, resnet34
 from torchvision.transforms.functional import normalize
 
 import resnet
+from drawn import Drawn
 
 STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")
 
@@ -62,14 +63,6 @@ def keeps_gradient(name, value):
     return name.endswith(kinds) or (".encoder." in name and value.ndim == 1)
 
 
-def bits(index):
-    """32 random bits for each number: lowbias32 by C. Wellons, https://nullprogram.com/blog/2018/07/31/"""
-    x = index.astype(np.uint32)
-    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
-    return x ^ (x >> 16)
-
-
 def range_of(name, shape):
     """Middle and half width of the values of a tensor: activations stay small, and no batch norm is the identity."""
     if len(shape) == 4:
@@ -81,32 +74,18 @@ def range_of(name, shape):
     return 0.0, 0.2
 
 
-class Backbone:
-    """A whole ResNet-34 of torchvision with the stages drawn, and what a file with its weights holds.
-
-    `file` names the tensors in the order of torchvision's `state_dict`; `fc.bias` stands for all that is beyond the
-    stages. Number i of the file, counted from 0 through all its floats, is middle + half_width * (2 u - 1) with
-    u = (bits(i) >> 8) / 2^24, in float64, then rounded to float32. Counters of batches are int64 and 0.
-    """
+class Backbone(Drawn):
+    """A whole ResNet-34 of torchvision with the stages drawn, and what a file with its weights holds: the stages, and
+    `fc.bias`, which stands for all that is beyond them."""
 
     def __init__(self):
-        self.whole, self.file, self.drawn, first = resnet34().double().eval(), [], {}, 0
-        for name, value in self.whole.state_dict().items():
-            if not name.startswith(STAGES) and name != "fc.bias":
-                continue
-            if value.dtype == torch.int64:
-                self.file.append({"name": name, "shape": [], "range": None})
-                continue
-            middle, half_width = range_of(name, value.shape)
-            unit = (bits(np.arange(first, first + value.numel())) >> 8).astype(np.float64) / 2**24
-            numbers = (middle + half_width * (2 * unit - 1)).astype(np.float32)
-            first += value.numel()
-            self.drawn[name] = torch.from_numpy(numbers).double().view(value.shape)
-            self.file.append({"name": name, "shape": list(value.shape), "range": [middle, half_width]})
-        self.whole.load_state_dict(self.drawn, strict=False)
+        self.whole = resnet34().double().eval()
+        wanted = {name: value for name, value in self.whole.state_dict().items() if name.startswith(STAGES) or name == "fc.bias"}
+        super().__init__(wanted, range_of)
+        self.whole.load_state_dict(self.values, strict=False)
 
     def fill(self, encoder):
-        stages = {name: value for name, value in self.drawn.items() if name != "fc.bias"}
+        stages = {name: value for name, value in self.values.items() if name != "fc.bias"}
         assert not encoder.load_state_dict(stages, strict=False).unexpected_keys
 
     def features(self, x):
@@ -117,6 +96,3 @@ class Backbone:
             self.whole(as_torchvision(x))
         handle.remove()
         return seen[0]
-
-    def last_values(self):
-        return torch.stack([value.flatten()[-1] for value in self.drawn.values()])

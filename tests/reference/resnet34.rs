@@ -3,59 +3,13 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use safetensors::Dtype;
-use safetensors::tensor::{TensorView, serialize_to_file};
-use serde::Deserialize;
 use vqgen::checkpoint::{NamedTensor, parameters};
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig};
 use vqgen::training::vqvae::load_backbone;
 
+use super::drawn::write_drawn;
 use super::support::{Reference, values};
 use super::tokenizer::compare;
-
-/// A tensor of torchvision's file.
-#[derive(Deserialize)]
-struct Stored {
-    name: String,
-    shape: Vec<usize>,
-    /// Middle and half width of its values; none for a counter, which is an integer and 0.
-    range: Option<(f64, f64)>,
-}
-
-/// 32 random bits for each number: lowbias32 by C. Wellons, as in `resnet34.py`.
-fn bits(index: u32) -> u32 {
-    let x = (index ^ (index >> 16)).wrapping_mul(0x7feb_352d);
-    let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
-    x ^ (x >> 16)
-}
-
-/// Writes the file that `torchvision.models.resnet34().state_dict()` would be saved as, with the numbers that
-/// `resnet34.py` drew.
-fn write_backbone(reference: &Reference, path: &Path) {
-    let mut index = 0..;
-    let mut last_values = Vec::new();
-    let mut tensors = Vec::new();
-    for Stored { name, shape, range } in reference.metadata::<Vec<Stored>>("backbone") {
-        let Some((middle, half_width)) = range else {
-            tensors.push((name, Dtype::I64, shape, 0i64.to_le_bytes().to_vec()));
-            continue;
-        };
-        let size: usize = shape.iter().product();
-        let numbers = index.by_ref().take(size).map(|i| {
-            let unit = f64::from(bits(i) >> 8) / f64::from(1 << 24);
-            (middle + half_width * (2.0 * unit - 1.0)) as f32
-        });
-        let numbers: Vec<f32> = numbers.collect();
-        last_values.push(numbers[size - 1]);
-        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        tensors.push((name, Dtype::F32, shape, bytes));
-    }
-    assert_eq!(last_values, reference.values("expected.drawn"), "the numbers are not Python's");
-    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-        (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
-    });
-    serialize_to_file(views, None, path).unwrap();
-}
 
 fn is_backbone(name: &str) -> bool {
     name.starts_with("encoder.") && !name.starts_with("encoder.to_codes.")
@@ -65,7 +19,7 @@ fn is_backbone(name: &str) -> bool {
 fn load(reference: &Reference, fresh: Tokenizer, rest: Vec<NamedTensor>) -> Tokenizer {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("resnet34.safetensors");
-    write_backbone(reference, &path);
+    write_drawn(reference, "backbone", "expected.drawn", &path);
     let model = load_backbone(fresh, &path).unwrap();
     let mut weights = parameters::named(&model).unwrap();
     weights.retain(|weight| is_backbone(&weight.name));

@@ -81,11 +81,16 @@ impl Reference {
 
     /// Compares to within a part in 50,000 of the largest value.
     pub(crate) fn compare(&self, name: &str, actual: &[f32]) {
+        self.compare_within(name, actual, 2e-5);
+    }
+
+    /// Compares to within a share of the largest value.
+    pub(crate) fn compare_within(&self, name: &str, actual: &[f32], share: f32) {
         let expected = self.values(name);
         assert_eq!(actual.len(), expected.len(), "{name}");
         let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
         for (index, (a, e)) in actual.iter().zip(expected).enumerate() {
-            assert!((a - e).abs() <= 2e-5 * largest, "{name}[{index}] is {a}, the reference {e}");
+            assert!((a - e).abs() <= share * largest, "{name}[{index}] is {a}, the reference {e}");
         }
     }
 
