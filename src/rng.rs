@@ -25,6 +25,10 @@ pub enum Purpose {
     ClassDropout = 7,
     /// Sampled codes; item = index of the image.
     Sample = 8,
+    /// Where patches of an image are taken for the sliced Wasserstein distance; step = level, item = index of the image.
+    Patches = 20,
+    /// What they are projected on; item = index of the direction.
+    Directions = 21,
 }
 
 /// A stream of random numbers: ChaCha with 8 rounds, whose output is fixed by its published definition.

@@ -28,3 +28,6 @@ mod features;
 
 #[path = "reference/foreign_nets.rs"]
 mod foreign_nets;
+
+#[path = "reference/sets.rs"]
+mod sets;

@@ -21,6 +21,7 @@ import gpt
 import plain
 import resnet
 import resnet34
+import sets
 from fixture import channels_last, fill, gradients, normal, write
 
 BETA, VARIANCE, EMA_EPSILON = 0.25, 0.06, 1e-5
@@ -251,6 +252,7 @@ def main():
     efficientnet.case(SOURCE)
     foreign_nets.lpips_case(SOURCE)
     foreign_nets.inception_case(SOURCE)
+    sets.sets_case(SOURCE)
 
 
 if __name__ == "__main__":
