@@ -1,4 +1,4 @@
-//! The Python code of `docs/python.md` gives the same pixels as vqgen. Needs `python3` with PyTorch, Pillow and
+//! The Python code of `docs/python.md` gives the same pixels as vqgen, and vqgen reads what PyTorch writes. Needs `python3` with PyTorch, Pillow and
 //! safetensors (`VQGEN_PYTHON` names another interpreter); without them it is skipped with a message.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
@@ -8,6 +8,52 @@ mod workshop;
 use std::process::Command;
 
 use workshop::{Workshop, bytes};
+
+/// What [`vqgen::checkpoint::read_foreign`] is to read: two formats, strides, tied and half tensors, and what is none.
+const SAVE: &str = r#"
+import sys, torch
+from safetensors.torch import save_file
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.Linear(4, 6))
+state = net.state_dict()
+state["strided"] = torch.randn(4, 3).t()
+state["part"] = torch.randn(50)[7:20:3]
+state["half"] = torch.randn(3, 2).half()
+state["scalar"] = torch.tensor(2.5)
+state["empty"] = torch.zeros(0, 3)
+state["long"] = torch.arange(3)
+state["parameter"] = torch.nn.Parameter(torch.randn(2))
+state["tied"] = state["0.weight"]
+folder = sys.argv[1]
+for protocol in (2, 3, 4):
+    torch.save(state, f"{folder}/zip-{protocol}.pth", pickle_protocol=protocol)
+    torch.save(state, f"{folder}/old-{protocol}.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+torch.save({"epoch": 3, "state_dict": state, "optimizer": {"lr": .1}}, f"{folder}/training.pth")
+save_file({name: value.detach().clone().contiguous() for name, value in state.items()}, f"{folder}/all.safetensors")
+"#;
+
+#[test]
+fn what_torch_saves_is_read_as_safetensors_are() {
+    let python = std::env::var("VQGEN_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let run = |arguments: &[&str]| Command::new(&python).args(arguments).output();
+    let imports = "import torch, safetensors";
+    if !run(&["-c", imports]).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: {python} cannot `{imports}`");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&["-c", SAVE, folder.path().to_str().unwrap()]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |name: String| vqgen::checkpoint::read_foreign(folder.path().join(name)).unwrap();
+    let wanted = read("all.safetensors".to_owned());
+    // 8 of the layers and 7 more; not the two that hold whole numbers.
+    assert_eq!(wanted.len(), 15);
+    assert_eq!(read("training.pth".to_owned()), wanted);
+    for protocol in [2, 3, 4] {
+        assert_eq!(read(format!("zip-{protocol}.pth")), wanted, "{protocol}");
+        assert_eq!(read(format!("old-{protocol}.pth")), wanted, "{protocol}");
+    }
+}
 
 #[test]
 fn the_documented_decoder_gives_the_pixels_of_vqgen() {
