@@ -1,5 +1,5 @@
-//! Evaluation of a run: reconstruction quality, codebook usage, and bits per picture. Pure functions over slices, and
-//! the passes of a model over a split that use them; sums are f64.
+//! Evaluation of a run: reconstruction quality, codebook usage, bits per picture, and how alike sets of images are. Pure
+//! functions over slices, and the passes of a model over a split that use them; sums are f64.
 
 mod code_use;
 mod pixels;
@@ -17,12 +17,17 @@ mod prior;
 
 mod tokenizer;
 
+mod image_set;
+mod judges;
+
 pub use code_use::perplexity;
 pub(crate) use code_use::{bits_per_pixel, perplexities, perplexity_of_all, usage};
 pub use frechet::frechet_distance;
+pub(crate) use image_set::{FeatureDistances, ImageSet, SetDistances};
+pub(crate) use judges::{Judges, PairSums};
 pub use kernel_distance::kernel_distance;
 pub use moments::Moments;
-pub use neighbours::{Neighbour, distances_within, nearest, share_nearer};
+pub(crate) use neighbours::{FeatureViews, Neighbour, share_nearer};
 pub(crate) use pixels::mean;
 pub use pixels::{mse_per_image, psnr_db};
 pub(crate) use prior::nats_per_code;

@@ -94,8 +94,8 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
     let prior = context.load_prior(device)?;
     check_prior("sample", &prior.file, &tokenizer.file)?;
     let section = &context.recipe.sample;
-    let lanes = if runs_on_host(device) { HOST_LANES } else { SamplingConfig::default().lanes };
-    let config = SamplingConfig { lanes, ..sampling_config(section, args, &prior.classes) };
+    let is_guided = !prior.classes.is_empty() || args.guidance.is_some();
+    let config = sampling_config(section, is_guided, device);
     let classes = chosen_classes(&args.class, &prior.classes)?;
     let class_dropout = prior.class_dropout()?.unwrap_or(context.recipe.prior.class_dropout);
     if config.guidance != 1.0 && class_dropout == 0.0 {
@@ -211,15 +211,24 @@ fn note(
     })
 }
 
-fn sampling_config(section: &SampleSection, args: &Args, classes: &[String]) -> SamplingConfig {
-    // The recipe's guidance applies to priors with classes; without classes, a guidance flag is refused.
-    let is_guided = !classes.is_empty() || args.guidance.is_some();
+/// The sampling settings of the recipe for a prior of `classes`.
+pub(super) fn config_of_recipe(
+    context: &Context,
+    classes: &[String],
+    device: &Device,
+) -> SamplingConfig {
+    sampling_config(&context.recipe.sample, !classes.is_empty(), device)
+}
+
+/// The recipe's guidance applies to priors with classes; without classes, a guidance flag is refused.
+fn sampling_config(section: &SampleSection, is_guided: bool, device: &Device) -> SamplingConfig {
+    let lanes = if runs_on_host(device) { HOST_LANES } else { SamplingConfig::default().lanes };
     SamplingConfig {
         temperature: section.temperature,
         top_k: (section.top_k > 0).then_some(section.top_k),
         top_p: (section.top_p < 1.0).then_some(section.top_p),
         guidance: if is_guided { section.guidance } else { 1.0 },
-        ..SamplingConfig::default()
+        lanes,
     }
 }
 
@@ -261,7 +270,8 @@ fn prompt(
     Ok(codes)
 }
 
-fn draw(
+/// Draws the codes of images.
+pub(super) fn draw(
     prior: &Prior,
     requests: &[Request<Condition>],
     config: &SamplingConfig,

@@ -14,7 +14,7 @@ use crate::checkpoint::{
 };
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{
-    BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, View, grid, pair_rows,
+    BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, grid, pair_rows,
 };
 use crate::device::Device;
 use crate::prior::{Prior, PriorConfig};
@@ -25,7 +25,7 @@ use crate::training::prior::train_prior;
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
 
 /// Pairs per row in a picture of originals and reconstructions.
-const PAIR_COLUMNS: usize = 8;
+pub(super) const PAIR_COLUMNS: usize = 8;
 
 /// A trained tokenizer and its file.
 pub(super) struct LoadedTokenizer {
@@ -269,12 +269,8 @@ fn encode(
         image_size: config.image_size,
         channels: config.channels,
     };
-    let views: &[View] = match views {
-        Views::None => &[View::AsIs],
-        Views::Flip => &[View::AsIs, View::Flipped],
-    };
     let codec = tokenizer.codec(device);
-    let parts = Part::all(dataset, views, IMAGES_PER_PASS);
+    let parts = Part::all(dataset, views.of_images(), IMAGES_PER_PASS);
     let steps = parts.iter().map(|part| part.images.len()).sum();
     let name = dataset.config().path.clone();
     progress.handle(&Event::Started { stage: "codes", name, step: 0, steps, training: None });

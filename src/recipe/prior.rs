@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use self::PriorPreset::{Medium, Nano, Small};
+use crate::data::View;
 use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
 use crate::prior::{Positions, PriorConfig};
@@ -27,6 +28,16 @@ pub enum Views {
     None,
     /// The image and its horizontal flip.
     Flip,
+}
+
+impl Views {
+    /// The views of each image.
+    pub fn of_images(self) -> &'static [View] {
+        match self {
+            Self::None => &[View::AsIs],
+            Self::Flip => &[View::AsIs, View::Flipped],
+        }
+    }
 }
 
 section! {
