@@ -97,7 +97,11 @@ impl<'a> Codec<'a> {
         RoundTrip { codes: host_codes(codes), values }
     }
 
-    fn images(&self, values: Vec<f32>) -> Tensor<4> {
+    /// Moves images to the device.
+    ///
+    /// # Shapes
+    /// - values: `[images, height, width, channels]` in [-0.5, 0.5]
+    pub(crate) fn images(&self, values: Vec<f32>) -> Tensor<4> {
         let config = self.config();
         images_on(self.device, values, config.image_size, config.channels)
     }

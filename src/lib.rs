@@ -12,7 +12,7 @@
 //! | layer | modules | job |
 //! |---|---|---|
 //! | below | `vqgen_kernels` | the CPU kernels, a crate that knows nothing of this one |
-//! | 0 | [`ops`], [`tokenizer`], [`features`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
+//! | 0 | [`ops`], [`tokenizer`], [`features`], [`discriminator`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
 //! | 1 | [`keys`], [`data`], [`device`], [`recipe`] | files to pixels, device selection, recipes |
 //! | 2 | [`codec`], [`generation`], [`checkpoint`], [`perceptual`], [`evaluation`], [`training`], [`bench`] | pixels to codes and back; runs: their files, numbers and loops |
 //! | 3 | [`commands`], [`progress`] | one file per subcommand, and progress display |
@@ -36,6 +36,8 @@ pub mod ops;
 pub mod tokenizer;
 
 pub mod features;
+
+pub mod discriminator;
 
 pub mod prior;
 

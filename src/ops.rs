@@ -14,6 +14,7 @@ pub mod norm;
 pub mod conv;
 pub mod depthwise;
 pub mod direction;
+pub mod frequency;
 pub mod resample;
 
 pub mod moving_average;
@@ -38,7 +39,7 @@ use crate::error;
 pub use activation::gelu;
 pub(crate) use activation::relu;
 pub use adamw::{AdamWStep, Moving, adamw_step};
-pub(crate) use adamw::{scaled_by, square_sum};
+pub(crate) use adamw::{lerp, scaled_by, square_sum};
 pub use attention::{CausalMask, causal_attention};
 pub(crate) use attention::{KeyValues, cached_attention};
 pub use cross_entropy::token_losses;
@@ -48,7 +49,10 @@ pub(crate) use linear::packed_linear;
 pub use linear::{Linear, linear, linear_gelu};
 pub use norm::{GroupNorm, LayerNorm, layer_norm};
 pub use precision::{Precision, set_precision};
-pub(crate) use quantize::{mean_squared_error, rotation, straight_through, with_gradient};
+pub(crate) use quantize::{
+    mean_absolute_error, mean_huber_error, mean_squared_error, rotation, straight_through,
+    with_gradient,
+};
 pub use rotary::RotaryTables;
 pub use vqgen_kernels::runs_on_host;
 pub(crate) use vqgen_kernels::{

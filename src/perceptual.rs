@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::checkpoint::{foreign_from_bytes, parameters};
 use crate::error::Result;
-use crate::features::{BuiltinNet, EfficientNet};
+use crate::features::{BuiltinNet, EfficientNet, Lpips};
 use crate::ops::init::WeightInit;
 use crate::recipe::{PerceptualNet, PerceptualSection};
 
@@ -26,17 +26,23 @@ const BUILTIN: (&str, &[u8]) = (
 pub enum FeatureNet {
     /// See [`builtin_net`].
     Builtin(BuiltinNet),
+    /// See [`load_lpips`].
+    Lpips(Lpips),
 }
 
 impl FeatureNet {
     /// The one that `section` asks for, on `device`; `None` where it asks for none.
     ///
     /// # Errors
-    /// As [`builtin_net`].
+    /// As [`load_lpips`].
     pub fn of(section: &PerceptualSection, device: &Device) -> Result<Option<Self>> {
         Ok(match section.net {
             PerceptualNet::None => None,
             PerceptualNet::Builtin => Some(Self::Builtin(builtin_net(device)?)),
+            PerceptualNet::LpipsVgg => {
+                let (vgg, linear) = (Path::new(&section.vgg), Path::new(&section.linear));
+                Some(Self::Lpips(load_lpips(vgg, linear, device)?))
+            }
         })
     }
 
@@ -48,6 +54,23 @@ impl FeatureNet {
     pub fn distance(&self, x: Tensor<4>, y: Tensor<4>) -> Tensor<1> {
         match self {
             Self::Builtin(net) => net.distance(x, y),
+            Self::Lpips(net) => net.distance(x, y),
+        }
+    }
+
+    /// The same net without autodiff.
+    pub fn valid(&self) -> Self {
+        match self {
+            Self::Builtin(net) => Self::Builtin(net.valid()),
+            Self::Lpips(net) => Self::Lpips(net.valid()),
+        }
+    }
+
+    /// Activations that [`Self::distance`] keeps for the backward pass, for each image of `size` pixels a side.
+    pub fn activations(&self, size: usize) -> usize {
+        match self {
+            Self::Builtin(net) => net.activations(size),
+            Self::Lpips(net) => net.activations(size),
         }
     }
 }

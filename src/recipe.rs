@@ -8,6 +8,7 @@
 //! A key is declared once, in its section: name, type, default, values allowed, meaning, and what happens on resume.
 //! `docs/recipe.md` is generated from the declarations (`tests/recipe_doc.rs`).
 
+mod adversarial;
 mod json;
 mod load;
 mod overrides;
@@ -17,6 +18,7 @@ mod sample;
 mod unknown_key;
 mod vqvae;
 
+pub use adversarial::{Adversarial, AdversarialSection};
 pub use load::BUILT_IN;
 pub use overrides::Override;
 pub use perceptual::{PerceptualNet, PerceptualSection};

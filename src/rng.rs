@@ -29,6 +29,8 @@ pub enum Purpose {
     Patches = 20,
     /// What they are projected on; item = index of the direction.
     Directions = 21,
+    /// What the discriminator sees of an image; step = optimizer step, item = image of the batch.
+    DiffAugment = 9,
 }
 
 /// A stream of random numbers: ChaCha with 8 rounds, whose output is fixed by its published definition.

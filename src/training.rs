@@ -1,6 +1,7 @@
 //! Training: the loops of both stages and what they share. They emit events and know nothing of how these are shown.
 
 mod adamw;
+mod averaged;
 mod decay;
 mod gradients;
 mod schedule;

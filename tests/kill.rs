@@ -20,7 +20,7 @@ use vqgen::checkpoint::{Codes, Kind, ModelFile, ResumeState, RunDir, Stage};
 use vqgen::rng::{Purpose, Stream, stream};
 
 const DEFAULT_KILLS: usize = 6;
-const SETTINGS: [&str; 22] = [
+const SETTINGS: [&str; 29] = [
     "data.image_size=16",
     "data.crop=1",
     "vqvae.width=16",
@@ -29,6 +29,13 @@ const SETTINGS: [&str; 22] = [
     "vqvae.code_dim=8",
     "vqvae.batch_size=8",
     "vqvae.steps=90",
+    "vqvae.quantizer=residual",
+    "vqvae.depth=2",
+    "vqvae.ema_weights=0.95",
+    "vqvae.perceptual.net=builtin",
+    "vqvae.adversarial.loss=hinge",
+    "vqvae.adversarial.start_step=20",
+    "vqvae.adversarial.ramp_steps=15",
     "vqvae.restart_after=7",
     "vqvae.log_every=4",
     "vqvae.validate_every=11",

@@ -12,16 +12,18 @@ use paths::{Found, collect, is_inside, names};
 use proc_macro2::TokenStream;
 
 /// The architectures of models, which the recipe may build, and choices of their training.
-const CONFIGS: [&str; 6] = [
+const CONFIGS: [&str; 8] = [
     "tokenizer::GradientEstimator",
     "tokenizer::QuantizerKind",
     "tokenizer::TokenizerConfig",
     "tokenizer::TokenizerPreset",
     "prior::PriorConfig",
     "prior::Positions",
+    "discriminator::AdversarialLoss",
+    "features::Lpips",
 ];
 
-const LAYER_0: [&str; 5] = ["ops", "tokenizer", "features", "prior", "sampling"];
+const LAYER_0: [&str; 6] = ["ops", "tokenizer", "features", "discriminator", "prior", "sampling"];
 const LAYER_1: [&str; 4] = ["keys", "data", "device", "recipe"];
 /// In order: each may use those before it.
 const LAYER_2: [&str; 7] =
@@ -34,7 +36,7 @@ const EVERYWHERE: [&str; 2] = ["error", "rng"];
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     Some(match module {
         "error" | "rng" | "ops" | "device" | "keys" => vec![],
-        "tokenizer" | "features" | "prior" | "sampling" => vec!["ops"],
+        "tokenizer" | "features" | "discriminator" | "prior" | "sampling" => vec!["ops"],
         "data" => [&CONFIGS[..], &["keys"]].concat(),
         "recipe" => [&CONFIGS[..], &["keys", "data"]].concat(),
         "codec" => vec!["tokenizer", "data"],
@@ -58,6 +60,7 @@ const COMPUTES: &[&str] = &[
     "ops",
     "tokenizer",
     "features",
+    "discriminator",
     "prior",
     "sampling",
     "device",

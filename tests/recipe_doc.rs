@@ -172,7 +172,7 @@ fn every_key_is_in_the_document_with_its_default() {
     let text = document();
     for line in [
         "| `steps` | `2400` | 1 to 16777216 | Total optimizer steps. | silent |",
-        "| `loss` | `\"mse\"` | `mse` or `l1` |",
+        "| `loss` | `\"mse\"` | `mse`, `l1` or `huber` |",
         "| `width` | by `preset` | 1 to 16384 |",
         "| `width` | `128` | `64` | `128` |",
         "| `channel_multipliers` | – | `[1,2,2]` | – |",

@@ -29,5 +29,8 @@ mod features;
 #[path = "reference/foreign_nets.rs"]
 mod foreign_nets;
 
+#[path = "reference/discriminator.rs"]
+mod discriminator;
+
 #[path = "reference/sets.rs"]
 mod sets;

@@ -220,6 +220,35 @@ fn every_kind_of_quantizer_does_too() {
 }
 
 #[test]
+fn every_term_of_the_loss_and_averaged_weights_do_too() {
+    for keys in [
+        &["vqvae.ema_weights=0.9", "vqvae.perceptual.net=builtin"][..],
+        // The discriminator starts between the first two stops.
+        &[
+            "vqvae.adversarial.loss=hinge",
+            "vqvae.adversarial.start_step=4",
+            "vqvae.adversarial.ramp_steps=3",
+        ],
+        &[
+            "vqvae.adversarial.loss=non-saturating",
+            "vqvae.adversarial.start_step=0",
+            "vqvae.adversarial.augment=false",
+            "vqvae.ema_weights=0.99",
+        ],
+        &[
+            "vqvae.loss=huber",
+            "vqvae.focal_frequency=0.5",
+            "vqvae.quantizer=residual",
+            "vqvae.ema_weights=0.5",
+        ],
+    ] {
+        let recipe = recipe(keys);
+        let (_pictures, tokenizer) = tokenizer(&recipe);
+        check(&tokenizer, &recipe, &[Stop::Step(2), Stop::Step(6), Stop::Validation(8)]);
+    }
+}
+
+#[test]
 fn a_prior_of_several_codes_a_position_does_too() {
     let prior = Prior(Codes { width: 2, depth: 2, ..prior().0 });
     check(&prior, &recipe(&[]), &[Stop::Step(3), Stop::Validation(8)]);

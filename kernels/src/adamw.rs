@@ -1,4 +1,4 @@
-//! The AdamW update, in place and in one pass over each parameter.
+//! The AdamW update and moving averages of weights, in place and in one pass over each parameter.
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
@@ -6,7 +6,7 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::elementwise::{BLOCK, map};
+use super::elementwise::{BLOCK, map, map_with};
 use super::fresh::copied;
 use super::slices::{Values, tensor};
 use super::wide::wide;
@@ -72,6 +72,15 @@ pub fn scaled_by(x: Tensor<1>, factor: Tensor<1>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::vqgen_scaled_by(x.into_dispatch(), factor.into_dispatch()))
 }
 
+/// `start * (1 - weight) + end * weight`, in place where no other tensor shares the buffer of `start`.
+///
+/// # Shapes
+/// - start, end: the same
+pub fn lerp(start: Tensor<1>, end: Tensor<1>, weight: f64) -> Tensor<1> {
+    let (start, end) = (start.into_dispatch(), end.into_dispatch());
+    Tensor::from_dispatch(Dispatch::vqgen_lerp(start, end, weight))
+}
+
 #[backend_extension(Flex)]
 pub(super) trait AdamWOps: Backend {
     /// See [`adamw`].
@@ -88,6 +97,13 @@ pub(super) trait AdamWOps: Backend {
 
     /// See [`scaled_by`].
     fn vqgen_scaled_by(x: FloatTensor<Self>, factor: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`lerp`].
+    fn vqgen_lerp(
+        start: FloatTensor<Self>,
+        end: FloatTensor<Self>,
+        weight: f64,
+    ) -> FloatTensor<Self>;
 }
 
 impl AdamWOps for Flex {
@@ -119,6 +135,11 @@ impl AdamWOps for Flex {
     fn vqgen_scaled_by(x: FlexTensor, factor: FlexTensor) -> FlexTensor {
         let (x, factor) = (Values::of(x), Values::of(factor).slice()[0]);
         if factor == 1.0 { x.into_tensor() } else { map(x, |x| x * factor) }
+    }
+
+    fn vqgen_lerp(start: FlexTensor, end: FlexTensor, weight: f64) -> FlexTensor {
+        let [of_start, of_end] = [1.0 - weight, weight].map(|factor| factor as f32);
+        map_with(Values::of(start), &Values::of(end), |start, end| start * of_start + end * of_end)
     }
 }
 

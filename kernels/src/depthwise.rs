@@ -32,7 +32,7 @@ pub struct DepthwiseKind {
 }
 
 /// Kernel sizes that [`depthwise`] has loops for.
-pub const DEPTHWISE_KERNELS: [usize; 2] = [3, 5];
+pub const DEPTHWISE_KERNELS: [usize; 3] = [3, 4, 5];
 
 /// Pixels of `SAME` padding along an axis of `size` pixels: before the first pixel, and after the last one. The output
 /// has `size / stride` pixels, rounded up.

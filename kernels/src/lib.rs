@@ -58,7 +58,7 @@ mod decode;
 mod random;
 
 pub use activation::{Activation, activation};
-pub use adamw::{AdamWStep, Moving, adamw, scaled_by, square_sum};
+pub use adamw::{AdamWStep, Moving, adamw, lerp, scaled_by, square_sum};
 pub use attention::causal_attention;
 pub use convolution::{ConvKind, convolution};
 pub use cross_entropy::token_losses;
@@ -77,7 +77,9 @@ pub use memory::keep_freed_memory;
 pub use moving_average::{AverageStep, Averages, moving_average};
 pub use nearest::{CodeSums, counts_by_code, nearest_code, sums_by_code};
 pub use precision::{HasBf16, Precision};
-pub use quantize::{mean_squared_error, straight_through, with_gradient};
+pub use quantize::{
+    mean_absolute_error, mean_huber_error, mean_squared_error, straight_through, with_gradient,
+};
 pub use residual::{ResidualCodes, residual_codes};
 pub use rotation::rotation;
 pub use weight_mask::WeightMask;

@@ -1,5 +1,5 @@
-//! The operations of the quantizer's losses, each in one pass: mean squared error, the straight-through estimator, and a
-//! value whose gradient is known.
+//! The operations of a tokenizer's losses, each in one pass: mean squared, absolute and Huber error, the
+//! straight-through estimator, and a value whose gradient is known.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -23,7 +23,42 @@ use super::wide::{vectorised, wide};
 /// - `x`, `y`: any, the same for both
 /// - output: `[1]`
 pub fn mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
-    Tensor::from_dispatch(Dispatch::vqgen_mean_squared_error(x.into_dispatch(), y.into_dispatch()))
+    mean_error(x, y, ErrorKind::Squared)
+}
+
+/// The mean of `|x - y|`, with gradients w.r.t. both; the slope at 0 is 0.
+///
+/// # Shapes
+/// - `x`, `y`: any, the same for both
+/// - output: `[1]`
+pub fn mean_absolute_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
+    mean_error(x, y, ErrorKind::Absolute)
+}
+
+/// The mean of `(x - y)^2` up to a difference of `delta` and of the tangent beyond, with gradients w.r.t. both: twice the
+/// loss of Huber (1964), so that small errors count as in [`mean_squared_error`].
+///
+/// # Shapes
+/// - `x`, `y`: any, the same for both
+/// - output: `[1]`
+pub fn mean_huber_error<const D: usize>(x: Tensor<D>, y: Tensor<D>, delta: f32) -> Tensor<1> {
+    mean_error(x, y, ErrorKind::Huber(delta))
+}
+
+fn mean_error<const D: usize>(x: Tensor<D>, y: Tensor<D>, kind: ErrorKind) -> Tensor<1> {
+    let (x, y) = (x.into_dispatch(), y.into_dispatch());
+    Tensor::from_dispatch(Dispatch::vqgen_mean_error(x, y, kind))
+}
+
+/// Which function of the difference a mean is taken of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ErrorKind {
+    /// Its square.
+    Squared,
+    /// Its magnitude.
+    Absolute,
+    /// Its square up to this magnitude, the tangent beyond.
+    Huber(f32),
 }
 
 /// The values of `vectors`, with the gradient passed unchanged to `latents` (van den Oord et al. 2017).
@@ -51,8 +86,12 @@ pub fn with_gradient<const D: usize>(
 
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait QuantizeOps: Backend {
-    /// See [`mean_squared_error`].
-    fn vqgen_mean_squared_error(x: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`mean_squared_error`], [`mean_absolute_error`] and [`mean_huber_error`].
+    fn vqgen_mean_error(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        kind: ErrorKind,
+    ) -> FloatTensor<Self>;
 
     /// See [`straight_through`].
     fn vqgen_straight_through(
@@ -69,8 +108,8 @@ pub(super) trait QuantizeOps: Backend {
 }
 
 impl QuantizeOps for Flex {
-    fn vqgen_mean_squared_error(x: FlexTensor, y: FlexTensor) -> FlexTensor {
-        mean_of_squares(&Values::of(x), &Values::of(y))
+    fn vqgen_mean_error(x: FlexTensor, y: FlexTensor, kind: ErrorKind) -> FlexTensor {
+        mean_of(&Values::of(x), &Values::of(y), kind)
     }
 
     fn vqgen_straight_through(_latents: FlexTensor, vectors: FlexTensor) -> FlexTensor {
@@ -83,12 +122,16 @@ impl QuantizeOps for Flex {
 }
 
 impl<C: CheckpointStrategy> QuantizeOps for Autodiff<Flex, C> {
-    fn vqgen_mean_squared_error(x: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn vqgen_mean_error(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        kind: ErrorKind,
+    ) -> FloatTensor<Self> {
         let ((x, x_node), (y, y_node)) = (x.into_parts(), y.into_parts());
         let (x, y) = (Values::of(x), Values::of(y));
-        let out = mean_of_squares(&x, &y);
+        let out = mean_of(&x, &y, kind);
         match MeanBackward.prepare::<C>([x_node, y_node]).compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish((x, y), out),
+            OpsKind::Tracked(step) => step.finish((x, y, kind), out),
             OpsKind::UnTracked(step) => step.finish(out),
         }
     }
@@ -119,11 +162,16 @@ impl<C: CheckpointStrategy> QuantizeOps for Autodiff<Flex, C> {
     }
 }
 
-fn mean_of_squares(x: &Values, y: &Values) -> FlexTensor {
-    assert_eq!(x.shape(), y.shape(), "shapes of a mean squared error");
+fn mean_of(x: &Values, y: &Values, kind: ErrorKind) -> FlexTensor {
+    assert_eq!(x.shape(), y.shape(), "shapes of a mean error");
     let (x, y) = (x.slice(), y.slice());
     let parts = x.par_chunks(BLOCK).zip(y.par_chunks(BLOCK));
-    let parts: Vec<f32> = parts.map(|(x, y)| squares(x, y)).collect();
+    let sum = |(x, y)| match kind {
+        ErrorKind::Squared => squares(x, y),
+        ErrorKind::Absolute => magnitudes(x, y),
+        ErrorKind::Huber(delta) => huber(x, y, delta),
+    };
+    let parts: Vec<f32> = parts.map(sum).collect();
     // In order, so that the result does not depend on threads; in f64, so that it hardly depends on how many parts
     // there are.
     let total: f64 = parts.into_iter().map(f64::from).sum();
@@ -136,11 +184,28 @@ vectorised! {
     }
 }
 
+vectorised! {
+    fn magnitudes(x: &[f32], y: &[f32]) -> f32 {
+        sum_pairs(x, y, |x, y| (x - y).abs())
+    }
+}
+
+vectorised! {
+    fn huber(x: &[f32], y: &[f32], delta: f32) -> f32 {
+        sum_pairs(x, y, |x, y| {
+            let difference = (x - y).abs();
+            // NaN propagates from the second factor.
+            let bounded = if difference > delta { delta } else { difference };
+            bounded * (2.0 * difference - bounded)
+        })
+    }
+}
+
 #[derive(Debug)]
 struct MeanBackward;
 
 impl Backward<Flex, 2> for MeanBackward {
-    type State = (Values, Values);
+    type State = (Values, Values, ErrorKind);
 
     fn backward(
         self,
@@ -150,8 +215,9 @@ impl Backward<Flex, 2> for MeanBackward {
     ) {
         let gradient = Values::of(grads.consume::<Flex>(&ops.node));
         let [x_parent, y_parent] = ops.parents;
-        let (x, y) = ops.state;
-        let factor = 2.0 * gradient.slice()[0] / x.slice().len() as f32;
+        let (x, y, kind) = ops.state;
+        let factor = gradient.slice()[0] / x.slice().len() as f32;
+        let factor = if matches!(kind, ErrorKind::Absolute) { factor } else { 2.0 * factor };
         for (parent, factor) in [(x_parent, factor), (y_parent, -factor)] {
             let Some(parent) = parent else { continue };
             let (shape, x, y) = (x.shape(), x.slice(), y.slice());
@@ -159,7 +225,20 @@ impl Backward<Flex, 2> for MeanBackward {
                 let part = index * BLOCK..index * BLOCK + out.len();
                 let operands = x[part.clone()].iter().zip(&y[part]);
                 let places = out.iter_mut().zip(operands);
-                wide!(places.for_each(|(out, (x, y))| *out = (x - y) * factor));
+                match kind {
+                    ErrorKind::Squared => {
+                        wide!(places.for_each(|(out, (x, y))| *out = (x - y) * factor));
+                    }
+                    ErrorKind::Absolute => wide!(places.for_each(|(out, (x, y))| {
+                        let difference = x - y;
+                        // NaN propagates.
+                        let slope = if difference == 0.0 { 0.0 } else { difference.signum() };
+                        *out = slope * factor;
+                    })),
+                    ErrorKind::Huber(delta) => wide!(places.for_each(|(out, (x, y))| {
+                        *out = (x - y).clamp(-delta, delta) * factor;
+                    })),
+                }
             });
             grads.register::<Flex>(parent.id, tensor(by, shape));
         }

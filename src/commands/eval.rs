@@ -171,9 +171,8 @@ fn score(
     let name = context.run.name.clone();
     progress.handle(&Event::Started { stage: "eval", name, step: 0, steps, training: None });
     let begun = Instant::now();
-    let scores = score_tokenizer(codec, dataset, split, IMAGES_PER_PASS, true, &mut |step| {
-        progress.handle(&Event::Stepped { step });
-    })?;
+    let mut each = |step| progress.handle(&Event::Stepped { step });
+    let scores = score_tokenizer(codec, dataset, split, IMAGES_PER_PASS, true, None, &mut each)?;
     let seconds = begun.elapsed().as_secs_f64();
     progress.handle(&Event::Finished { step: steps, seconds });
     Ok(scores)

@@ -7,6 +7,7 @@ use super::{
 use crate::codec::{Codec, RoundTrip};
 use crate::data::{Batch, Dataset, Split, View, pixels};
 use crate::error::Result;
+use crate::perceptual::FeatureNet;
 
 /// The metrics of a tokenizer on a split.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,8 @@ pub(crate) struct TokenizerScores {
     pub psnr_db: f64,
     /// Mean over the images of the SSIM of each, likewise; `None` for images below 11 pixels.
     pub ssim: Option<f64>,
+    /// Mean over the images of their distance by a feature net, likewise, if requested.
+    pub perceptual: Option<f64>,
     /// How often each code was used, level by level, `[depth, codebook_size]`.
     pub counts: Vec<u64>,
     /// Number of codes of a level.
@@ -47,7 +50,7 @@ impl TokenizerScores {
 }
 
 /// Passes every image of `split` through the tokenizer, `batch_size` at a time, calling `each` with the number done.
-/// SSIM, which costs more than the rest, only if requested.
+/// SSIM, which costs more than the rest, only if requested, and so the distance by `features`, a net without autodiff.
 ///
 /// # Errors
 /// As [`Batch::of`].
@@ -57,6 +60,7 @@ pub(crate) fn score_tokenizer(
     split: Split,
     batch_size: usize,
     with_ssim: bool,
+    features: Option<&FeatureNet>,
     each: &mut dyn FnMut(usize),
 ) -> Result<TokenizerScores> {
     let (size, channels) = (dataset.image_size(), dataset.channels());
@@ -65,6 +69,7 @@ pub(crate) fn score_tokenizer(
     let mut all_codes = Vec::with_capacity(n_images * codec.config().n_codes());
     let (mut errors, mut psnrs) = (Vec::with_capacity(n_images), Vec::with_capacity(n_images));
     let mut ssims = Vec::new();
+    let mut distance = 0.0;
     let indices: Vec<usize> = (0..n_images).collect();
     for part in indices.chunks(batch_size) {
         let batch = Batch::of(dataset, split, part, View::AsIs)?;
@@ -76,6 +81,10 @@ pub(crate) fn score_tokenizer(
         psnrs.extend(mse.into_iter().map(psnr_db));
         if with_ssim && let Some(ssim) = ssim_per_image(&batch.pixels, &written, shape, -0.5) {
             ssims.extend(ssim);
+        }
+        if let Some(net) = features {
+            let [x, y] = [written, batch.pixels].map(|values| codec.images(values));
+            distance += f64::from(net.distance(x, y).into_scalar::<f32>()) * part.len() as f64;
         }
         each(psnrs.len());
     }
@@ -93,6 +102,7 @@ pub(crate) fn score_tokenizer(
         nmse: mse / dataset.variance(),
         psnr_db: mean(&psnrs),
         ssim: (!ssims.is_empty()).then(|| mean(&ssims)),
+        perceptual: features.map(|_| distance / n_images as f64),
         counts,
         codebook_size,
         codes: all_codes,

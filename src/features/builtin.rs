@@ -53,6 +53,11 @@ impl BuiltinNet {
             .div_scalar(COMPARED as f32)
     }
 
+    /// Activations that [`Self::distance`] keeps for the backward pass, for each image of `size` pixels a side.
+    pub fn activations(&self, size: usize) -> usize {
+        self.net.activations(factor(size) * size, COMPARED)
+    }
+
     /// The output of every stage.
     ///
     /// # Shapes
@@ -87,6 +92,10 @@ fn prepared(images: Tensor<4>) -> Tensor<4> {
     let images = images.expand([batch, height, width, 3]);
     let images = (images + of_channels(MEAN.map(|mean| WHITE - mean)))
         * of_channels(DEVIATION.map(f32::recip));
-    let factor = SMALLEST.div_ceil(height.min(width)).max(1);
-    enlarge(images, factor)
+    enlarge(images, factor(height.min(width)))
+}
+
+/// By how much images of `size` pixels along the shorter side are enlarged.
+fn factor(size: usize) -> usize {
+    SMALLEST.div_ceil(size).max(1)
 }

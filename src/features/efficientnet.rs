@@ -74,6 +74,18 @@ impl EfficientNet {
         outputs
     }
 
+    /// Activations that [`Self::stages`] keeps for the backward pass, for each image of `size` pixels a side.
+    pub fn activations(&self, size: usize, n_stages: usize) -> usize {
+        let mut size = size.div_ceil(2);
+        let [c_in, stem] = self.stem.channels();
+        let mut n = 4 * size * size * c_in + size * size * stem;
+        let n_blocks = STAGES.iter().take(n_stages).map(|stage| stage.blocks).sum();
+        for block in self.blocks.iter().take(n_blocks) {
+            n += block.activations(&mut size);
+        }
+        n
+    }
+
     /// The output of the last stage, as [`Self::stages`].
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         self.blocks.iter().fold(self.stem.forward(images), |h, block| block.forward(h))
@@ -107,6 +119,14 @@ impl InvertedResidual {
             depthwise: Depthwise::new(inner, kernel, stride, init),
             project: Conv2d::new(ConvShape::same(inner, c_out, 1), init),
         }
+    }
+
+    /// What it keeps of an image of `size` pixels a side, which becomes that of its output.
+    fn activations(&self, size: &mut usize) -> usize {
+        let [inner, c_out] = self.project.channels();
+        let expanded = if self.expand.is_some() { *size * *size * inner } else { 0 };
+        *size = size.div_ceil(self.depthwise.stride());
+        expanded + *size * *size * (inner + c_out)
     }
 
     /// # Shapes

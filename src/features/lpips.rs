@@ -65,6 +65,18 @@ impl Lpips {
         Self { vgg, linear }
     }
 
+    /// The same net without autodiff.
+    pub fn valid(&self) -> Self {
+        Self { vgg: self.vgg.valid(), linear: self.linear.valid() }
+    }
+
+    /// Activations that [`Self::distance`] keeps for the backward pass, for each image of `size` pixels a side.
+    pub fn activations(&self, size: usize) -> usize {
+        // The features of each stage are kept once more, for the distance.
+        let of_distance = |stage: usize| (size >> stage).pow(2) * Vgg16::CHANNELS[stage];
+        self.vgg.activations(size) + (0..Vgg16::CHANNELS.len()).map(of_distance).sum::<usize>()
+    }
+
     /// The distance between two sets of images, the mean over pairs: 0 for equal ones, the larger the less alike. The
     /// gradient reaches images that require it and no weights.
     ///

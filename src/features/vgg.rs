@@ -45,6 +45,13 @@ impl Vgg16 {
         Self { features }.no_grad()
     }
 
+    /// Activations that [`Self::stages`] keeps for the backward pass, for each image of `size` pixels a side.
+    pub fn activations(&self, size: usize) -> usize {
+        let stages = STAGES.iter().enumerate();
+        let of_stages = stages.map(|(stage, (channels, n))| (size >> stage).pow(2) * channels * n);
+        3 * size * size + of_stages.sum::<usize>()
+    }
+
     /// The outputs of the stages, after their last ReLU.
     ///
     /// # Shapes

@@ -1,5 +1,5 @@
-//! The arithmetic of AdamW (Loshchilov and Hutter 2019) and of gradient clipping, on flat parameters. It knows no
-//! parameter's name and takes no gradient itself.
+//! The arithmetic of AdamW (Loshchilov and Hutter 2019), of gradient clipping and of averaged weights, on flat
+//! parameters. It knows no parameter's name and takes no gradient itself.
 
 use burn::tensor::Tensor;
 use vqgen_kernels as kernels;
@@ -40,6 +40,17 @@ pub fn scaled_by(x: Tensor<1>, factor: Tensor<1>) -> Tensor<1> {
     }
     let size = x.dims();
     x * factor.expand(size)
+}
+
+/// `start * (1 - weight) + end * weight`.
+///
+/// # Shapes
+/// - start, end: the same
+pub fn lerp(start: Tensor<1>, end: Tensor<1>, weight: f64) -> Tensor<1> {
+    if kernels::runs_here(&start) {
+        return kernels::lerp(start, end, weight);
+    }
+    start.mul_scalar(1.0 - weight) + end.mul_scalar(weight)
 }
 
 #[cfg(test)]

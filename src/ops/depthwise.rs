@@ -44,6 +44,23 @@ fn plain_depthwise(
     if kind.relu6_after { y.clamp(0.0, 6.0) } else { y }
 }
 
+/// Halves height and width after a blur by the binomial filter 1 3 3 1, which removes what the smaller image cannot show
+/// (Zhang 2019, "Making Convolutional Networks Shift-Invariant Again").
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, channels]`
+/// - output: `[batch, height / 2, width / 2, channels]`, rounded up
+pub fn blur_downsample(x: Tensor<4>) -> Tensor<4> {
+    const FILTER: [f32; 4] = [0.125, 0.375, 0.375, 0.125];
+    let device = x.device();
+    let [_, _, _, channels] = x.dims();
+    let filter = Tensor::<1>::from_floats(FILTER, &device);
+    let weight = filter.clone().reshape([4, 1, 1, 1]) * filter.reshape([1, 4, 1, 1]);
+    let weight = weight.expand([4, 4, 1, channels]);
+    let kind = DepthwiseKind { stride: 2, relu6_before: false, relu6_after: false };
+    depthwise(x, weight, Tensor::zeros([channels], &device), kind)
+}
+
 /// A depthwise convolution layer. Its weight is `[kernel, kernel, 1, channels]` here and `[channels, 1, kernel,
 /// kernel]` in files.
 #[derive(Module, Debug)]
@@ -109,6 +126,16 @@ mod tests {
         let wanted = vec![6.0, 0.0, 6.0, 0.0, 6.0, 0.0, 4.5, 0.0f32];
         let y = depthwise(x, weight, bias, kind);
         y.into_data().assert_eq(&TensorData::new(wanted, [1, 2, 2, 2]), true);
+    }
+
+    #[test]
+    fn blurring_keeps_the_brightness_of_what_is_inside() {
+        let x = Tensor::<4>::ones([1, 8, 8, 3], &Device::flex());
+        let y = blur_downsample(x);
+        assert_eq!(y.dims(), [1, 4, 4, 3]);
+        let y: Vec<f32> = y.into_data().try_into_vec().unwrap();
+        // A corner lacks the outermost row and column of the filter.
+        assert_eq!((y[0], y[5 * 3]), (0.875 * 0.875, 1.0));
     }
 
     fn random<const D: usize>(item: u64, shape: [usize; D], device: &Device) -> Tensor<D> {

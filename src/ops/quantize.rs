@@ -1,4 +1,5 @@
-//! The operations of a tokenizer's loss: mean squared error, and the estimators of the gradient across a quantizer.
+//! The operations of a tokenizer's loss: mean squared, absolute and Huber error, and the estimators of the gradient
+//! across a quantizer.
 
 use burn::tensor::Tensor;
 use vqgen_kernels as kernels;
@@ -18,6 +19,43 @@ pub fn mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<
 /// What [`mean_squared_error`] computes, in Burn's own operations.
 fn plain_mean_squared_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
     (x - y).square().mean()
+}
+
+/// The mean of `|x - y|`, with gradients w.r.t. both; the slope at 0 is 0.
+///
+/// # Shapes
+/// - `x`, `y`: any, the same for both
+/// - output: `[1]`
+pub fn mean_absolute_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
+    if kernels::runs_here(&x) {
+        return kernels::mean_absolute_error(x, y);
+    }
+    plain_mean_absolute_error(x, y)
+}
+
+/// What [`mean_absolute_error`] computes, in Burn's own operations.
+fn plain_mean_absolute_error<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<1> {
+    (x - y).abs().mean()
+}
+
+/// The mean of `(x - y)^2` up to a difference of `delta` and of the tangent beyond, with gradients w.r.t. both: twice the
+/// loss of Huber (1964), so that small errors count as in [`mean_squared_error`].
+///
+/// # Shapes
+/// - `x`, `y`: any, the same for both
+/// - output: `[1]`
+pub fn mean_huber_error<const D: usize>(x: Tensor<D>, y: Tensor<D>, delta: f64) -> Tensor<1> {
+    if kernels::runs_here(&x) {
+        return kernels::mean_huber_error(x, y, delta as f32);
+    }
+    plain_mean_huber_error(x, y, delta)
+}
+
+/// What [`mean_huber_error`] computes, in Burn's own operations.
+fn plain_mean_huber_error<const D: usize>(x: Tensor<D>, y: Tensor<D>, delta: f64) -> Tensor<1> {
+    let difference = (x - y).abs();
+    let bounded = difference.clone().clamp_max(delta);
+    (bounded.clone() * (difference.mul_scalar(2.0) - bounded)).mean()
 }
 
 /// The values of `vectors`, with the gradient passed unchanged to `latents` (van den Oord et al. 2017).
@@ -121,10 +159,43 @@ mod tests {
     }
 
     #[test]
+    fn the_mean_absolute_error_is_right_by_hand() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 5.0]], &device).require_grad();
+        let y = Tensor::<2>::from_floats([[0.0, 2.0], [5.0, 4.0]], &device).require_grad();
+        let error = mean_absolute_error(x.clone(), y.clone());
+        error.clone().into_data().assert_eq(&TensorData::from([1.0f32]), true); // (1 + 0 + 2 + 1) / 4
+        let gradients = error.backward();
+        let by_x = TensorData::from([[0.25f32, 0.0], [-0.25, 0.25]]);
+        x.grad(&gradients).unwrap().into_data().assert_eq(&by_x, true);
+        let by_y = TensorData::from([[-0.25f32, 0.0], [0.25, -0.25]]);
+        y.grad(&gradients).unwrap().into_data().assert_eq(&by_y, true);
+    }
+
+    #[test]
+    fn the_huber_error_is_right_by_hand() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 5.0]], &device).require_grad();
+        let y = Tensor::<2>::from_floats([[0.5, 2.0], [5.0, 4.0]], &device).require_grad();
+        let error = mean_huber_error(x.clone(), y.clone(), 1.0);
+        // (.25 + 0 + (2 * 2 - 1) + 1) / 4
+        error.clone().into_data().assert_eq(&TensorData::from([1.0625f32]), true);
+        let gradients = error.backward();
+        let by_x = TensorData::from([[0.25f32, 0.0], [-0.5, 0.5]]);
+        x.grad(&gradients).unwrap().into_data().assert_eq(&by_x, true);
+        let by_y = TensorData::from([[-0.25f32, 0.0], [0.5, -0.5]]);
+        y.grad(&gradients).unwrap().into_data().assert_eq(&by_y, true);
+        let not_a_number = x.mul_scalar(f32::NAN);
+        assert!(mean_huber_error(not_a_number, y, 1.0).into_scalar::<f32>().is_nan());
+    }
+
+    #[test]
     fn the_cpu_kernels_agree_with_the_compositions_in_value_and_every_gradient() {
         type Operation = fn(Tensor<2>, Tensor<2>) -> Tensor<1>;
-        let cases: [(Operation, Operation); 2] = [
+        let cases: [(Operation, Operation); 4] = [
             (mean_squared_error, plain_mean_squared_error),
+            (mean_absolute_error, plain_mean_absolute_error),
+            (|x, y| mean_huber_error(x, y, 0.7), |x, y| plain_mean_huber_error(x, y, 0.7)),
             (
                 |x, y| straight_through(x, y).square().sum(),
                 |x, y| plain_straight_through(x, y).square().sum(),

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use self::PerceptualNet::{Builtin, LpipsVgg};
+use crate::data::DataConfig;
+use crate::error::{Error, Result};
+use crate::features::Lpips;
 use crate::keys::section;
 
 /// The net whose features are compared.
@@ -13,23 +16,54 @@ pub enum PerceptualNet {
     None,
     /// The first stages of EfficientNet-Lite0, which are part of the program.
     Builtin,
+    /// VGG16 with the weights of LPIPS, from files.
+    LpipsVgg,
 }
 
 section! {
     /// The perceptual term of the loss of stage 1.
     pub struct PerceptualSection, prefix "vqvae.perceptual." {
-        /// The net: `builtin` is the first stages of EfficientNet-Lite0, trained on ImageNet and part of the program.
+        /// The net: `builtin` is the first stages of EfficientNet-Lite0, trained on ImageNet and part of the program;
+        /// `lpips-vgg` is LPIPS with VGG16, whose weights are in the files `vgg` and `linear`. It costs many times as
+        /// much.
         net: PerceptualNet = PerceptualNet::None, resume Refused;
         /// The weight of the term.
         weight: f64,
-            by net |given| match given.net() { PerceptualNet::None => 0.0, PerceptualNet::Builtin => 0.3 },
-            only net [PerceptualNet::Builtin], allowed 0.0..=1000.0, resume Told;
+            by net |_| 0.3, only net [Builtin, LpipsVgg], allowed 0.0..=1000.0, resume Told;
+        /// Torchvision's `vgg16-397923af.pth`, or safetensors with the same tensors.
+        vgg: String = String::new(), only net [LpipsVgg], resume Refused;
+        /// `vgg.pth` of lpips 0.1, or safetensors with the same tensors.
+        linear: String = String::new(), only net [LpipsVgg], resume Refused;
     }
 }
 
 impl PerceptualSection {
-    /// Refuses values out of range, and keys that `net` would ignore.
-    pub(super) fn validate(&self) -> Result<()> {
-        self.check_keys()
+    /// Refuses values out of range, keys that `net` would ignore, a net without its files, and images that are too small
+    /// for it.
+    pub(super) fn validate(&self, data: &DataConfig) -> Result<()> {
+        self.check_keys()?;
+        if self.net != LpipsVgg {
+            return Ok(());
+        }
+        for (key, path, file) in [
+            ("vgg", &self.vgg, "vgg16-397923af.pth of https://download.pytorch.org/models"),
+            ("linear", &self.linear, "lpips/weights/v0.1/vgg.pth of PyPI's lpips 0.1.4"),
+        ] {
+            if path.is_empty() {
+                return Err(Error::invalid(format!(
+                    "vqvae.perceptual.{key} is empty, and the net lpips-vgg takes its weights from a file that vqgen does \
+                     not download: set it to the path of {file}"
+                )));
+            }
+        }
+        if data.image_size < Lpips::SMALLEST {
+            return Err(Error::invalid(format!(
+                "vqvae.perceptual.net is lpips-vgg, which compares images of at least {0}x{0} pixels, and \
+                 data.image_size is {1} (the net builtin compares images of any size)",
+                Lpips::SMALLEST,
+                data.image_size
+            )));
+        }
+        Ok(())
     }
 }

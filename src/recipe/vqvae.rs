@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use self::Codebook::{Ema, Gradient};
-use super::PerceptualSection;
+use super::{AdversarialSection, PerceptualSection};
 use crate::data::DataConfig;
 use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
@@ -26,7 +26,7 @@ pub enum Codebook {
     None,
 }
 
-/// The reconstruction term of the loss; both are divided by the variance of the training data.
+/// The reconstruction term of the loss; all are divided by the variance of the training data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReconstructionLoss {
@@ -34,6 +34,8 @@ pub enum ReconstructionLoss {
     Mse,
     /// Mean absolute error: sharper edges, lower PSNR.
     L1,
+    /// Squared up to `huber_delta`, linear beyond.
+    Huber,
 }
 
 /// The learning rate after the warm-up.
@@ -112,9 +114,16 @@ section! {
         kmeans_init: bool = true, only codebook [Ema, Gradient], resume Refused;
         /// A code unused for this many steps restarts from a current encoder output; 0 never.
         restart_after: usize = 20, only codebook [Ema, Gradient], allowed 0..=MOST_STEPS, resume Told;
-        /// The reconstruction term, squared or absolute error, divided by the variance of the training pixels. `l1`
-        /// gives sharper edges and a lower PSNR.
+        /// The reconstruction term, divided by the variance of the training pixels: squared error, absolute error
+        /// (sharper edges and a lower PSNR), or between both `huber`, the squared error up to `huber_delta` and its
+        /// tangent beyond.
         loss: ReconstructionLoss = ReconstructionLoss::Mse, resume Refused;
+        /// The difference at which `huber` becomes linear; black and white differ by 1.
+        huber_delta: f64, by loss |_| 0.1,
+            only loss [ReconstructionLoss::Huber], allowed AboveZero(1.0), resume Told;
+        /// The weight of the focal frequency loss (Jiang et al. 2021), which compares spectra and weighs most what is
+        /// reconstructed worst; 0 for none.
+        focal_frequency: f64 = 0.0, allowed 0.0..=1000.0, resume Refused;
         /// Total optimizer steps.
         steps: usize = 2400, allowed 1..=MOST_STEPS, resume Silent;
         /// Images per step.
@@ -132,6 +141,9 @@ section! {
         gradient_clip: f64 = 1.0, allowed 0.0..=1e6, resume Told;
         /// How many steps with a loss or gradient that is not finite may be skipped; one more ends the training.
         skip_non_finite: usize = 0, allowed 0..=MOST_STEPS, resume Told;
+        /// The decay of moving averages of the weights, which validation and files use in place of the last ones; 0 for
+        /// none. .999 averages over about a thousand steps.
+        ema_weights: f64 = 0.0, allowed 0.0..=0.999_999, resume Refused;
         /// Steps between log lines.
         log_every: usize = 50, allowed 1..=MOST_STEPS, resume Silent;
         /// Steps between validations.
@@ -144,6 +156,10 @@ section! {
         /// image and its reconstruction. It makes shapes clean and textures plausible, where the pixel term alone
         /// blurs them.
         perceptual: PerceptualSection;
+        /// The adversarial terms of the loss: a discriminator learns to tell patches of reconstructions from patches of
+        /// images, and the decoder to leave it no difference to find. It makes edges and textures crisp, at some cost
+        /// in PSNR.
+        adversarial: AdversarialSection;
     }
 }
 
@@ -187,7 +203,8 @@ impl VqvaeSection {
     /// built.
     pub fn validate(&self, data: &DataConfig) -> Result<()> {
         self.check_keys()?;
-        self.perceptual.validate()?;
+        self.perceptual.validate(data)?;
+        self.adversarial.validate()?;
         if self.codebook == Codebook::None && self.quantizer != Fsq {
             return Err(Error::invalid(
                 "vqvae.codebook is none, allowed are ema, gradient or simvq (only the fsq quantizer has none)",

@@ -263,7 +263,7 @@ impl<S: StageRun> StageLoop<S> {
             return Err(found.error(S::STAGE.name(), self.step, rate, 1));
         }
         let lowest = self.kept.as_ref().and_then(|kept| kept.score);
-        let best = lowest.is_none_or(|lowest| score < lowest);
+        let best = self.stage.keeps_newest() || lowest.is_none_or(|lowest| score < lowest);
         log.append(self.step, "validation", &values)?;
         (job.emit)(Event::Validated { step: self.step as usize, values, best });
         if best {

@@ -84,6 +84,11 @@ pub(super) trait StageRun {
     /// Scores the model on the validation split; `None` where that is empty.
     fn validate(&mut self, step: u64, emit: &mut dyn FnMut(Event)) -> Result<Option<Validation>>;
 
+    /// Whether the newest model is kept instead of the one with the best score.
+    fn keeps_newest(&self) -> bool {
+        false
+    }
+
     /// The trained weights, in file layout.
     fn weights(&self) -> Result<Vec<NamedTensor>>;
     /// The model file of these weights, from step `step` with this validation score.

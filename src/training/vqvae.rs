@@ -1,8 +1,11 @@
 //! Stage 1: the tokenizer.
 
+mod adversary;
 mod backbone;
 mod codebook_learner;
 mod collapse;
+mod diff_augment;
+mod health;
 mod stage;
 mod step;
 

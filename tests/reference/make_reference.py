@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the numbers that vqgen's tests compare with: `*.safetensors` beside this script, see README.md.
 
-    python -m venv venv && venv/bin/pip install torch torchvision numpy scikit-image scipy lpips==0.1.4 pytorch-fid==0.3.0
+    python -m venv venv && venv/bin/pip install torch torchvision numpy scikit-image scipy lpips==0.1.4 pytorch-fid==0.3.0 focal-frequency-loss==0.3.0
     venv/bin/python make_reference.py
 
 Weights and inputs come from numpy's PCG64 with fixed seeds (large nets: from a hash, see drawn.py),
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 import torchvision
 from skimage.metrics import structural_similarity
 
+import discriminator
 import efficientnet
 import foreign_nets
 import gpt
@@ -253,6 +254,7 @@ def main():
     foreign_nets.lpips_case(SOURCE)
     foreign_nets.inception_case(SOURCE)
     sets.sets_case(SOURCE)
+    discriminator.cases(SOURCE)
 
 
 if __name__ == "__main__":

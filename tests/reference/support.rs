@@ -96,16 +96,26 @@ impl Reference {
 
     /// Compares the gradients of `model` with those that the file has, all of which must be the model's.
     pub(crate) fn compare_gradients<M: Module>(&self, model: &M, gradients: &Gradients) -> usize {
+        self.compare_gradients_of("expected.gradient.", model, gradients)
+    }
+
+    /// The same with another prefix of their names.
+    pub(crate) fn compare_gradients_of<M: Module>(
+        &self,
+        prefix: &str,
+        model: &M,
+        gradients: &Gradients,
+    ) -> usize {
         let mut compared = 0;
         for gradient in in_file_layout(model, gradients) {
-            let name = format!("expected.gradient.{}", gradient.name);
+            let name = format!("{prefix}{}", gradient.name);
             if self.has(&name) {
                 self.compare(&name, &gradient.data);
                 compared += 1;
             }
         }
         let names = self.tensors.keys();
-        let in_file = names.filter(|name| name.starts_with("expected.gradient.")).count();
+        let in_file = names.filter(|name| name.starts_with(prefix)).count();
         assert_eq!(compared, in_file, "the file has gradients of other parameters");
         compared
     }

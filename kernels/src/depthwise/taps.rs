@@ -146,6 +146,7 @@ vectorised! {
     pub(super) fn convolve(padded: &[f32], weight: &[f32], taps: Taps, out: &mut [f32]) {
         match taps.kernel {
             3 => convolve_by::<3>(padded, weight, &taps, out),
+            4 => convolve_by::<4>(padded, weight, &taps, out),
             5 => convolve_by::<5>(padded, weight, &taps, out),
             other => unreachable!("a depthwise kernel of {other}"),
         }
@@ -157,6 +158,7 @@ vectorised! {
     pub(super) fn add_to_taps(padded: &[f32], by_sum: &[f32], taps: Taps, sums: &mut [f32]) {
         match taps.kernel {
             3 => add_to_taps_by::<3>(padded, by_sum, &taps, sums),
+            4 => add_to_taps_by::<4>(padded, by_sum, &taps, sums),
             5 => add_to_taps_by::<5>(padded, by_sum, &taps, sums),
             other => unreachable!("a depthwise kernel of {other}"),
         }

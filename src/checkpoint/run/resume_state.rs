@@ -92,6 +92,11 @@ impl ResumeState {
         self.insert(prefix, parameters::named(module)?)
     }
 
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// Removes and returns the tensors of a prefix, sorted by name, with the prefix stripped.
     pub fn take(&mut self, prefix: &str) -> Vec<NamedTensor> {
         let names = self.tensors.range(prefix.to_owned()..).map(|(name, _)| name);

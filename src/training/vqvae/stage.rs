@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 use super::backbone::load_backbone;
 use super::collapse::{Collapse, collapse_advice};
+use super::health::Health;
 use super::step::VqvaeTrainer;
 use crate::checkpoint::{
     DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
@@ -83,6 +83,7 @@ pub(super) struct VqvaeStage<'a> {
     /// Positions assigned to each code since the last log line, level by level, `[depth * codes]`.
     pub(super) counts: Tensor<1>,
     pub(super) warned: bool,
+    pub(super) health: Health,
 }
 
 impl<'a> VqvaeStage<'a> {
@@ -105,6 +106,7 @@ impl<'a> VqvaeStage<'a> {
             batches: None,
             counts: Tensor::zeros([config.depth * config.codebook_size], device),
             warned: false,
+            health: Health::default(),
         })
     }
 
@@ -148,7 +150,7 @@ impl<'a> VqvaeStage<'a> {
 
     /// A few fixed images and their current reconstructions.
     fn preview(&self, step: u64) -> Result<Event> {
-        let tokenizer = self.trainer.tokenizer.module.valid();
+        let tokenizer = self.trainer.model();
         let validates = self.dataset.len(Split::Validation) > 0;
         let split = if validates { Split::Validation } else { Split::Train };
         let shown: Vec<usize> = (0..self.dataset.len(split).min(PREVIEW_IMAGES)).collect();
@@ -171,11 +173,14 @@ impl StageRun for VqvaeStage<'_> {
     }
 
     fn trainees(&self) -> Vec<&dyn Trained> {
-        vec![&self.trainer.tokenizer]
+        let adversary = self.trainer.adversary.as_ref().map(|one| one as &dyn Trained);
+        std::iter::once(&self.trainer.tokenizer as &dyn Trained).chain(adversary).collect()
     }
 
     fn trainees_mut(&mut self) -> Vec<&mut dyn Trained> {
-        vec![&mut self.trainer.tokenizer]
+        let VqvaeTrainer { tokenizer, adversary, .. } = &mut self.trainer;
+        let adversary = adversary.as_mut().map(|one| one as &mut dyn Trained);
+        std::iter::once(tokenizer as &mut dyn Trained).chain(adversary).collect()
     }
 
     fn recipe(&self) -> &Recipe {
@@ -183,7 +188,7 @@ impl StageRun for VqvaeStage<'_> {
     }
 
     fn activations(&self) -> usize {
-        self.trainer.tokenizer.module.activations() * self.recipe.vqvae.batch_size
+        self.trainer.activations() * self.recipe.vqvae.batch_size
     }
 
     fn input_bytes(&self) -> u64 {
@@ -236,6 +241,9 @@ impl StageRun for VqvaeStage<'_> {
         if step == 0 && section.kmeans_init {
             self.start_codebook()?;
         }
+        if step == 0 {
+            self.trainer.restart_average();
+        }
         self.batches = Some(self.batches_from(step)?);
         Ok(())
     }
@@ -261,6 +269,7 @@ impl StageRun for VqvaeStage<'_> {
         let section = &self.recipe.vqvae;
         let counts = read_counts(&self.counts);
         self.counts = self.counts.zeros_like();
+        self.health.logged(&means.terms);
         let used = usage(&counts);
         let of_levels = perplexities(&counts, self.trainer.tokenizer.module.config().codebook_size);
         let mut values = vec![("loss", self.trainer.objective().total_of_means(&means.terms))];
@@ -282,29 +291,42 @@ impl StageRun for VqvaeStage<'_> {
         if self.dataset.is_empty(Split::Validation) {
             return Ok(None);
         }
-        let tokenizer = self.trainer.tokenizer.module.valid();
+        let tokenizer = self.trainer.model();
+        let perceptual = self.trainer.perceptual();
         let scores = score_tokenizer(
             Codec::new(&tokenizer, self.device),
             self.dataset,
             Split::Validation,
             self.recipe.vqvae.batch_size,
             false,
+            perceptual.as_ref().map(|(net, _)| net),
             &mut |_| {},
         )?;
         self.watch_codebook(step, &scores, emit);
-        let mut values = vec![
-            ("mse", scores.mse),
-            ("nmse", scores.nmse),
-            ("psnr_db", scores.psnr_db),
+        for advice in self.health.validated(&self.recipe.vqvae, step, scores.nmse) {
+            emit(Event::Warning(advice));
+        }
+        let mut values =
+            vec![("mse", scores.mse), ("nmse", scores.nmse), ("psnr_db", scores.psnr_db)];
+        values.extend(scores.perceptual.map(|distance| ("perceptual", distance)));
+        values.extend([
             ("codes_used", scores.codes_used() as f64),
             ("perplexity", scores.perplexity()),
-        ];
+        ]);
         values.extend(by_level(&scores.perplexities()));
-        Ok(Some(Validation { score: scores.nmse, values }))
+        // What training minimises, but for the terms of a quantizer, whose scale depends on the latents'.
+        let weight = perceptual.map_or(0.0, |(_, weight)| weight);
+        let score = scores.nmse + weight * scores.perceptual.unwrap_or(0.0);
+        Ok(Some(Validation { score, values }))
+    }
+
+    /// A discriminator's judgement is of one moment: no score compares two models over time.
+    fn keeps_newest(&self) -> bool {
+        self.trainer.adversary.is_some()
     }
 
     fn weights(&self) -> Result<Vec<NamedTensor>> {
-        parameters::named(&self.trainer.tokenizer.module)
+        parameters::named(&self.trainer.model())
     }
 
     fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>> {
@@ -334,6 +356,8 @@ impl StageRun for VqvaeStage<'_> {
 
     fn save(&self, state: &mut ResumeState) -> Result<()> {
         state.insert(COUNTS.0, vec![NamedTensor::from_tensor(COUNTS.1, &self.counts)?])?;
+        self.trainer.averaged.as_ref().map_or(Ok(()), |averaged| averaged.save(state))?;
+        self.health.save(state)?;
         self.trainer.learners.iter().try_for_each(|learner| learner.save(state))
     }
 
@@ -342,6 +366,8 @@ impl StageRun for VqvaeStage<'_> {
         let shape = [config.depth * config.codebook_size];
         let counts = state.take_one(&format!("{}{}", COUNTS.0, COUNTS.1), &shape)?;
         self.counts = counts.to_tensor(self.device)?;
+        self.trainer.averaged.as_mut().map_or(Ok(()), |averaged| averaged.restore(state))?;
+        self.health.restore(state)?;
         let VqvaeTrainer { learners, tokenizer, .. } = &mut self.trainer;
         let codebooks = tokenizer.module.codebook.codebooks();
         (learners.iter_mut().zip(codebooks)).try_for_each(|(learner, codebook)| {

@@ -4,15 +4,18 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::adversary::{Adversary, AdversaryGradients};
 use super::codebook_learner::CodebookLearner;
 use crate::error::Result;
-use crate::ops::mean_squared_error;
+use crate::ops::frequency::focal_frequency_loss;
 use crate::ops::nearest::counts_by_code;
+use crate::ops::{mean_absolute_error, mean_huber_error, mean_squared_error};
 use crate::perceptual::FeatureNet;
 use crate::recipe::{ReconstructionLoss, VqvaeSection};
 use crate::tokenizer::{
     Assigned, LossTerm, TermWeights, Tokenizer, TokenizerConfig, TokenizerOutput,
 };
+use crate::training::averaged::Averaged;
 use crate::training::decay::decays;
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
 
@@ -20,6 +23,8 @@ use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, 
 const ADAM: (f64, f64, f64) = (0.9, 0.999, 1e-8);
 /// The reconstruction term, divided by the variance of the training data.
 const RECONSTRUCTION: &str = "reconstruction";
+/// The focal frequency loss.
+const FOCAL_FREQUENCY: &str = "focal_frequency";
 /// The perceptual term.
 const PERCEPTUAL: &str = "perceptual";
 
@@ -32,6 +37,10 @@ pub struct VqvaeTrainer {
     pub learners: Vec<CodebookLearner>,
     /// The feature net of the perceptual term, if there is one.
     perceptual: Option<FeatureNet>,
+    /// The discriminator, if there is one.
+    pub(super) adversary: Option<Adversary>,
+    /// The averages of the weights, if they are kept.
+    pub(super) averaged: Option<Averaged<Tokenizer>>,
     objective: Objective,
     section: VqvaeSection,
     variance: f64,
@@ -46,6 +55,8 @@ pub struct VqvaeGradients {
     terms: Vec<Tensor<1>>,
     /// Latents and codes of each level of the quantizer.
     levels: Vec<Assigned>,
+    /// `None` without a discriminator, and before it starts.
+    adversary: Option<AdversaryGradients>,
 }
 
 /// The metrics of one step, still on the device.
@@ -87,12 +98,20 @@ impl VqvaeTrainer {
         let (beta1, beta2, epsilon) = ADAM;
         let weight_decay = section.weight_decay;
         let constants = AdamWConfig { beta1, beta2, epsilon, weight_decay };
+        let decay = section.ema_weights;
+        let averaged = (decay > 0.0).then(|| Averaged::new(tokenizer.valid(), decay));
         let mut weights = vec![(RECONSTRUCTION, 1.0)];
+        let focal_frequency = section.focal_frequency;
+        weights.extend((focal_frequency > 0.0).then_some((FOCAL_FREQUENCY, focal_frequency)));
         weights.extend(perceptual.as_ref().map(|_| (PERCEPTUAL, section.perceptual.weight)));
         weights.extend(terms);
+        let adversary = Adversary::of(&section.adversarial, config, seed, device);
+        weights.extend(adversary.iter().flat_map(|_| Adversary::terms(&section.adversarial)));
         Ok(Self {
             objective: Objective::new(weights),
             perceptual,
+            adversary,
+            averaged,
             tokenizer: Trainee::new(tokenizer, AdamW::new(constants, decays), ""),
             learners,
             section: section.clone(),
@@ -140,27 +159,38 @@ impl VqvaeTrainer {
     /// # Errors
     /// As [`Self::apply`].
     pub fn step(&mut self, step: u64, images: Tensor<4>, rate: f64, guard: bool) -> Step {
-        let gradients = self.gradients(images);
+        let gradients = self.gradients(step, images);
         self.apply(step, gradients, rate, guard)
     }
 
-    /// Forward and backward pass.
+    /// Forward and backward pass of `step`, counted from 0.
     ///
     /// # Shapes
     /// - `images`: `[batch, height, width, channels]`
-    pub fn gradients(&self, images: Tensor<4>) -> VqvaeGradients {
+    pub fn gradients(&self, step: u64, images: Tensor<4>) -> VqvaeGradients {
         let TokenizerOutput { reconstruction, quantized } =
             self.tokenizer.module.forward(images.clone(), self.section.gradient_estimator);
         let perceptual = self.perceptual.as_ref();
         let perceptual = perceptual.map(|net| net.distance(reconstruction.clone(), images.clone()));
+        let judged = self.adversary.as_ref();
+        let judged =
+            judged.map(|adversary| adversary.judge(step, images.clone(), reconstruction.clone()));
+        let (judged, adversary) = judged.unwrap_or_default();
+        let spectrum = (self.section.focal_frequency > 0.0)
+            .then(|| focal_frequency_loss(reconstruction.clone(), images.clone()));
         let term = match self.section.loss {
             ReconstructionLoss::Mse => mean_squared_error(reconstruction, images),
-            ReconstructionLoss::L1 => (reconstruction - images).abs().mean(),
+            ReconstructionLoss::L1 => mean_absolute_error(reconstruction, images),
+            ReconstructionLoss::Huber => {
+                mean_huber_error(reconstruction, images, self.section.huber_delta)
+            }
         };
         let term = term.mul_scalar(1.0 / self.variance);
         let mut terms = vec![LossTerm { name: RECONSTRUCTION, value: term }];
+        terms.extend(spectrum.map(|value| LossTerm { name: FOCAL_FREQUENCY, value }));
         terms.extend(perceptual.map(|value| LossTerm { name: PERCEPTUAL, value }));
         terms.extend(quantized.terms);
+        terms.extend(judged);
         let gradients = match self.objective.total(&terms) {
             Some(loss) => self.tokenizer.gradients_of(loss.backward()),
             None => NamedGradients::default(),
@@ -169,6 +199,7 @@ impl VqvaeTrainer {
             gradients,
             terms: terms.into_iter().map(|term| term.value.inner()).collect(),
             levels: quantized.levels.into_iter().map(inner).collect(),
+            adversary,
         }
     }
 
@@ -177,7 +208,7 @@ impl VqvaeTrainer {
     /// # Errors
     /// With `guard`, a value that is not finite; the step has then changed nothing.
     pub fn apply(&mut self, step: u64, gradients: VqvaeGradients, rate: f64, guard: bool) -> Step {
-        let VqvaeGradients { mut gradients, mut terms, levels } = gradients;
+        let VqvaeGradients { mut gradients, mut terms, levels, adversary } = gradients;
         // The first term is that of the reconstruction.
         let norm = gradients.norm().unwrap_or_else(|| terms[0].zeros_like());
         terms.push(norm.clone());
@@ -191,6 +222,10 @@ impl VqvaeTrainer {
             gradients.clip(norm, self.section.gradient_clip);
         }
         self.tokenizer.apply(gradients, rate);
+        if let Some((discriminator, gradients)) = self.adversary.as_mut().zip(adversary) {
+            let of_peak = rate / self.section.learning_rate;
+            discriminator.apply(gradients, of_peak, self.section.gradient_clip);
+        }
         let n_codes = self.tokenizer.module.config().codebook_size;
         let codebooks = self.tokenizer.module.codebook.codebooks_mut();
         let mut learned = self.learners.iter_mut().zip(codebooks);
@@ -198,7 +233,39 @@ impl VqvaeTrainer {
             Some((learner, codebook)) => learner.update(codebook, step, latents, codes),
             None => counts_by_code(codes, n_codes),
         });
-        Ok(VqvaeTerms { terms, counts: Tensor::cat(counts.collect(), 0) })
+        let counts = Tensor::cat(counts.collect(), 0);
+        if let Some(averaged) = &mut self.averaged {
+            averaged.update(&self.tokenizer.module.valid(), step);
+        }
+        Ok(VqvaeTerms { terms, counts })
+    }
+
+    /// The model for validation and files: without autodiff, and with averaged weights where they are kept.
+    pub fn model(&self) -> Tokenizer {
+        let averaged = self.averaged.as_ref().map(|averaged| averaged.module().clone());
+        averaged.unwrap_or_else(|| self.tokenizer.module.valid())
+    }
+
+    /// The feature net of the perceptual term and its weight, if there is one.
+    pub(super) fn perceptual(&self) -> Option<(FeatureNet, f64)> {
+        let net = self.perceptual.as_ref()?;
+        Some((net.valid(), self.section.perceptual.weight))
+    }
+
+    /// Lets the averages start anew from the current weights.
+    pub(super) fn restart_average(&mut self) {
+        if let Some(averaged) = &mut self.averaged {
+            *averaged = Averaged::new(self.tokenizer.module.valid(), self.section.ema_weights);
+        }
+    }
+
+    /// Activations that the forward passes of a step keep for the backward passes, for each image.
+    pub(super) fn activations(&self) -> usize {
+        let tokenizer = &self.tokenizer.module;
+        let size = tokenizer.config().image_size;
+        tokenizer.activations()
+            + self.perceptual.as_ref().map_or(0, |net| net.activations(size))
+            + self.adversary.as_ref().map_or(0, |adversary| adversary.activations(size))
     }
 }
 
