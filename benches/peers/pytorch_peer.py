@@ -15,6 +15,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+import losses
+
 CODES = 512
 TOP_K = 100
 
@@ -124,12 +126,17 @@ class VqVae(nn.Module):
         return self.codebook[ids].view(b, h, w, -1).permute(0, 3, 1, 2)
 
     def forward(self, x):
+        return self.reconstruct(x)[0]
+
+    def reconstruct(self, x):
+        """The loss without further terms, and the reconstruction."""
         z = self.encoder(x)
         b, _, h, w = z.shape
         q = self.lookup(self.nearest(z), b, h, w)
         commitment = F.mse_loss(z, q.detach())
         codebook = F.mse_loss(q, z.detach())
-        return F.mse_loss(self.decoder(z + (q - z).detach()), x) + codebook + 0.25 * commitment
+        reconstruction = self.decoder(z + (q - z).detach())
+        return F.mse_loss(reconstruction, x) + codebook + 0.25 * commitment, reconstruction
 
 
 def plain(channels):
@@ -218,6 +225,35 @@ def training(model, loss_of, batch, autocast):
     return run
 
 
+def training_with_losses(adversarial, variant, batch):
+    """As `training`, with the perceptual and, if wanted, the adversarial terms."""
+    wrap = torch.compile if "compiled" in variant else (lambda function: function)
+    channels_last = {"memory_format": torch.channels_last}
+    model, perceptual = plain(3), losses.Perceptual().to(**channels_last)
+    discriminator = losses.Discriminator(3).to(**channels_last)
+    optimizers = [torch.optim.AdamW(part.parameters(), 3e-4) for part in (model, discriminator)]
+    reconstruct, distance = wrap(model.reconstruct), wrap(perceptual)
+    judge, told = wrap(discriminator.loss), wrap(discriminator.told)
+
+    def run():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled="bfloat16" in variant):
+            loss, reconstruction = reconstruct(batch)
+            loss = loss + 0.3 * distance(reconstruction, batch)
+            if adversarial:
+                of_discriminator, of_images = judge(batch, reconstruction)
+                loss = loss + told(reconstruction, of_images)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        if adversarial:
+            of_discriminator.backward()
+        for optimizer in optimizers[:1 + adversarial]:
+            optimizer.step()
+        loss.item()
+
+    return run
+
+
 def train_cases(case, model_of, loss_name, batch, units, unit, variants):
     for name, variant in variants:
         def setup(variant=variant):
@@ -234,6 +270,11 @@ def cases():
     precisions = [(name, name) for name in ("eager", "compiled", "bfloat16", "bfloat16 compiled")]
     cifar = images(64, 3, 32)
     yield from train_cases("vqvae-train", lambda: plain(3), "forward", cifar, 64, "images/s", precisions)
+
+    for case, adversarial in (("vqvae-perceptual", False), ("vqvae-adversarial", True)):
+        for variant in ("eager", "compiled", "bfloat16"):
+            setup = lambda adversarial=adversarial, variant=variant: training_with_losses(adversarial, variant, cifar)
+            yield case, variant, setup, 64, "images/s"
 
     def encode():
         model = plain(3)

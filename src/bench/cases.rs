@@ -39,6 +39,18 @@ pub(crate) const PRECISION: &str = "precision";
 
 /// The network of van den Oord et al. for CIFAR-10: 128 channels, two residual blocks of 32, 512 codes of dimension 64.
 const CIFAR: Images = Images { batch: 64, channels: 3, size: 32, keys: &["preset=plain"] };
+/// The same with a perceptual term, and with a discriminator as well.
+const PERCEPTUAL: Images = Images { keys: &["preset=plain", "perceptual.net=builtin"], ..CIFAR };
+const ADVERSARIAL: Images = Images {
+    keys: &[
+        "preset=plain",
+        "perceptual.net=builtin",
+        "adversarial.loss=hinge",
+        "adversarial.start_step=0",
+        "adversarial.augment=false",
+    ],
+    ..CIFAR
+};
 const FASHION: Images = Images { batch: 96, channels: 1, size: 28, keys: &["preset=plain"] };
 const RESNET: Images = Images { batch: 16, channels: 3, size: 64, keys: &["preset=resnet"] };
 
@@ -76,6 +88,8 @@ const QUANTIZERS: [(&str, &[&str]); 12] = [
 pub(crate) fn cases() -> Result<Vec<Case>> {
     let mut all = vec![
         images("vqvae-train", PRECISION, CIFAR, Images::train),
+        images("vqvae-perceptual", PRECISION, PERCEPTUAL, Images::train),
+        images("vqvae-adversarial", PRECISION, ADVERSARIAL, Images::train),
         images("vqvae-encode", PRECISION, CIFAR, Images::encode),
         images("vqvae-decode", PRECISION, CIFAR, Images::decode),
         sequences("gpt-train", PRECISION, GPT, Sequences::train),

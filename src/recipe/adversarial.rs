@@ -49,6 +49,10 @@ section! {
         /// Steps over which both weights rise from 0 after the start.
         ramp_steps: usize, by loss |_| 250,
             only loss [Hinge, NonSaturating], allowed 0..=MOST_STEPS, resume Told;
+        /// The share of a batch that the discriminator sees and its terms are computed on, at least one image: which ones
+        /// is random, because batches are. A smaller share costs less time.
+        share: f64, by loss |_| 1.0,
+            only loss [Hinge, NonSaturating], allowed 0.0..=1.0, resume Told;
         /// The discriminator's peak learning rate, with the tokenizer's schedule.
         learning_rate: f64, by loss |_| 5e-4,
             only loss [Hinge, NonSaturating], allowed AboveZero(10.0), resume Told;

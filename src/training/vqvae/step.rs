@@ -171,10 +171,16 @@ impl VqvaeTrainer {
         let TokenizerOutput { reconstruction, quantized } =
             self.tokenizer.module.forward(images.clone(), self.section.gradient_estimator);
         let perceptual = self.perceptual.as_ref();
-        let perceptual = perceptual.map(|net| net.distance(reconstruction.clone(), images.clone()));
+        let pairs = |of_batch: f64| [&reconstruction, &images].map(|all| share(all, of_batch));
+        let perceptual = perceptual.map(|net| {
+            let [x, y] = pairs(self.section.perceptual.share);
+            net.distance(x, y)
+        });
         let judged = self.adversary.as_ref();
-        let judged =
-            judged.map(|adversary| adversary.judge(step, images.clone(), reconstruction.clone()));
+        let judged = judged.map(|adversary| {
+            let [reconstruction, images] = pairs(self.section.adversarial.share);
+            adversary.judge(step, images, reconstruction)
+        });
         let (judged, adversary) = judged.unwrap_or_default();
         let spectrum = (self.section.focal_frequency > 0.0)
             .then(|| focal_frequency_loss(reconstruction.clone(), images.clone()));
@@ -263,10 +269,20 @@ impl VqvaeTrainer {
     pub(super) fn activations(&self) -> usize {
         let tokenizer = &self.tokenizer.module;
         let size = tokenizer.config().image_size;
+        let part = |activations: usize, share: f64| (activations as f64 * share) as usize;
+        let of_net = self.perceptual.as_ref().map_or(0, |net| net.activations(size));
+        let of_adversary = self.adversary.as_ref().map_or(0, |one| one.activations(size));
         tokenizer.activations()
-            + self.perceptual.as_ref().map_or(0, |net| net.activations(size))
-            + self.adversary.as_ref().map_or(0, |adversary| adversary.activations(size))
+            + part(of_net, self.section.perceptual.share)
+            + part(of_adversary, self.section.adversarial.share)
     }
+}
+
+/// The first images of a batch, this share of all, at least one.
+fn share(images: &Tensor<4>, of_batch: f64) -> Tensor<4> {
+    let [batch, ..] = images.dims();
+    let n = ((batch as f64 * of_batch).round() as usize).clamp(1, batch);
+    images.clone().narrow(0, 0, n)
 }
 
 /// Without its autodiff graph.
