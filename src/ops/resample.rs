@@ -17,6 +17,45 @@ pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
         .reshape([batch, 2 * height, 2 * width, channels])
 }
 
+/// Folds blocks of `factor` by `factor` pixels into channels, in the order of PyTorch's `pixel_unshuffle`: of each channel
+/// the rows of a block.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, channels]`, height and width multiples of `factor`
+/// - output: `[batch, height / factor, width / factor, channels * factor^2]`
+pub fn space_to_depth(x: Tensor<4>, factor: usize) -> Tensor<4> {
+    if factor == 1 {
+        return x;
+    }
+    let [batch, height, width, channels] = x.dims();
+    let (h, w) = (height / factor, width / factor);
+    x.reshape([batch, h, factor, w, factor, channels]).permute([0, 1, 3, 5, 2, 4]).reshape([
+        batch,
+        h,
+        w,
+        channels * factor * factor,
+    ])
+}
+
+/// The inverse of [`space_to_depth`]: PyTorch's `pixel_shuffle`.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, channels * factor^2]`
+/// - output: `[batch, factor * height, factor * width, channels]`
+pub fn depth_to_space(x: Tensor<4>, factor: usize) -> Tensor<4> {
+    if factor == 1 {
+        return x;
+    }
+    let [batch, h, w, depth] = x.dims();
+    let channels = depth / (factor * factor);
+    x.reshape([batch, h, w, channels, factor, factor]).permute([0, 1, 4, 2, 5, 3]).reshape([
+        batch,
+        h * factor,
+        w * factor,
+        channels,
+    ])
+}
+
 /// `factor` times the height and width by bilinear interpolation with half-pixel centres: PyTorch's `interpolate` with
 /// `align_corners=False`.
 ///
@@ -69,6 +108,18 @@ mod tests {
     use burn::tensor::{Device, Tolerance};
 
     use super::*;
+
+    #[test]
+    fn blocks_are_folded_into_channels_and_unfolded() {
+        let device = Device::flex();
+        let x = Tensor::<1, Int>::arange(0..2 * 4 * 6 * 3, &device).float().reshape([2, 4, 6, 3]);
+        let folded = space_to_depth(x.clone(), 2);
+        assert_eq!(folded.dims(), [2, 2, 3, 12]);
+        // The first block: pixels (0, 0), (0, 1), (1, 0), (1, 1) of channel 0, which begin at 0, 3, 18 and 21.
+        let first: Vec<f32> = folded.clone().into_data().iter::<f32>().take(6).collect();
+        assert_eq!(first, [0.0, 3.0, 18.0, 21.0, 1.0, 4.0]);
+        depth_to_space(folded, 2).into_data().assert_eq(&x.into_data(), true);
+    }
 
     #[test]
     fn upsampling_repeats_each_pixel_in_both_directions() {

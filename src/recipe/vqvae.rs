@@ -60,8 +60,11 @@ section! {
             allowed 1..=16_384, resume Refused;
         /// The factor on `width` at each resolution, finest first.
         channel_multipliers: Vec<usize>,
-            by preset |given| multipliers(given.halvings()), only preset [Resnet],
-            allowed "a list, one more than `halvings`", resume Refused;
+            by preset |given| multipliers(given.halvings().saturating_sub(given.folds())),
+            only preset [Resnet], allowed "a list, one more than `halvings` less `folds`", resume Refused;
+        /// How many of the halvings fold 2x2 pixels into channels before the first convolution, and unfold them after the
+        /// last: the finest resolutions cost the most.
+        folds: usize, by preset |_| 0, only preset [Resnet], allowed 0..=5, resume Refused;
         /// Residual blocks at each resolution (`resnet`) or before and after the codes.
         residual_blocks: usize, by preset |_| 2, allowed 0..=64, resume Refused;
         /// Hidden channels of a residual block.
@@ -185,6 +188,7 @@ impl VqvaeSection {
             preset: self.preset,
             width: self.width,
             channel_multipliers: self.channel_multipliers.clone(),
+            folds: self.folds,
             residual_blocks: self.residual_blocks,
             residual_width: self.residual_width,
             halvings: self.halvings,
@@ -277,6 +281,8 @@ mod tests {
         for halvings in 1..=5 {
             let resnet = section(json!({ "preset": "resnet", "halvings": halvings }));
             assert_eq!(resnet.channel_multipliers.len(), halvings + 1);
+            let folded = section(json!({ "preset": "resnet", "halvings": halvings, "folds": 1 }));
+            assert_eq!(folded.channel_multipliers.len(), halvings);
         }
     }
 

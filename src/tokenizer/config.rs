@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use quantizer::{GradientEstimator, QuantizerKind};
 
-use self::quantizer::{is_false, is_one, is_vq, one};
+use self::quantizer::{is_false, is_one, is_vq, is_zero, one};
 use crate::error::{Error, Result};
 
 /// Most pixels per side of an image. No tensor of a model depends on it, so only this limit keeps a forged file from
@@ -41,8 +41,12 @@ pub struct TokenizerConfig {
     pub preset: TokenizerPreset,
     /// Channels of the widest layers (`plain`) or of the first level (`resnet`).
     pub width: usize,
-    /// `resnet`: the factor on `width` at each resolution, finest first; one more entry than `halvings`.
+    /// `resnet`: the factor on `width` at each resolution, finest first; one more entry than `halvings`, less `folds`.
     pub channel_multipliers: Vec<usize>,
+    /// `resnet`: how many of the halvings fold 2x2 pixels into channels before the first convolution, and unfold them
+    /// after the last.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub folds: usize,
     /// Residual blocks at each resolution (`resnet`) or before and after the codes (`plain`).
     pub residual_blocks: usize,
     /// `plain`: hidden channels of a residual block.
@@ -80,6 +84,7 @@ impl Default for TokenizerConfig {
             preset: TokenizerPreset::Plain,
             width: 16,
             channel_multipliers: Vec::new(),
+            folds: 0,
             residual_blocks: 1,
             residual_width: 4,
             halvings: 2,
@@ -179,12 +184,22 @@ impl TokenizerConfig {
     }
 
     fn validate_resnet(&self) -> Result<()> {
-        if self.channel_multipliers.len() != self.halvings + 1 {
+        if self.folds > self.halvings {
             return Err(Error::invalid(format!(
-                "vqvae.channel_multipliers has {} entries, {} halvings need {} (one per resolution)",
+                "vqvae.folds is {}, allowed are 0 to the {} halvings",
+                self.folds, self.halvings
+            )));
+        }
+        let resolutions = self.halvings - self.folds + 1;
+        if self.channel_multipliers.len() != resolutions {
+            let folded = match self.folds {
+                0 => String::new(),
+                folds => format!(", {folds} of them folds,"),
+            };
+            return Err(Error::invalid(format!(
+                "vqvae.channel_multipliers has {} entries, {} halvings{folded} need {resolutions} (one per resolution)",
                 self.channel_multipliers.len(),
                 self.halvings,
-                self.halvings + 1
             )));
         }
         let groups = self.norm_groups();
@@ -214,6 +229,11 @@ impl TokenizerConfig {
             )));
         }
         Ok(())
+    }
+
+    /// Pixels of a side that are folded into channels before the first convolution.
+    pub fn fold(&self) -> usize {
+        1 << self.folds
     }
 
     /// Channels of the residual blocks at each resolution, finest first (`resnet`, and the decoder of `resnet34`).

@@ -1,5 +1,6 @@
 //! The `resnet` preset, as in VQGAN (Esser et al. 2021, "Taming Transformers"): residual blocks with GroupNorm and
-//! SiLU, strided 3x3 convolutions to downsample, nearest-neighbour upsampling and a convolution to upsample.
+//! SiLU, strided 3x3 convolutions to downsample, nearest-neighbour upsampling and a convolution to upsample. With folds,
+//! the finest resolutions, which cost the most, are left out.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -9,7 +10,7 @@ use super::attention::SpatialAttention;
 use crate::ops::conv::{Conv2d, ConvShape};
 use crate::ops::init::WeightInit;
 use crate::ops::norm::GroupNorm;
-use crate::ops::resample::upsample_nearest;
+use crate::ops::resample::{depth_to_space, space_to_depth, upsample_nearest};
 
 /// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`; the shortcut is the identity unless the number of
 /// channels changes.
@@ -59,6 +60,7 @@ pub(super) struct EncoderLevel {
 /// Images to latents.
 #[derive(Module, Debug)]
 pub struct ResnetEncoder {
+    fold: usize,
     stem: Conv2d,
     levels: Vec<EncoderLevel>,
     middle: Vec<ResnetBlock>,
@@ -72,18 +74,20 @@ impl ResnetEncoder {
         let groups = config.norm_groups();
         let widths = config.level_widths();
         let mut channels = widths[0];
-        let stem = Conv2d::new(ConvShape::same(config.channels, channels, 3), init);
+        let fold = config.fold();
+        let stem = Conv2d::new(ConvShape::same(config.channels * fold * fold, channels, 3), init);
         let mut levels = Vec::with_capacity(widths.len());
         for (i, width) in widths.iter().enumerate() {
             let blocks = block_row(channels, *width, groups, config.residual_blocks, init);
             channels = if config.residual_blocks == 0 { channels } else { *width };
             let down = ConvShape::same(channels, channels, 3).strided(2, 1);
-            let down = (i < config.halvings).then(|| Conv2d::new(down, init));
+            let down = (i + 1 < widths.len()).then(|| Conv2d::new(down, init));
             levels.push(EncoderLevel { blocks, down });
         }
         let middle = block_row(channels, channels, groups, 2, init);
         let attention = config.attention.then(|| SpatialAttention::new(channels, groups, init));
         Self {
+            fold,
             stem,
             levels,
             middle,
@@ -97,7 +101,7 @@ impl ResnetEncoder {
     /// - `images`: `[batch, height, width, channels]`
     /// - output: `[batch, h, w, code_dim]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        let mut h = self.stem.forward(images);
+        let mut h = self.stem.forward(space_to_depth(images, self.fold));
         for level in &self.levels {
             h = level.blocks.iter().fold(h, |h, block| block.forward(h));
             if let Some(down) = &level.down {
@@ -110,7 +114,9 @@ impl ResnetEncoder {
 
     /// As [`Tokenizer::activations`](super::Tokenizer::activations), of images of `size` by `size` pixels.
     pub(super) fn activations(&self, mut size: usize) -> usize {
-        let mut n = size * size * self.stem.channels()[1];
+        size /= self.fold;
+        let [folded, width] = self.stem.channels();
+        let mut n = size * size * if self.fold > 1 { folded + width } else { width };
         for level in &self.levels {
             n += row_activations(&level.blocks, size * size);
             if let Some(down) = &level.down {
@@ -139,6 +145,7 @@ pub struct ResnetDecoder {
     levels: Vec<DecoderLevel>,
     norm: GroupNorm,
     to_image: Conv2d,
+    fold: usize,
 }
 
 impl ResnetDecoder {
@@ -154,16 +161,19 @@ impl ResnetDecoder {
             let blocks = block_row(channels, *width, groups, config.residual_blocks, init);
             channels = if config.residual_blocks == 0 { channels } else { *width };
             let up = ConvShape::same(channels, channels, 3);
-            let up = (i < config.halvings).then(|| Conv2d::new(up, init));
+            let up = (i + 1 < widths.len()).then(|| Conv2d::new(up, init));
             levels.push(DecoderLevel { blocks, up });
         }
+        let fold = config.fold();
+        let to_image = ConvShape::same(channels, config.channels * fold * fold, 3);
         Self {
             from_codes,
             middle,
             attention,
             levels,
             norm: GroupNorm::new(groups, channels, init.device()),
-            to_image: Conv2d::new(ConvShape::same(channels, config.channels, 3), init),
+            to_image: Conv2d::new(to_image, init),
+            fold,
         }
     }
 
@@ -178,7 +188,7 @@ impl ResnetDecoder {
                 h = up.forward(upsample_nearest(h));
             }
         }
-        self.to_image.forward(self.norm.forward_silu(h))
+        depth_to_space(self.to_image.forward(self.norm.forward_silu(h)), self.fold)
     }
 
     /// As [`Tokenizer::activations`](super::Tokenizer::activations), of latents of `size` by `size` positions.

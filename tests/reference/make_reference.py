@@ -239,6 +239,7 @@ def main():
     tokenizer_case("resnet_attention", **resnet_shape, width=6, channel_multipliers=[1, 2, 2], residual_blocks=1, attention=True)
     tokenizer_case("resnet", **resnet_shape, width=8, channel_multipliers=[2, 1], halvings=1, channels=1, image_size=8, residual_blocks=2)
     tokenizer_case("resnet_normalized", **resnet_shape, width=4, channel_multipliers=[1, 1, 2], residual_blocks=1, normalize_codes=True)
+    tokenizer_case("resnet_folded", **resnet_shape, width=8, channel_multipliers=[1, 2], folds=1, residual_blocks=1)
     tokenizer_case("resnet34", backbone=resnet34.Backbone(), preset="resnet34", halvings=3, image_size=32,
                    residual_blocks=1, residual_width=0)
     nearest_case()

@@ -65,10 +65,11 @@ class Level(nn.Module):
 class Encoder(nn.Module):
     def __init__(self, config):
         super().__init__()
-        groups, halvings = norm_groups(config), config["halvings"]
+        groups, self.fold = norm_groups(config), 2 ** config.get("folds", 0)
+        halvings = config["halvings"] - config.get("folds", 0)
         channels = [config["width"] * m for m in config["channel_multipliers"]]  # finest first
         top = channels[-1]
-        self.stem = nn.Conv2d(config["channels"], channels[0], 3, 1, 1)
+        self.stem = nn.Conv2d(config["channels"] * self.fold**2, channels[0], 3, 1, 1)
         self.levels = nn.ModuleList([
             Level(channels[max(i - 1, 0)], channels[i], config["residual_blocks"], groups, "down" if i < halvings else None)
             for i in range(halvings + 1)
@@ -79,7 +80,7 @@ class Encoder(nn.Module):
         self.to_codes = nn.Conv2d(top, config["code_dim"], 1)
 
     def forward(self, x):
-        x = self.stem(x)
+        x = self.stem(F.pixel_unshuffle(x, self.fold))
         for level in self.levels:
             x = level(x)
         x = self.middle[1](self.attention(self.middle[0](x)))
@@ -89,7 +90,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     def __init__(self, config):
         super().__init__()
-        groups, halvings = norm_groups(config), config["halvings"]
+        groups, self.fold = norm_groups(config), 2 ** config.get("folds", 0)
+        halvings = config["halvings"] - config.get("folds", 0)
         channels = [config["width"] * m for m in reversed(config["channel_multipliers"])]  # coarsest first
         top, finest = channels[0], channels[-1]
         self.from_codes = nn.Conv2d(config["code_dim"], top, 3, 1, 1)
@@ -100,11 +102,11 @@ class Decoder(nn.Module):
             for i in range(halvings + 1)
         ])
         self.norm = nn.GroupNorm(groups, finest, eps=1e-6)
-        self.to_image = nn.Conv2d(finest, config["channels"], 3, 1, 1)
+        self.to_image = nn.Conv2d(finest, config["channels"] * self.fold**2, 3, 1, 1)
 
     def forward(self, q):
         x = self.from_codes(q)
         x = self.middle[1](self.attention(self.middle[0](x)))
         for level in self.levels:
             x = level(x)
-        return self.to_image(F.silu(self.norm(x)))
+        return F.pixel_shuffle(self.to_image(F.silu(self.norm(x))), self.fold)

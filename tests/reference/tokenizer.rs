@@ -62,6 +62,7 @@ fn the_resnet_tokenizer_agrees_with_pytorch() {
     check("resnet.safetensors");
     check("resnet_attention.safetensors");
     check("resnet_normalized.safetensors");
+    check("resnet_folded.safetensors");
 }
 
 #[test]

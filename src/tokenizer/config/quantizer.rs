@@ -177,6 +177,10 @@ pub(super) fn is_one(depth: &usize) -> bool {
     *depth == 1
 }
 
+pub(super) fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 pub(super) fn is_false(flag: &bool) -> bool {
     !flag
 }
