@@ -46,10 +46,9 @@ fn the_quickstart_is_a_step_of_each_stage_and_its_samples() {
 
 #[test]
 fn an_unknown_case_lists_those_there_are() {
-    bench(&["--case", "gtp"])
-        .assert()
-        .code(1)
-        .stderr(contains("there is no case gtp (there are vqvae-train, vqvae-encode, "));
+    bench(&["--case", "gtp"]).assert().code(1).stderr(contains(
+        "there is no case gtp (there are vqvae-train, vqvae-perceptual, vqvae-adversarial, ",
+    ));
     let mut none = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
     none.args(["bench", "--repeats", "0"]).assert().code(2);
 }

@@ -11,8 +11,8 @@ use std::time::Instant;
 use clap::Args as ClapArgs;
 use serde_json::{Map, Value};
 
-use super::Context;
 use super::stages::{LoadedPrior, LoadedTokenizer};
+use super::{Context, sample};
 use crate::checkpoint::{Stage, check_classes, check_held_out, check_prior};
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Dataset, Split};
@@ -72,6 +72,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
         "the {split} split holds no image (choose another --split)"
     );
     let (tokenizer, prior) = models(args, context, &dataset, split, &device)?;
+    if let (Some(_), Some(prior)) = (args.samples, &prior) {
+        let config = sample::config_of_recipe(context, &prior.classes, &device);
+        config.validate(tokenizer.model.config().codebook_size)?;
+    }
     let judges = pictures::judges(args, &dataset, &device)?;
     let sheet = nearest::prepare(args, context, &dataset)?;
 

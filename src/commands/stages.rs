@@ -19,7 +19,7 @@ use crate::data::{
 use crate::device::Device;
 use crate::prior::{Prior, PriorConfig};
 use crate::progress::{Progress, Reading};
-use crate::recipe::Views;
+use crate::recipe::{Adversarial, PerceptualNet, Views};
 use crate::tokenizer::{QuantizerKind, Tokenizer, TokenizerConfig};
 use crate::training::prior::train_prior;
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
@@ -129,8 +129,13 @@ impl Context {
         }
         if let Some(best) = outcome.best {
             let step = outcome.best_step;
-            self.session
-                .note(format_args!("best validation MSE/variance {best:.4} at step {step}"));
+            // With a perceptual term the score is more than the error; a discriminator keeps the newest model.
+            let score = match vqvae.perceptual.net {
+                PerceptualNet::None => "MSE/variance",
+                _ => "score",
+            };
+            let kept = if vqvae.adversarial.loss == Adversarial::None { "best" } else { "last" };
+            self.session.note(format_args!("{kept} validation {score} {best:.4} at step {step}"));
         }
         Ok(())
     }

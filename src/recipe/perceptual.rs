@@ -29,7 +29,7 @@ section! {
         net: PerceptualNet = PerceptualNet::None, resume Refused;
         /// The weight of the term.
         weight: f64,
-            by net |_| 0.3, only net [Builtin, LpipsVgg], allowed 0.0..=1000.0, resume Told;
+            by net |_| 0.3, only net [Builtin, LpipsVgg], allowed 0.0..=1000.0, resume Refused;
         /// The share of a batch that the term is computed on, at least one image: which ones is random, because batches
         /// are. A smaller share costs less time and makes the gradient noisier.
         share: f64, by net |_| 1.0, only net [Builtin, LpipsVgg], allowed 0.0..=1.0, resume Told;

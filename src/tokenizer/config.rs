@@ -160,6 +160,12 @@ impl TokenizerConfig {
                 self.residual_blocks
             ));
         }
+        if self.folds > 0 && self.preset != TokenizerPreset::Resnet {
+            return fail(format!(
+                "vqvae.folds is {}, which only the resnet preset has",
+                self.folds
+            ));
+        }
         match self.preset {
             TokenizerPreset::Plain => self.validate_plain(),
             TokenizerPreset::Resnet => self.validate_resnet(),

@@ -163,12 +163,18 @@ impl<'a> Archive<'a> {
         let is_float =
             |view: &View| ["FloatStorage", "HalfStorage"].contains(&view.storage.kind.as_str());
         let views = self.views.iter().filter(|(name, view)| is_float(view) && wanted(name));
-        let mut left = MOST_SHARED * self.length;
-        let read = views.map(|(name, view)| {
-            let tensor = self.float(name, view)?;
-            left = left.checked_sub(4 * tensor.data.len() as u64).ok_or_else(|| {
+        // Of what is read, a storage again for each of its tensors, and of the tensors.
+        let mut left = [MOST_SHARED * self.length; 2];
+        let mut take = |which: usize, bytes: u64| {
+            left[which] = left[which].checked_sub(bytes).ok_or_else(|| {
                 format!("its tensors share their numbers more than {MOST_SHARED} times over")
             })?;
+            Ok::<(), Fault>(())
+        };
+        let read = views.map(|(name, view)| {
+            take(0, byte_count(&view.storage)?)?;
+            let tensor = self.float(name, view)?;
+            take(1, 4 * tensor.data.len() as u64)?;
             Ok(tensor)
         });
         read.collect()

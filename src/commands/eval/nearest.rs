@@ -41,6 +41,11 @@ pub(super) fn prepare(
     let path = path.as_ref().unwrap_or(&default_path);
     let inputs: Vec<PathBuf> = args.lpips.iter().chain(&args.fid).cloned().collect();
     let output = Output::prepare(path, &name, &inputs)?;
+    anyhow::ensure!(
+        output.shown().is_some(),
+        "--nearest is {}, where the metrics are written: name a file",
+        path.display()
+    );
     let shown = n.min(MOST_SHOWN);
     let rows = shown.next_multiple_of(PAIR_COLUMNS) * 2;
     let scale = context.recipe.sample.scale;

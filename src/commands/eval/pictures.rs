@@ -25,7 +25,8 @@ pub(super) fn judges(args: &Args, dataset: &Dataset, device: &Device) -> anyhow:
             );
             Some(load_lpips(vgg, linear, device)?)
         }
-        _ => None,
+        [] => None,
+        _ => anyhow::bail!("--lpips is given more than once, allowed is once"),
     };
     let inception = args.fid.as_ref().map(|path| load_inception(path, device)).transpose()?;
     Ok(Judges {

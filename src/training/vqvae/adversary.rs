@@ -44,6 +44,8 @@ pub(super) struct Adversary {
 #[derive(Debug)]
 pub(super) struct AdversaryGradients {
     gradients: NamedGradients,
+    /// Their global norm, `[1]`.
+    pub(super) norm: Option<Tensor<1>>,
     /// The new running means.
     means: Tensor<1>,
 }
@@ -149,16 +151,15 @@ impl Adversary {
             Tensor::from_inner(lecam.inner()),
             Tensor::from_inner(right.mul_scalar(0.5)),
         ];
-        (named(values), Some(AdversaryGradients { gradients, means }))
+        let norm = gradients.norm();
+        (named(values), Some(AdversaryGradients { gradients, norm, means }))
     }
 
     /// Updates the discriminator. `rate` is the factor of the schedule, 0 to 1; gradients are clipped to the global
     /// norm `clip`, unless that is 0.
     pub(super) fn apply(&mut self, gradients: AdversaryGradients, rate: f64, clip: f64) {
-        let AdversaryGradients { mut gradients, means } = gradients;
-        if clip > 0.0
-            && let Some(norm) = gradients.norm()
-        {
+        let AdversaryGradients { mut gradients, norm, means } = gradients;
+        if let Some(norm) = norm.filter(|_| clip > 0.0) {
             gradients.clip(norm, clip);
         }
         self.trainee.apply(gradients, rate * self.section.learning_rate);

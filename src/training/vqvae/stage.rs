@@ -188,7 +188,7 @@ impl StageRun for VqvaeStage<'_> {
     }
 
     fn activations(&self) -> usize {
-        self.trainer.activations() * self.recipe.vqvae.batch_size
+        self.trainer.activations()
     }
 
     fn input_bytes(&self) -> u64 {
@@ -314,7 +314,7 @@ impl StageRun for VqvaeStage<'_> {
             ("perplexity", scores.perplexity()),
         ]);
         values.extend(by_level(&scores.perplexities()));
-        // What training minimises, but for the terms of a quantizer, whose scale depends on the latents'.
+        // Squared error and the perceptual term, whatever else training minimises: comparable between runs and steps.
         let weight = perceptual.map_or(0.0, |(_, weight)| weight);
         let score = scores.nmse + weight * scores.perceptual.unwrap_or(0.0);
         Ok(Some(Validation { score, values }))
@@ -343,7 +343,7 @@ impl StageRun for VqvaeStage<'_> {
         let provenance = serde_json::json!({
             "recipe": self.recipe.name,
             "step": step,
-            "validation_nmse": score,
+            "validation_score": score,
             "seed": self.recipe.seed,
             "dataset": self.dataset.fingerprint(),
             "classes": self.dataset.classes(),

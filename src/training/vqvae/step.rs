@@ -217,7 +217,12 @@ impl VqvaeTrainer {
         let VqvaeGradients { mut gradients, mut terms, levels, adversary } = gradients;
         // The first term is that of the reconstruction.
         let norm = gradients.norm().unwrap_or_else(|| terms[0].zeros_like());
-        terms.push(norm.clone());
+        // Times 0, so that a norm of the discriminator that is not finite makes this one so, and changes nothing else.
+        let of_adversary = adversary.as_ref().and_then(|one| one.norm.clone());
+        terms.push(match of_adversary {
+            Some(other) => norm.clone() + other.mul_scalar(0.0),
+            None => norm.clone(),
+        });
         let terms = Tensor::cat(terms, 0); // [terms + 1]
         if let Some(found) =
             guard.then(|| NonFinite::first(self.objective.names(), &terms)).flatten()
@@ -265,24 +270,27 @@ impl VqvaeTrainer {
         }
     }
 
-    /// Activations that the forward passes of a step keep for the backward passes, for each image.
+    /// Activations that the forward passes of a step keep for the backward passes.
     pub(super) fn activations(&self) -> usize {
         let tokenizer = &self.tokenizer.module;
         let size = tokenizer.config().image_size;
-        let part = |activations: usize, share: f64| (activations as f64 * share) as usize;
+        let VqvaeSection { perceptual, adversarial, batch_size, .. } = &self.section;
         let of_net = self.perceptual.as_ref().map_or(0, |net| net.activations(size));
         let of_adversary = self.adversary.as_ref().map_or(0, |one| one.activations(size));
-        tokenizer.activations()
-            + part(of_net, self.section.perceptual.share)
-            + part(of_adversary, self.section.adversarial.share)
+        batch_size * tokenizer.activations()
+            + share_of(*batch_size, perceptual.share) * of_net
+            + share_of(*batch_size, adversarial.share) * of_adversary
     }
 }
 
 /// The first images of a batch, this share of all, at least one.
 fn share(images: &Tensor<4>, of_batch: f64) -> Tensor<4> {
-    let [batch, ..] = images.dims();
-    let n = ((batch as f64 * of_batch).round() as usize).clamp(1, batch);
-    images.clone().narrow(0, 0, n)
+    images.clone().narrow(0, 0, share_of(images.dims()[0], of_batch))
+}
+
+/// How many of `batch` images are this share.
+fn share_of(batch: usize, share: f64) -> usize {
+    ((batch as f64 * share).round() as usize).clamp(1, batch.max(1))
 }
 
 /// Without its autodiff graph.
