@@ -5,13 +5,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic_in_result_fn)]
 #![allow(missing_docs, unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "hostile_memory/counting.rs"]
+mod counting;
+
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
+use counting::{SLACK, TIMES, alone, cheaply, refused_cheaply};
 use vqgen::checkpoint::{Codes, Kind, MetricsLog, ModelFile, NamedTensor, ResumeState, Stage};
 use vqgen::data::{DataConfig, Dataset, Target, decode_bytes};
 use vqgen::error::Result;
@@ -19,77 +20,8 @@ use vqgen::prior::{Prior, PriorConfig};
 use vqgen::recipe::Recipe;
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig};
 
-/// The system's allocator, counting the bytes in use and their peak.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn taken(size: usize) {
-    let in_use = IN_USE.fetch_add(size, Ordering::Relaxed) + size;
-    PEAK.fetch_max(in_use, Ordering::Relaxed);
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        taken(layout.size());
-        // SAFETY: the caller upholds the contract of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        taken(layout.size());
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new may exist at the same time.
-        taken(size);
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// The allowance of any reader, for buffers and messages.
-const SLACK: usize = 4 << 20;
-/// A file is read whole, its values are converted, and a vector that grows is held twice while it is copied.
-const TIMES: usize = 8;
 /// What a model of the most layers that a configuration may have takes beyond [`SLACK`] before it is initialised.
 const MOST_LAYERS: usize = 2 << 20;
-
-/// Runs `read` on a file of `size` bytes and holds it to its allowance.
-fn cheaply<T>(what: &str, size: usize, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = IN_USE.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let result = read();
-    let taken = PEAK.load(Ordering::Relaxed) - before;
-    let allowed = SLACK + TIMES * size;
-    assert!(taken <= allowed, "{what}: {taken} bytes for a file of {size}, allowed are {allowed}");
-    result
-}
-
-/// The same where `read` must fail.
-fn refused_cheaply<T>(what: &str, size: usize, read: impl FnOnce() -> Result<T>) {
-    assert!(cheaply(what, size, read).is_err(), "{what} was accepted");
-}
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 #[test]
 fn what_is_taken_and_given_back_is_counted() {

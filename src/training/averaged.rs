@@ -1,12 +1,10 @@
 //! Moving averages of the weights, which generalise better than the last ones and suffer less from a discriminator's
 //! noise. It knows no module.
 
-use std::collections::BTreeMap;
-
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-use crate::checkpoint::{Place, ResumeState};
+use crate::checkpoint::ResumeState;
 use crate::error::Result;
 use crate::ops::lerp;
 
@@ -37,7 +35,7 @@ impl<M: Module> Averaged<M> {
         let mut values = Values::default();
         module.visit(&mut values);
         let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
-        let mut follow = Follow { place: Place::default(), values: values.by_path, decay };
+        let mut follow = Follow { values: values.0.into_iter(), decay };
         self.module = self.module.clone().map(&mut follow);
     }
 
@@ -53,44 +51,25 @@ impl<M: Module> Averaged<M> {
     }
 }
 
-/// The values of a module's parameters by path, flat.
+/// The values of a module's parameters in the order of a traversal, flat.
 #[derive(Default)]
-struct Values {
-    place: Place,
-    by_path: BTreeMap<String, Tensor<1>>,
-}
+struct Values(Vec<Tensor<1>>);
 
 impl ModuleVisitor for Values {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.place.exit();
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.by_path.insert(self.place.name(), param.val().flatten(0, D - 1));
+        self.0.push(param.val().flatten(0, D - 1));
     }
 }
 
+/// Takes the values in the same order.
 struct Follow {
-    place: Place,
-    values: BTreeMap<String, Tensor<1>>,
+    values: std::vec::IntoIter<Tensor<1>>,
     decay: f64,
 }
 
 impl ModuleMapper for Follow {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.place.exit();
-    }
-
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(value) = self.values.remove(&self.place.name()) else { return param };
+        let Some(value) = self.values.next() else { return param };
         let decay = self.decay;
         param.map(|average| {
             let shape = average.dims();

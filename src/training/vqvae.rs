@@ -6,6 +6,7 @@ mod codebook_learner;
 mod collapse;
 mod diff_augment;
 mod health;
+mod levels;
 mod stage;
 mod step;
 
