@@ -69,11 +69,17 @@ impl EmaCodebook {
         (vectors, counts)
     }
 
-    /// The code vectors that the statistics imply, `[codes, code_dim]`.
-    pub fn vectors(&self) -> Tensor<2> {
+    /// The code vectors that the statistics imply. As in [`Self::update`], a code without an average, or whose average
+    /// has faded to nothing, keeps its vector in `current`.
+    ///
+    /// # Shapes
+    /// - `current`, output: `[codes, code_dim]`
+    pub fn vectors(&self, current: Tensor<2>) -> Tensor<2> {
         let [n_codes, dim] = self.sums.dims();
+        let of_rows = |column: Tensor<1>| column.reshape([n_codes, 1]).expand([n_codes, dim]);
         let sums = self.sums.clone().mul_scalar(1.0 / self.correction());
-        sums / self.smoothed_counts().reshape([n_codes, 1]).expand([n_codes, dim])
+        let vectors = sums / of_rows(self.smoothed_counts());
+        vectors.mask_where(of_rows(self.counts.clone()).equal_elem(0.0), current)
     }
 
     /// The averages of the counts, corrected and smoothed, `[codes]`.
@@ -215,10 +221,25 @@ mod tests {
         let current = Tensor::from_floats([[6.0], [7.0]], &device);
         let (vectors, _) = ema.update(latents, codes, current);
         let wanted = TensorData::from([[2.0f32], [7.0]]); // never assigned: as it was
-        vectors.into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));
+        vectors.clone().into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));
         ema.restart(&[1], Tensor::from_floats([[8.0]], &device));
         let wanted = TensorData::from([[2.0f32], [8.0]]);
-        ema.vectors().into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));
+        let vectors = ema.vectors(vectors);
+        vectors.into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));
+    }
+
+    #[test]
+    fn a_code_whose_average_has_faded_keeps_its_vector_when_another_restarts() {
+        let device = Device::flex();
+        // With a decay of 0 the averages are those of the last batch.
+        let mut ema = EmaCodebook::new(&codebook(&device), 0.0);
+        let latents = Tensor::<2>::from_floats([[1.0]], &device);
+        let codes = Tensor::<1, Int>::from_ints([0], &device);
+        ema.update(latents, codes, Tensor::from_floats([[6.0], [7.0]], &device));
+        ema.restart(&[0], Tensor::from_floats([[8.0]], &device));
+        let vectors = ema.vectors(Tensor::from_floats([[1.0], [7.0]], &device));
+        let wanted = TensorData::from([[8.0f32], [7.0]]);
+        vectors.into_data().assert_approx_eq::<f32>(&wanted, Tolerance::absolute(1e-3));
     }
 
     #[test]

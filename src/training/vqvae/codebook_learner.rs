@@ -112,16 +112,18 @@ impl CodebookLearner {
         }
         let mut rng = stream(self.seed, Purpose::Restart, step, self.level);
         let rows = draw_rows(latents, dead.len(), &mut rng);
-        let ids = Tensor::<1, Int>::from_data(dead.as_slice(), &rows.device());
-        let rows = match &mut self.ema {
+        let current = codebook.weight.val().inner();
+        let vectors = match &mut self.ema {
             Some(ema) => {
                 ema.restart(&dead, rows);
-                // The others keep their vectors: that of a code whose average has faded to nothing would become 0.
-                ema.vectors().select(0, ids.clone())
+                ema.vectors(current)
             }
-            None => rows,
+            None => {
+                let ids = Tensor::<1, Int>::from_data(dead.as_slice(), &rows.device());
+                replace_rows(current, &ids, rows)
+            }
         };
-        self.replace(codebook, replace_rows(codebook.weight.val().inner(), &ids, rows));
+        self.replace(codebook, vectors);
     }
 
     /// Replaces the code vectors, keeping whether they require a gradient.
