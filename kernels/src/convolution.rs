@@ -208,10 +208,14 @@ mod tests {
     #[test]
     fn only_the_gradients_that_are_wanted_are_computed() {
         let random = |item, shape: [usize; 4]| tensor(normals(item, shape.iter().product()), shape);
-        // 1x1, by patches, and Winograd.
-        for (kernel, stride, padding, c_in, c_out) in
-            [(1, 1, 0, 5, 7), (3, 1, 1, 5, 7), (3, 1, 1, 16, 17), (4, 2, 1, 16, 17)]
-        {
+        // 1x1, by patches, and Winograd with all tiles together and in parts.
+        for (batch, kernel, stride, padding, c_in, c_out) in [
+            (19, 1, 1, 0, 5, 7),
+            (19, 3, 1, 1, 5, 7),
+            (19, 3, 1, 1, 16, 17),
+            (19, 4, 2, 1, 16, 17),
+            (40, 3, 1, 1, 16, 17),
+        ] {
             let window = Window { kernel, stride, padding };
             for (transposed, relu) in [(false, false), (false, true), (true, true)] {
                 for precision in [Some(Precision::F32), Precision::bf16()].into_iter().flatten() {
@@ -221,7 +225,7 @@ mod tests {
                     } else {
                         [kernel, kernel, c_in, c_out]
                     };
-                    let (x, weight) = (random(0, [19, 6, 4, c_in]), random(1, weight));
+                    let (x, weight) = (random(0, [batch, 6, 4, c_in]), random(1, weight));
                     let convolution = Convolution::new(x, weight, kind);
                     let shape = Values::of(convolution.forward(None, None)).dims();
                     let gradient = Values::of(random(2, shape));

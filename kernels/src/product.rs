@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use self::buffer::Buffer;
+pub(super) use self::buffer::Buffer;
 use super::instructions::Instructions;
 use super::precision::Precision;
 

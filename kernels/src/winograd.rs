@@ -11,6 +11,7 @@
 //! A 4x4 kernel of stride 2 is a 2x2 kernel of stride 1 over the four phases of the pixels (row and column even or odd)
 //! as channels: 9 positions instead of 16.
 
+mod gradient;
 mod kernel;
 mod transform;
 
@@ -18,12 +19,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use self::kernel::{kernel_gradients, kernels};
-use super::conv::{Input, PARTS, add_to_rows, in_parts, sum_rows};
+use self::kernel::kernels;
+use super::conv::{Input, PARTS, add_to_rows};
 use super::fresh::in_blocks;
-use super::gradients::{MapGradients, Wanted};
 use super::precision::Precision;
-use super::product::{Left, Matrix, MatrixMut, Right, add_product, is_fast, multiply};
+use super::product::{Left, Matrix, MatrixMut, Right, is_fast, multiply};
 use super::scratch::with_scratch;
 use super::window::{Geometry, Window};
 
@@ -139,16 +139,33 @@ impl Winograd {
 
     /// Calls `work` with the transformed tiles of `rows` on either side, `[places, tiles, channels]`.
     fn with_places(&self, rows: &TileRows, work: impl FnOnce([&mut Places; 2])) {
-        let [_, columns] = self.tiles();
-        let tiles = rows.len() * columns;
-        let [x, y] = self.sides().map(|side| self.place_channels(side));
-        let strides = [x, y].map(|channels| tiles * channels + APART);
-        let len = |stride: usize| self.places() * stride;
-        with_scratch(len(strides[0]) + len(strides[1]), |buffer| {
-            let (of_x, of_y) = buffer.split_at_mut(len(strides[0]));
-            let of_x = &mut Places { values: of_x, tiles, channels: x, stride: strides[0] };
-            work([of_x, &mut Places { values: of_y, tiles, channels: y, stride: strides[1] }]);
+        let [x_side, y_side] = self.sides();
+        let [of_x, of_y] = self.sides().map(|side| self.places_len(side, rows));
+        with_scratch(of_x + of_y, |buffer| {
+            let (of_x, of_y) = buffer.split_at_mut(of_x);
+            let of_x = &mut self.places_in(of_x, x_side, rows);
+            work([of_x, &mut self.places_in(of_y, y_side, rows)]);
         });
+    }
+
+    /// Length of the transformed tiles of `rows` on a side.
+    fn places_len(&self, side: Side, rows: &TileRows) -> usize {
+        let [_, columns] = self.tiles();
+        self.places() * (rows.len() * columns * self.place_channels(side) + APART)
+    }
+
+    /// The transformed tiles of `rows` on a side, in a buffer of [`Self::places_len`].
+    fn places_in<'a>(&self, values: &'a mut [f32], side: Side, rows: &TileRows) -> Places<'a> {
+        let stride = values.len() / self.places();
+        let [_, columns] = self.tiles();
+        let channels = self.place_channels(side);
+        Places { values, tiles: rows.len() * columns, channels, stride }
+    }
+
+    /// Images that a task processes: several small ones together, but in no fewer tasks than the parts of a sum.
+    fn images_at_once(&self, batch: usize) -> usize {
+        let [rows, columns] = self.tiles();
+        (TILES / (rows * columns)).clamp(1, batch.div_ceil(PARTS).max(1))
     }
 
     /// The convolution plus `bias`, plus `residual`.
@@ -168,9 +185,7 @@ impl Winograd {
         let [x_len, y_len] = self.sides().map(|side| self.len(side));
         let batch = x.values.len() / x_len;
         let weights = self.weights(weight, false);
-        let [rows, columns] = self.tiles();
-        // Several small images together, but in no fewer tasks than the backward pass has.
-        let images = (TILES / (rows * columns)).clamp(1, batch.div_ceil(PARTS).max(1));
+        let images = self.images_at_once(batch);
         in_blocks(batch * y_len, images * y_len, |index, out| {
             let (first, n) = (index * images, out.len() / y_len);
             if let Some(residual) = residual {
@@ -189,60 +204,6 @@ impl Winograd {
                     }
                     self.add_places(y_side, of_y, out, &rows);
                 });
-            }
-        })
-    }
-
-    /// Gradients of [`Self::forward`], given `gradient` w.r.t. its output, which is also that w.r.t. the residual.
-    pub(super) fn gradients(
-        &self,
-        x: Input,
-        weight: &[f32],
-        gradient: &[f32],
-        wanted: Wanted,
-    ) -> MapGradients {
-        let [x_side, y_side] = self.sides();
-        let [x_len, y_len] = self.sides().map(|side| self.len(side));
-        let batch = x.values.len() / x_len;
-        let weights = if wanted.input { self.weights(weight, true) } else { Vec::new() };
-        in_parts(batch, x_len, wanted, |images, sums, mut by_x| {
-            let x = x.of_images(images.clone(), x_len);
-            let gradient = Input { values: gradient, relu: false }.of_images(images.clone(), y_len);
-            if wanted.bias {
-                sum_rows(gradient.values, &mut sums.bias, self.channels(y_side));
-            }
-            if !(wanted.weight || wanted.input) {
-                return;
-            }
-            let mut by_kernels = vec![Vec::new(); if wanted.weight { self.places() } else { 0 }];
-            for rows in self.blocks(images.len()) {
-                self.with_places(&rows, |[of_x, of_y]| {
-                    if wanted.weight {
-                        self.set_places(x_side, of_x, x, &rows);
-                    }
-                    self.set_places(y_side, of_y, gradient, &rows);
-                    for place in 0..self.places() {
-                        let by_y = of_y.of(place);
-                        if let Some(by_kernel) = by_kernels.get_mut(place) {
-                            let of_place = Left::new(of_x.of(place).transposed(), self.precision);
-                            add_product(by_kernel, &of_place, &Right::new(by_y, self.precision));
-                        }
-                        if let Some(weight) = weights.get(place) {
-                            // Reuses the buffer of the transformed input, which is no longer needed.
-                            let by_y = Left::new(by_y, self.precision);
-                            multiply(of_x.to(place), &by_y, weight, false);
-                        }
-                    }
-                    if let Some(by_x) = by_x.as_deref_mut() {
-                        self.add_places(x_side, of_x, by_x, &rows);
-                    }
-                });
-            }
-            if wanted.weight {
-                sums.weight = kernel_gradients(&by_kernels, self);
-            }
-            if let Some(by_x) = by_x {
-                x.to_image_gradient(by_x);
             }
         })
     }

@@ -26,13 +26,13 @@ const MOST_SPARE: usize = 64;
 
 /// Values of unspecified content; 32 bits each, which also hold a pair of bf16.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     lines: Vec<Line>,
     len: usize,
 }
 
 impl Buffer {
-    pub(super) fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         let needed = len.div_ceil(LINE);
         let kept = KEPT.with_borrow_mut(|kept| take(kept, needed));
         let fitting = kept.or_else(|| take(&mut spare(), needed));
