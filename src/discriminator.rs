@@ -15,8 +15,6 @@ use crate::ops::depthwise::blur_downsample;
 use crate::ops::init::WeightInit;
 use crate::ops::norm::GroupNorm;
 
-/// Channels of the first convolution; each level doubles them.
-const WIDTH: usize = 64;
 /// Groups of every norm.
 const GROUPS: usize = 32;
 /// Times that an image of up to [`SMALL`] pixels a side is halved.
@@ -49,11 +47,11 @@ pub struct Judgement {
 }
 
 impl Discriminator {
-    /// For images of `image_size` pixels a side.
-    pub fn new(channels: usize, image_size: usize, init: &mut WeightInit) -> Self {
+    /// For images of `image_size` pixels a side. The first convolution has `width` channels, a multiple of 16, and each level doubles them.
+    pub fn new(channels: usize, width: usize, image_size: usize, init: &mut WeightInit) -> Self {
         let halvings = HALVINGS + usize::from(image_size > SMALL);
-        let stem = Conv2d::new(ConvShape::same(channels, WIDTH, 3), init);
-        let mut width = WIDTH;
+        let stem = Conv2d::new(ConvShape::same(channels, width, 3), init);
+        let mut width = width;
         let levels = (0..halvings).map(|_| {
             let conv = Conv2d::new(ConvShape::same(width, 2 * width, 3).without_bias(), init);
             width *= 2;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use self::Adversarial::{Hinge, NonSaturating};
 use crate::discriminator::AdversarialLoss;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_STEPS, section};
 
 /// The loss of discriminator and decoder, if there is a discriminator.
@@ -35,6 +35,10 @@ section! {
     pub struct AdversarialSection, prefix "vqvae.adversarial." {
         /// The loss: `hinge`, or `non-saturating` (cross-entropy); `none` trains no discriminator.
         loss: Adversarial = Adversarial::None, resume Refused;
+        /// Channels of the discriminator's first convolution, doubled at each of its levels. The time that it takes grows
+        /// with the square.
+        width: usize, by loss |_| 64,
+            only loss [Hinge, NonSaturating], allowed "multiples of 16 up to 1024", resume Refused;
         /// The weight of the adversarial term. It is fixed: an adaptive one follows the gradient of the last layer and
         /// did worse in published comparisons.
         weight: f64, by loss |_| 0.1,
@@ -77,6 +81,36 @@ section! {
 impl AdversarialSection {
     /// Refuses values out of range, and keys that `loss` would ignore.
     pub(super) fn validate(&self) -> Result<()> {
-        self.check_keys()
+        self.check_keys()?;
+        let width = self.width;
+        if self.loss.loss().is_some()
+            && (!width.is_multiple_of(16) || !(16..=1024).contains(&width))
+        {
+            return Err(Error::invalid(format!(
+                "vqvae.adversarial.width is {width}, allowed are multiples of 16 up to 1024"
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_width_that_the_norms_cannot_divide_is_refused() {
+        let check = |width: usize| {
+            let section = serde_json::json!({ "loss": "hinge", "width": width });
+            serde_json::from_value::<AdversarialSection>(section).unwrap().validate()
+        };
+        for width in [16, 32, 64, 96, 1024] {
+            check(width).unwrap();
+        }
+        for width in [0, 8, 40, 2048] {
+            let message = check(width).unwrap_err().to_string();
+            assert!(message.contains(&format!("width is {width}, allowed are multiples of 16")));
+        }
     }
 }

@@ -25,7 +25,7 @@ fn check(name: &str) {
     let device = Device::flex().autodiff();
     let (channels, image_size) = (reference.metadata("channels"), reference.metadata("image_size"));
     let Settings { means, lecam: of_lecam, matching: of_matching } = reference.metadata("settings");
-    let net = Discriminator::new(channels, image_size, &mut WeightInit::new(0, &device));
+    let net = Discriminator::new(channels, 64, image_size, &mut WeightInit::new(0, &device));
     let weights = drawn_weights(&reference, "weights", "expected.drawn");
     let net = parameters::load(net, weights, Path::new(name)).unwrap();
     let real: Tensor<4> = reference.floats("input.real", &device);

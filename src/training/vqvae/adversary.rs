@@ -60,8 +60,9 @@ impl Adversary {
     ) -> Option<Self> {
         let loss = section.loss.loss()?;
         let mut init = WeightInit::new(seed ^ WEIGHTS_OFFSET, device);
-        let discriminator = Discriminator::new(config.channels, config.image_size, &mut init);
-        let AdversarialSection { beta1, beta2, .. } = *section;
+        let AdversarialSection { width, beta1, beta2, .. } = *section;
+        let discriminator =
+            Discriminator::new(config.channels, width, config.image_size, &mut init);
         let constants = AdamWConfig { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 };
         Some(Self {
             trainee: Trainee::new(discriminator, AdamW::new(constants, decays), PREFIX),
