@@ -47,17 +47,18 @@ pub struct Judgement {
 }
 
 impl Discriminator {
-    /// For images of `image_size` pixels a side. The first convolution has `width` channels, a multiple of 16, and each level doubles them.
+    /// For images of `image_size` pixels a side. The first convolution has `width` channels, a multiple of 16, and each
+    /// level doubles them.
     pub fn new(channels: usize, width: usize, image_size: usize, init: &mut WeightInit) -> Self {
         let halvings = HALVINGS + usize::from(image_size > SMALL);
         let stem = Conv2d::new(ConvShape::same(channels, width, 3), init);
-        let mut width = width;
-        let levels = (0..halvings).map(|_| {
-            let conv = Conv2d::new(ConvShape::same(width, 2 * width, 3).without_bias(), init);
-            width *= 2;
-            Level { conv, norm: GroupNorm::new(GROUPS, width, init.device()) }
-        });
-        let levels = levels.collect();
+        let level = |level: usize| {
+            let (c_in, c_out) = (width << level, width << (level + 1));
+            let conv = Conv2d::new(ConvShape::same(c_in, c_out, 3).without_bias(), init);
+            Level { conv, norm: GroupNorm::new(GROUPS, c_out, init.device()) }
+        };
+        let levels = (0..halvings).map(level).collect();
+        let width = width << halvings;
         Self { stem, levels, to_logits: Conv2d::new(ConvShape::same(width, 1, 3), init) }
     }
 
