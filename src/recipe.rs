@@ -13,6 +13,7 @@ mod json;
 mod load;
 mod overrides;
 mod perceptual;
+mod precision;
 mod prior;
 mod sample;
 mod unknown_key;
@@ -22,6 +23,7 @@ pub use adversarial::{Adversarial, AdversarialSection};
 pub use load::BUILT_IN;
 pub use overrides::Override;
 pub use perceptual::{PerceptualNet, PerceptualSection};
+pub use precision::PrecisionChoice;
 pub use prior::{PriorPreset, PriorSection, Views};
 pub use sample::SampleSection;
 pub use vqvae::{Codebook, ReconstructionLoss, Schedule, VqvaeSection};
@@ -38,6 +40,10 @@ section! {
             allowed "the name of a folder, at most 128 bytes", resume Silent;
         /// The seed of all randomness in the run.
         seed: u64 = 0, resume Refused;
+        /// What GEMM operands are rounded to on the CPU device; weights and sums are f32 in any case. `bf16` is faster,
+        /// and for processors with AVX512-BF16 or AMX. `auto` is bf16 there and f32 elsewhere. A run keeps what was
+        /// chosen when it began, unless `--precision` says otherwise.
+        precision: PrecisionChoice = PrecisionChoice::Auto, resume Silent;
     }
     sections {
         /// The images, their size and their splits.

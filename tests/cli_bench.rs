@@ -69,5 +69,8 @@ fn instructions_and_precision_can_be_chosen_and_what_is_impossible_is_refused() 
         .assert()
         .code(1)
         .stderr(contains("bf16 is not available on this CPU").and(contains("--precision")));
-    bench(&["--precision", "f16"]).assert().code(2).stderr(contains("allowed are f32 and bf16"));
+    bench(&["--precision", "f16"])
+        .assert()
+        .code(2)
+        .stderr(contains("allowed are auto, f32 and bf16"));
 }

@@ -1,9 +1,15 @@
 //! Recipes from the command line: a mistake in one exits with 1 before any work, names the key and the remedy, and
-//! leaves nothing behind.
+//! leaves nothing behind. What a run keeps of its recipe.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/workshop.rs"]
+mod workshop;
 
 use assert_cmd::Command;
 use predicates::str::contains;
+use serde_json::Value;
+
+use workshop::Workshop;
 
 fn vqgen(dir: &tempfile::TempDir, args: &[&str]) -> Command {
     let mut command = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
@@ -47,4 +53,31 @@ fn a_flag_of_all_subcommands_may_come_before_or_after_the_subcommand() {
     {
         vqgen(&dir, &args).assert().code(1).stderr(contains("vqvae.steps is 0"));
     }
+}
+
+#[test]
+fn a_run_keeps_its_precision_on_a_processor_that_lacks_it_unless_a_flag_insists() {
+    let shop = Workshop::new();
+    // As on a processor without bf16.
+    let vqgen = |line: &str| {
+        let mut command = shop.tiny(line);
+        command.env("VQGEN_INSTRUCTIONS", "plain");
+        command
+    };
+    vqgen("train-vqvae --set precision=bf16 --steps 4").assert().success().stderr(contains(
+        "the precision of this run is bf16, which this CPU has no instructions for: going on with f32",
+    ));
+    let kept = || {
+        let recipe = std::fs::read_to_string(shop.path("checkpoints/tiny/recipe.json")).unwrap();
+        serde_json::from_str::<Value>(&recipe).unwrap()["precision"].clone()
+    };
+    assert_eq!(kept(), "bf16");
+    vqgen("train-vqvae --resume --precision bf16 --steps 8")
+        .assert()
+        .code(1)
+        .stderr(contains("bf16 is not available on this CPU"));
+    vqgen("train-vqvae --resume --steps 6").assert().success().stderr(contains("precision f32"));
+    assert_eq!(kept(), "bf16");
+    vqgen("train-vqvae --resume --precision f32 --steps 8").assert().success();
+    assert_eq!(kept(), "f32");
 }

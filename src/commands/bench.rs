@@ -37,20 +37,20 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<()> {
             names.join(", ")
         );
     }
-    let opened = session.open()?;
+    let (opened, precision) = session.open()?;
     for case in all.iter().filter(|case| is_wanted(case.name)) {
         let mut work = case.work(&opened.device)?;
         let timing = measure(&mut *work, args.repeats as usize)?;
         session.result(json!({
             "case": case.name,
-            "variant": if case.variant == PRECISION { session.precision.name() } else { case.variant },
+            "variant": if case.variant == PRECISION { precision.name() } else { case.variant },
             "median_ms": rounded(timing.median_ms),
             "least_ms": rounded(timing.least_ms),
             "rate": (case.units as f64 / timing.median_ms * 1e4).round() / 10.0,
             "unit": case.unit,
             "device": format!("{}: {}", opened.spec, opened.description),
             "threads": thread_count(),
-            "precision": session.precision.name(),
+            "precision": precision.name(),
             "version": env!("CARGO_PKG_VERSION"),
             "commit": option_env!("VQGEN_COMMIT"),
         }))?;

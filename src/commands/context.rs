@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::{RunDirs, Session};
 use crate::device::{DeviceSpec, MOST_THREADS};
 use crate::error::Result;
 use crate::ops::Precision;
-use crate::recipe::{Override, Recipe};
+use crate::recipe::{Override, PrecisionChoice, Recipe};
 
 /// The recipe when neither `--config` nor the run names one.
 const DEFAULT_RECIPE: &str = "quickstart";
@@ -54,10 +55,11 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
 
-    /// Precision of GEMM operands on the CPU: f32, or bf16 on processors with AVX512-BF16 or AMX, which is faster; sums
-    /// and weights are f32 in either case
-    #[arg(long, global = true, value_name = "PRECISION", default_value = "f32")]
-    pub precision: Precision,
+    /// Precision of GEMM operands on the CPU: f32, bf16, which is faster, or auto, which is bf16 on processors with
+    /// AVX512-BF16 or AMX and f32 elsewhere; sums and weights are f32 in any case
+    /// [default: that of the run, and auto for a new one]
+    #[arg(long, global = true, value_name = "PRECISION")]
+    pub precision: Option<PrecisionChoice>,
 
     /// Show warnings and errors only
     #[arg(short, long, global = true)]
@@ -80,7 +82,8 @@ impl GlobalArgs {
     pub fn session(&self) -> Session {
         Session {
             device: self.device,
-            precision: self.precision,
+            precision: self.precision.map_or_else(Precision::fastest, on_this_processor),
+            insists: self.precision.is_some(),
             quiet: self.quiet,
             strict: self.strict,
             ..Session::default()
@@ -91,7 +94,9 @@ impl GlobalArgs {
     fn overrides(&self) -> Vec<Override> {
         let data = self.data.iter().map(|path| Override::of_flag("--data", "data.path", path));
         let seed = self.seed.iter().map(|seed| Override::of_flag("--seed", "seed", seed));
-        self.set.iter().cloned().chain(data).chain(seed).collect()
+        let precision = self.precision.iter();
+        let precision = precision.map(|one| Override::of_flag("--precision", "precision", one));
+        self.set.iter().cloned().chain(data).chain(seed).chain(precision).collect()
     }
 }
 
@@ -143,9 +148,37 @@ impl Context {
                 (recipe, run)
             }
         };
-        let recipe = Recipe { name: run.name.clone(), ..recipe };
+        let mut recipe = Recipe { name: run.name.clone(), ..recipe };
         recipe.validate()?;
-        Ok(Self { recipe, run, session })
+        if recipe.precision == PrecisionChoice::Auto {
+            let kept = args.precision.is_none().then(|| kept_precision(&run)).flatten();
+            recipe.precision = kept.unwrap_or(match Precision::fastest() {
+                Precision::F32 => PrecisionChoice::F32,
+                Precision::Bf16 => PrecisionChoice::Bf16,
+            });
+        }
+        let precision = on_this_processor(recipe.precision);
+        Ok(Self { recipe, run, session: Session { precision, ..session } })
+    }
+}
+
+/// The precision that a run began with; `None` where there is no run.
+fn kept_precision(run: &RunDirs) -> Option<PrecisionChoice> {
+    #[derive(Deserialize)]
+    struct Kept {
+        precision: Option<PrecisionChoice>,
+    }
+    let kept: Kept = run.dir.load_recipe().ok()?;
+    // Before the key existed, it was f32 unless a flag said otherwise.
+    Some(kept.precision.unwrap_or(PrecisionChoice::F32))
+}
+
+/// What a choice means here.
+fn on_this_processor(choice: PrecisionChoice) -> Precision {
+    match choice {
+        PrecisionChoice::Auto => Precision::fastest(),
+        PrecisionChoice::F32 => Precision::F32,
+        PrecisionChoice::Bf16 => Precision::Bf16,
     }
 }
 
@@ -175,6 +208,39 @@ mod tests {
         let again = GlobalArgs { run: Some(run), seed: Some(7), ..GlobalArgs::default() };
         let again = quiet(&again, &[]).unwrap();
         assert_eq!(again.recipe, Recipe { seed: 7, ..first.recipe });
+    }
+
+    #[test]
+    fn a_run_keeps_its_precision_unless_a_flag_says_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("kites");
+        std::fs::create_dir(&run).unwrap();
+        let precision = |saved: &str, config: Option<&str>, flag: Option<PrecisionChoice>| {
+            std::fs::write(run.join("recipe.json"), saved).unwrap();
+            let config = config.map(str::to_owned);
+            let args = GlobalArgs {
+                config,
+                run: Some(run.clone()),
+                precision: flag,
+                ..Default::default()
+            };
+            quiet(&args, &[]).unwrap().recipe.precision
+        };
+        let fastest = match Precision::fastest() {
+            Precision::F32 => PrecisionChoice::F32,
+            Precision::Bf16 => PrecisionChoice::Bf16,
+        };
+        let bf16 = r#"{"precision": "bf16"}"#;
+        for config in [None, Some("birds")] {
+            assert_eq!(precision(bf16, config, None), PrecisionChoice::Bf16);
+            // Before there was a choice.
+            assert_eq!(precision("{}", config, None), PrecisionChoice::F32);
+            assert_eq!(precision(bf16, config, Some(PrecisionChoice::F32)), PrecisionChoice::F32);
+            assert_eq!(precision(bf16, config, Some(PrecisionChoice::Auto)), fastest);
+        }
+        std::fs::remove_dir_all(&run).unwrap();
+        let fresh = GlobalArgs { run: Some(run), ..GlobalArgs::default() };
+        assert_eq!(quiet(&fresh, &[]).unwrap().recipe.precision, fastest);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Session {
     pub device: DeviceSpec,
     /// Of GEMM operands on the CPU.
     pub precision: Precision,
+    /// Whether a flag asks for it: then a device that cannot compute in it is refused.
+    pub insists: bool,
     /// Whether only warnings and errors are shown.
     pub quiet: bool,
     /// Whether one unreadable image is an error.
@@ -68,25 +70,48 @@ impl Session {
 
     /// Opens the device and reports which one it is.
     pub fn open_device(&self) -> Result<Device> {
-        Ok(self.open()?.device)
+        Ok(self.open()?.0.device)
     }
 
-    /// The same, with a description of the device.
-    pub fn open(&self) -> Result<Opened> {
+    /// The same, with a description of the device and the precision of this process on it.
+    pub fn open(&self) -> Result<(Opened, Precision)> {
         let opened = silently(|| device::open(self.device))?;
-        if self.precision != Precision::F32 && !runs_on_host(&opened.device) {
-            return Err(Error::invalid(format!(
-                "--precision {} is for the CPU, and the device is {} (add --device cpu, or leave --precision at f32)",
-                self.precision.name(),
-                opened.spec
-            )));
-        }
-        set_precision(self.precision)?;
-        self.note(format_args!("device {}: {}", opened.spec, opened.description));
+        let precision = self.precision_on(&opened)?;
+        set_precision(precision)?;
+        self.note(format_args!(
+            "device {}: {}, precision {}",
+            opened.spec,
+            opened.description,
+            precision.name()
+        ));
         if let Some(note) = &opened.note {
             self.warn(note);
         }
-        Ok(opened)
+        Ok((opened, precision))
+    }
+
+    /// The precision of this process on the device.
+    fn precision_on(&self, opened: &Opened) -> Result<Precision> {
+        if self.precision == Precision::F32 {
+            return Ok(Precision::F32);
+        }
+        let wanted = self.precision.name();
+        if !runs_on_host(&opened.device) {
+            if !self.insists {
+                return Ok(Precision::F32);
+            }
+            return Err(Error::invalid(format!(
+                "--precision {wanted} is for the CPU, and the device is {} (add --device cpu, or leave out --precision)",
+                opened.spec
+            )));
+        }
+        if Precision::fastest() == Precision::F32 && !self.insists {
+            self.warn(format_args!(
+                "the precision of this run is {wanted}, which this CPU has no instructions for: going on with f32"
+            ));
+            return Ok(Precision::F32);
+        }
+        Ok(self.precision)
     }
 
     /// Progress display for long work, on stderr.

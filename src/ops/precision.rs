@@ -1,7 +1,6 @@
 //! The precision of GEMM operands on the CPU device: one setting for the whole process, held here alone. Every kernel
 //! that multiplies matrices takes it as an argument, and keeps it for the backward pass.
 
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vqgen_kernels as kernels;
@@ -19,23 +18,17 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// The fastest on this processor: bf16 where it has instructions for it.
+    pub fn fastest() -> Self {
+        if kernels::Precision::bf16().is_some() { Self::Bf16 } else { Self::F32 }
+    }
+
     /// Its spelling in flags and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
         }
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = [Self::F32, Self::Bf16].into_iter().find(|one| one.name() == text);
-        known.ok_or_else(|| {
-            Error::invalid(format!("{text:?} is not a precision (allowed are f32 and bf16)"))
-        })
     }
 }
 
@@ -50,7 +43,7 @@ pub fn set_precision(precision: Precision) -> Result<()> {
     let rounds = precision == Precision::Bf16;
     if rounds && kernels::Precision::bf16().is_none() {
         return Err(Error::invalid(
-            "bf16 is not available on this CPU: it has neither AVX512-BF16 nor AMX (leave --precision at f32)",
+            "bf16 is not available on this CPU: it has neither AVX512-BF16 nor AMX (leave --precision at auto, or take f32)",
         ));
     }
     ROUNDS.store(rounds, Ordering::Relaxed);
