@@ -80,7 +80,7 @@ fn a_configuration_costs_nothing_before_it_is_that_of_the_tensors() {
         serde_json::json!({
             "image_size": image_size, "channels": 3, "preset": preset, "width": width,
             "channel_multipliers": if preset == "resnet" { vec![1, 1] } else { vec![] },
-            "residual_blocks": 64, "residual_width": if preset == "plain" { 16_384 } else { 0 },
+            "residual_blocks": 64, "residual_width": if ["plain", "wide"].contains(&preset) { 16_384 } else { 0 },
             "halvings": if preset == "resnet34" { 3 } else { 1 }, "attention": preset == "resnet",
             "codebook_size": 65_536, "code_dim": 16_384, "normalize_codes": false,
         })
@@ -123,6 +123,7 @@ fn a_configuration_costs_nothing_before_it_is_that_of_the_tensors() {
         with(serde_json::json!({ "codebook_map": true })),
         tokenizer("plain", 1_000_000_000, 64),
         tokenizer("plain", 16_384, 64),
+        tokenizer("wide", 16_384, 64),
         tokenizer("plain", 16_384, 1 << 60),
         tokenizer("resnet", 16_384, 64),
         tokenizer("resnet34", 16_384, 1024),

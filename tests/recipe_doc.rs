@@ -21,7 +21,8 @@ A recipe is one JSON file with the keys below, those of a section inside an obje
 
 `--config` takes the path of such a file, or the name of a built-in one:
 BUILT_IN.
-Without it, an existing run uses the recipe saved with it, and a new one `quickstart`.
+Without it, an existing run uses the recipe saved with it, and a new one `quickstart`. What a recipe file leaves out has the
+default below, which is the published method and not the quickstart's: start from a built-in recipe for the best pictures.
 
 `--set vqvae.codebook_size=1024` overrides one key and may be repeated. The value is parsed as JSON, or taken as a
 string where it is not JSON or the key is a string: `--set vqvae.schedule=constant`,
@@ -174,8 +175,8 @@ fn every_key_is_in_the_document_with_its_default() {
         "| `steps` | `2400` | 1 to 16777216 | Total optimizer steps. | silent |",
         "| `loss` | `\"mse\"` | `mse`, `l1` or `huber` |",
         "| `width` | by `preset` | 1 to 16384 |",
-        "| `width` | `128` | `64` | `128` |",
-        "| `channel_multipliers` | – | `[1,2,2]` | – |",
+        "| `width` | `128` | `128` | `64` | `128` |",
+        "| `channel_multipliers` | – | – | `[1,2,2]` | – |",
         "| `heads` | `4` | `6` | `8` |",
         "| `top_p` | `0.95` | numbers above 0 up to 1 |",
     ] {

@@ -222,8 +222,9 @@ fn every_kind_of_quantizer_does_too() {
 #[test]
 fn every_term_of_the_loss_and_averaged_weights_do_too() {
     for keys in [
-        &["vqvae.ema_weights=0.9", "vqvae.perceptual.net=builtin"][..],
-        // The discriminator starts between the first two stops.
+        // Both start between the first two stops.
+        &["vqvae.ema_weights=0.9", "vqvae.perceptual.net=builtin", "vqvae.perceptual.start_step=4"]
+            [..],
         &[
             "vqvae.adversarial.loss=hinge",
             "vqvae.adversarial.start_step=4",

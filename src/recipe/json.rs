@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_wrong_name_lists_the_names_that_there_are() {
-        let wanted = r#"expected "plain", "resnet" or "resnet34""#;
+        let wanted = r#"expected "plain", "wide", "resnet" or "resnet34""#;
         for wrong in [r#""vqgan""#, "3", "null", r#"{"plain": 3}"#] {
             let text = message(&format!(r#"{{"vqvae": {{"preset": {wrong}}}}}"#));
             assert!(text.starts_with("vqvae.preset in") && text.ends_with(wanted), "{text}");

@@ -6,7 +6,7 @@ use self::PerceptualNet::{Builtin, LpipsVgg};
 use crate::data::DataConfig;
 use crate::error::{Error, Result};
 use crate::features::Lpips;
-use crate::keys::section;
+use crate::keys::{MOST_STEPS, section};
 
 /// The net whose features are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ section! {
         /// The share of a batch that the term is computed on, at least one image: which ones is random, because batches
         /// are. A smaller share costs less time and makes the gradient noisier.
         share: f64, by net |_| 1.0, only net [Builtin, LpipsVgg], allowed 0.0..=1.0, resume Told;
+        /// The step from which the term is part of the loss; 0 is the first. Before it a step costs nothing more.
+        start_step: usize,
+            by net |_| 0, only net [Builtin, LpipsVgg], allowed 0..=MOST_STEPS, resume Refused;
         /// Torchvision's `vgg16-397923af.pth`, or safetensors with the same tensors.
         vgg: String = String::new(), only net [LpipsVgg], resume Refused;
         /// `vgg.pth` of lpips 0.1, or safetensors with the same tensors.

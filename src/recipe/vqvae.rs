@@ -8,7 +8,7 @@ use crate::data::DataConfig;
 use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
 use crate::tokenizer::QuantizerKind::{self, Fsq, Residual, Vq};
-use crate::tokenizer::TokenizerPreset::{self, Plain, Resnet, Resnet34};
+use crate::tokenizer::TokenizerPreset::{self, Plain, Resnet, Resnet34, Wide};
 use crate::tokenizer::{GradientEstimator, TokenizerConfig};
 
 /// How the codebook learns.
@@ -51,12 +51,15 @@ pub enum Schedule {
 section! {
     /// Stage 1: the architecture of the tokenizer and its training.
     pub struct VqvaeSection, prefix "vqvae." {
-        /// The architecture: `plain` is that of van den Oord et al., `resnet` that of VQGAN, `resnet34` has the
-        /// encoder of torchvision's ResNet-34.
+        /// The architecture: `plain` is that of van den Oord et al., `wide` the same with more channels and residual
+        /// blocks at the finer resolutions, `resnet` that of VQGAN, `resnet34` has the encoder of torchvision's ResNet-34.
         preset: TokenizerPreset = Plain, resume Refused;
-        /// Channels of the widest layers (`plain`, `resnet34`) or of the finest level (`resnet`).
+        /// Channels of the widest layers (`plain`, `resnet34`), of all (`wide`) or of the finest level (`resnet`).
         width: usize,
-            by preset |given| match given.preset() { Plain | Resnet34 => 128, Resnet => 64 },
+            by preset |given| match given.preset() {
+                Plain | Wide | Resnet34 => 128,
+                Resnet => 64,
+            },
             allowed 1..=16_384, resume Refused;
         /// The factor on `width` at each resolution, finest first.
         channel_multipliers: Vec<usize>,
@@ -69,10 +72,13 @@ section! {
         residual_blocks: usize, by preset |_| 2, allowed 0..=64, resume Refused;
         /// Hidden channels of a residual block.
         residual_width: usize,
-            by preset |_| 32, only preset [Plain], allowed 1..=16_384, resume Refused;
+            by preset |_| 32, only preset [Plain, Wide], allowed 1..=16_384, resume Refused;
         /// How often height and width are halved: 2, 3 and 4 downsample by 4, 8 and 16.
         halvings: usize,
-            by preset |given| match given.preset() { Plain | Resnet => 2, Resnet34 => 3 },
+            by preset |given| match given.preset() {
+                Plain | Wide | Resnet => 2,
+                Resnet34 => 3,
+            },
             allowed 1..=5, resume Refused;
         /// Self-attention at the coarsest resolution.
         attention: bool, by preset |_| false, only preset [Resnet], resume Refused;
@@ -94,7 +100,11 @@ section! {
         /// Dimension of a code, D.
         code_dim: usize,
             // Low dimension is the strongest single lever on reconstruction (LlamaGen, table 1).
-            by preset |given| match given.preset() { Plain => 64, Resnet => 8, Resnet34 => 128 },
+            by preset |given| match given.preset() {
+                Plain | Wide => 64,
+                Resnet => 8,
+                Resnet34 => 128,
+            },
             only quantizer [Vq, Residual], allowed 1..=16_384, resume Refused;
         /// How the codebook is updated: by moving averages of the latents assigned to each code, by the gradient of
         /// the second term of Eq. 3, or by that of a linear map of codes that stay as they were drawn, so that all move
@@ -255,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_preset_is_a_shape_that_can_be_built() {
-        for preset in ["plain", "resnet", "resnet34"] {
+        for preset in ["plain", "wide", "resnet", "resnet34"] {
             section(json!({ "preset": preset })).validate(&DataConfig::default()).unwrap();
         }
     }
@@ -265,6 +275,8 @@ mod tests {
         // DeepMind's sonnet: 128 hidden units, 2 residual layers of 32, embedding dimension 64.
         let plain = section(json!({ "preset": "plain" }));
         assert_eq!(plain, VqvaeSection::default());
+        let wide = section(json!({ "preset": "wide" }));
+        assert_eq!(plain, VqvaeSection { preset: Plain, ..wide });
         assert_eq!((plain.width, plain.residual_blocks, plain.residual_width), (128, 2, 32));
         assert_eq!((plain.halvings, plain.code_dim), (2, 64));
         let resnet = section(json!({ "preset": "resnet" }));

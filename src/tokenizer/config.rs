@@ -21,6 +21,8 @@ pub enum TokenizerPreset {
     /// van den Oord et al. 2017 as in DeepMind's sonnet: strided 4x4 convolutions, ReLU residual blocks, no
     /// normalisation, transposed convolutions.
     Plain,
+    /// `Plain` with the full width at every resolution, and residual blocks at each in the decoder.
+    Wide,
     /// As in VQGAN (Esser et al. 2021): residual blocks with GroupNorm and SiLU, nearest-neighbour upsampling followed
     /// by a convolution.
     Resnet,
@@ -39,7 +41,7 @@ pub struct TokenizerConfig {
     pub channels: usize,
     /// The architecture.
     pub preset: TokenizerPreset,
-    /// Channels of the widest layers (`plain`) or of the first level (`resnet`).
+    /// Channels of the widest layers (`plain`), of all (`wide`) or of the first level (`resnet`).
     pub width: usize,
     /// `resnet`: the factor on `width` at each resolution, finest first; one more entry than `halvings`, less `folds`.
     pub channel_multipliers: Vec<usize>,
@@ -47,9 +49,9 @@ pub struct TokenizerConfig {
     /// after the last.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub folds: usize,
-    /// Residual blocks at each resolution (`resnet`) or before and after the codes (`plain`).
+    /// Residual blocks at each resolution (`resnet`) or before and after the codes (`plain`, `wide`).
     pub residual_blocks: usize,
-    /// `plain`: hidden channels of a residual block.
+    /// `plain` and `wide`: hidden channels of a residual block.
     pub residual_width: usize,
     /// How often height and width are halved: 2, 3 and 4 downsample by 4, 8 and 16.
     pub halvings: usize,
@@ -167,14 +169,14 @@ impl TokenizerConfig {
             ));
         }
         match self.preset {
-            TokenizerPreset::Plain => self.validate_plain(),
+            TokenizerPreset::Plain | TokenizerPreset::Wide => self.validate_plain(),
             TokenizerPreset::Resnet => self.validate_resnet(),
             TokenizerPreset::Resnet34 => self.validate_resnet34(),
         }
     }
 
     fn validate_plain(&self) -> Result<()> {
-        if !self.width.is_multiple_of(2) {
+        if self.preset == TokenizerPreset::Plain && !self.width.is_multiple_of(2) {
             return Err(Error::invalid(format!(
                 "vqvae.width is {}, the plain preset needs an even number",
                 self.width

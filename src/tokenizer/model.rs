@@ -59,13 +59,17 @@ impl Tokenizer {
     pub fn new(config: &TokenizerConfig, seed: u64, device: &Device) -> Self {
         let init = &mut WeightInit::new(seed, device);
         let encoder = match config.preset {
-            TokenizerPreset::Plain => Encoder::Plain(PlainEncoder::new(config, init)),
+            TokenizerPreset::Plain | TokenizerPreset::Wide => {
+                Encoder::Plain(PlainEncoder::new(config, init))
+            }
             TokenizerPreset::Resnet => Encoder::Resnet(ResnetEncoder::new(config, init)),
             TokenizerPreset::Resnet34 => Encoder::Resnet34(Resnet34Encoder::new(config, init)),
         };
         let codebook = Quantizer::new(config, init);
         let decoder = match config.preset {
-            TokenizerPreset::Plain => Decoder::Plain(PlainDecoder::new(config, init)),
+            TokenizerPreset::Plain | TokenizerPreset::Wide => {
+                Decoder::Plain(PlainDecoder::new(config, init))
+            }
             TokenizerPreset::Resnet | TokenizerPreset::Resnet34 => {
                 Decoder::Resnet(ResnetDecoder::new(config, init))
             }
@@ -174,7 +178,7 @@ mod tests {
             ..TokenizerConfig::default()
         };
         match preset {
-            TokenizerPreset::Plain => plain,
+            TokenizerPreset::Plain | TokenizerPreset::Wide => plain,
             TokenizerPreset::Resnet => {
                 TokenizerConfig { channel_multipliers: vec![1, 2, 2], attention: true, ..plain }
             }
@@ -182,8 +186,12 @@ mod tests {
         }
     }
 
-    const PRESETS: [TokenizerPreset; 3] =
-        [TokenizerPreset::Plain, TokenizerPreset::Resnet, TokenizerPreset::Resnet34];
+    const PRESETS: [TokenizerPreset; 4] = [
+        TokenizerPreset::Plain,
+        TokenizerPreset::Wide,
+        TokenizerPreset::Resnet,
+        TokenizerPreset::Resnet34,
+    ];
 
     fn images(device: &Device) -> Tensor<4> {
         let mut rng = crate::rng::stream(1, crate::rng::Purpose::Weights, 0, 0);
@@ -266,6 +274,13 @@ mod tests {
             16 * 8 + 64 * 4 + 64 * 4 + 16 * 16 * 3, // ReLU, up, ReLU, up
             3 * 16 * 16 * 3,                        // the loss
         ];
+        let wide = [
+            64 * 8 + 64 * 8 + 16 * 8, // down, ReLU, down
+            plain[1..4].iter().sum(),
+            16 * 8 + 64 * (8 + plain_block), // ReLU, up, block
+            64 * 8 + 16 * 16 * 3,            // ReLU, up
+            plain[5],
+        ];
         // Norm, SiLU and convolution, twice, the second with the sum: 6 where the channels stay.
         let (widening, narrowing) = (2 * 8 + 4 * 16, 2 * 16 + 4 * 8);
         let attention = 16 + 3 * 16 + 16 + 16 + 16; // 16 positions and 16 channels
@@ -292,7 +307,7 @@ mod tests {
             256 * (2 * 2 + 3) + 3 * 16 * 16 * 3, // norm, SiLU, image; the loss
         ];
         let device = Device::flex();
-        for (preset, expected) in PRESETS.into_iter().zip([&plain[..], &resnet, &resnet34]) {
+        for (preset, expected) in PRESETS.into_iter().zip([&plain[..], &wide, &resnet, &resnet34]) {
             let tokenizer = Tokenizer::new(&config(preset), 0, &device);
             assert_eq!(tokenizer.activations(), expected.iter().sum::<usize>(), "{preset:?}");
         }

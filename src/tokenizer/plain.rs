@@ -1,10 +1,13 @@
 //! The `plain` preset: the convolutional network of van den Oord et al. 2017 as in DeepMind's sonnet. Strided 4x4
 //! convolutions to downsample, transposed ones to upsample, ReLU residual blocks between, no normalisation.
+//!
+//! The `wide` preset is the same with more channels and layers where pictures are drawn: the full width at every
+//! resolution, and a residual block in the decoder at each between that of the codes and that of the image.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::TokenizerConfig;
+use super::{TokenizerConfig, TokenizerPreset};
 use crate::ops::conv::{Conv2d, ConvShape, ConvTranspose2d};
 use crate::ops::init::WeightInit;
 
@@ -95,6 +98,8 @@ pub struct PlainDecoder {
     from_codes: Conv2d,
     blocks: Vec<PlainBlock>,
     up: Vec<ConvTranspose2d>,
+    /// One after each of `up` but the last; none in `plain`.
+    refine: Vec<PlainBlock>,
 }
 
 impl PlainDecoder {
@@ -103,13 +108,17 @@ impl PlainDecoder {
         let blocks = blocks(config, init);
         let mut widths = halving_widths(config);
         widths.pop();
+        let refine = match config.preset {
+            TokenizerPreset::Wide => widths.iter().map(|_| block(config, init)).collect(),
+            _ => Vec::new(),
+        };
         let mut c_in = config.width;
         let mut up = Vec::with_capacity(config.halvings);
         for c_out in widths.into_iter().rev().chain([config.channels]) {
             up.push(ConvTranspose2d::new(ConvShape::same(c_in, c_out, 4).strided(2, 1), init));
             c_in = c_out;
         }
-        Self { from_codes, blocks, up }
+        Self { from_codes, blocks, up, refine }
     }
 
     /// # Shapes
@@ -118,7 +127,10 @@ impl PlainDecoder {
     pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
         let h = self.from_codes.forward(latents);
         let h = self.blocks.iter().fold(h, |h, block| block.forward(h));
-        self.up.iter().fold(h, |h, conv| conv.forward_relu(h))
+        self.up.iter().enumerate().fold(h, |h, (level, conv)| {
+            let h = conv.forward_relu(h);
+            self.refine.get(level).map_or(h.clone(), |block| block.forward(h))
+        })
     }
 
     /// As [`Tokenizer::activations`](super::Tokenizer::activations), of latents of `size` by `size` positions.
@@ -127,11 +139,12 @@ impl PlainDecoder {
         let pixels = size * size;
         let blocks: usize = self.blocks.iter().map(|block| block.activations(pixels)).sum();
         let mut n = pixels * width + blocks;
-        for conv in &self.up {
+        for (level, conv) in self.up.iter().enumerate() {
             let [c_in, c_out] = conv.channels();
             n += size * size * c_in;
             size = conv.output_size(size);
             n += size * size * c_out;
+            n += self.refine.get(level).map_or(0, |block| block.activations(size * size));
         }
         n
     }
@@ -143,13 +156,20 @@ fn with_relu([c_in, c_out]: [usize; 2]) -> usize {
 }
 
 fn blocks(config: &TokenizerConfig, init: &mut WeightInit) -> Vec<PlainBlock> {
-    let block = |_| PlainBlock::new(config.width, config.residual_width, init);
-    (0..config.residual_blocks).map(block).collect()
+    (0..config.residual_blocks).map(|_| block(config, init)).collect()
 }
 
-/// Channels after each halving: half the width for all but the last.
+fn block(config: &TokenizerConfig, init: &mut WeightInit) -> PlainBlock {
+    PlainBlock::new(config.width, config.residual_width, init)
+}
+
+/// Channels after each halving: in `plain` half the width for all but the last.
 fn halving_widths(config: &TokenizerConfig) -> Vec<usize> {
-    let mut widths = vec![config.width / 2; config.halvings - 1];
+    let finer = match config.preset {
+        TokenizerPreset::Wide => config.width,
+        _ => config.width / 2,
+    };
+    let mut widths = vec![finer; config.halvings - 1];
     widths.push(config.width);
     widths
 }

@@ -85,7 +85,12 @@ mod tests {
 
     #[test]
     fn of_a_tokenizer_every_kernel_and_matrix_decays_but_the_codebook() {
-        for preset in [TokenizerPreset::Plain, TokenizerPreset::Resnet, TokenizerPreset::Resnet34] {
+        for preset in [
+            TokenizerPreset::Plain,
+            TokenizerPreset::Wide,
+            TokenizerPreset::Resnet,
+            TokenizerPreset::Resnet34,
+        ] {
             let is_resnet = preset == TokenizerPreset::Resnet;
             let config = TokenizerConfig {
                 image_size: 16,

@@ -32,7 +32,7 @@ SOURCE = f"tests/reference/make_reference.py, torch {torch.__version__}"
 class Tokenizer(nn.Module):
     def __init__(self, config):
         super().__init__()
-        preset = {"plain": plain, "resnet": resnet, "resnet34": resnet34}[config["preset"]]
+        preset = {"plain": plain, "wide": plain, "resnet": resnet, "resnet34": resnet34}[config["preset"]]
         self.encoder, self.decoder = preset.Encoder(config), preset.Decoder(config)
         self.codebook = nn.Embedding(config["codebook_size"], config["code_dim"])
         self.normalize = config["normalize_codes"]
@@ -235,6 +235,7 @@ def main():
     tokenizer_case("plain_one_halving", all_gradients=True, halvings=1, width=8, image_size=8, residual_blocks=1, codebook_size=16)
     tokenizer_case("plain_normalized", all_gradients=True, halvings=3, channels=1, width=8, image_size=32, residual_blocks=1,
                    code_dim=4, normalize_codes=True)
+    tokenizer_case("wide", all_gradients=True, preset="wide", halvings=3, width=8, image_size=32, residual_blocks=1, codebook_size=16)
     resnet_shape = {"preset": "resnet", "residual_width": 0, "code_dim": 4}
     tokenizer_case("resnet_attention", **resnet_shape, width=6, channel_multipliers=[1, 2, 2], residual_blocks=1, attention=True)
     tokenizer_case("resnet", **resnet_shape, width=8, channel_multipliers=[2, 1], halvings=1, channels=1, image_size=8, residual_blocks=2)

@@ -51,10 +51,11 @@ pub(crate) fn compare(reference: &Reference, model: &Tokenizer, device: &Device)
 }
 
 #[test]
-fn the_plain_tokenizer_agrees_with_pytorch() {
+fn the_plain_and_the_wide_tokenizer_agree_with_pytorch() {
     check("plain.safetensors");
     check("plain_one_halving.safetensors");
     check("plain_normalized.safetensors");
+    check("wide.safetensors");
 }
 
 #[test]

@@ -173,6 +173,9 @@ impl VqvaeTrainer {
         let perceptual = self.perceptual.as_ref();
         let pairs = |of_batch: f64| [&reconstruction, &images].map(|all| share(all, of_batch));
         let perceptual = perceptual.map(|net| {
+            if step < self.section.perceptual.start_step as u64 {
+                return Tensor::zeros([1], &images.device());
+            }
             let [x, y] = pairs(self.section.perceptual.share);
             net.distance(x, y)
         });
