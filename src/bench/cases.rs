@@ -116,7 +116,7 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
         all.push(Case { name: "extract", variant, units: files.count, unit: "images/s", setup });
     }
     let mut quickstart = |variant, unit, units: fn(&Quickstart) -> usize, work: OnQuickstart| {
-        let shape = Quickstart::new(&[])?;
+        let shape = Quickstart::new()?;
         let units = units(&shape);
         let setup = Box::new(move |device: &Device| work(&shape, device));
         all.push(Case { name: "quickstart", variant, units, unit, setup });
@@ -126,7 +126,7 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
     quickstart("stage 2 step", "tokens/s", Quickstart::codes, Quickstart::train_prior)?;
     quickstart("samples", "tokens/s", Quickstart::sampled_codes, Quickstart::sample)?;
     for (variant, keys) in QUANTIZERS {
-        let shape = Quickstart::new(keys)?;
+        let shape = Quickstart::of_defaults(keys)?;
         let units = shape.images();
         let setup = Box::new(move |device: &Device| shape.train_vqvae(device));
         all.push(Case { name: "quantizer", variant, units, unit: "images/s", setup });

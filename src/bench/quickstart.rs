@@ -1,5 +1,6 @@
 //! The quickstart's repeated work, in its own shapes: a step of each stage, and its grid of samples. Its total time is
-//! that of `vqvae.steps` steps of stage 1, `prior.steps` of stage 2 and one grid, plus a small remainder.
+//! that of `vqvae.steps` steps of stage 1, `prior.steps` of stage 2 and one grid, plus a small remainder and the losses
+//! that start later: the steps measured are those before them.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -31,14 +32,22 @@ pub(super) struct Quickstart {
 }
 
 impl Quickstart {
-    /// With these keys of the recipe's section `vqvae` changed.
-    pub(super) fn new(keys: &[&str]) -> Result<Self> {
+    /// The recipe itself.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self::of(Recipe::load("quickstart", &[])?))
+    }
+
+    /// The network and losses that are the defaults, with these keys of the section `vqvae` changed.
+    pub(super) fn of_defaults(keys: &[&str]) -> Result<Self> {
         let keys: Result<Vec<_>> = keys.iter().map(|key| format!("vqvae.{key}").parse()).collect();
-        let recipe = Recipe::load("quickstart", &keys?)?;
+        Ok(Self::of(Recipe::parse("{}", "the defaults", &keys?)?))
+    }
+
+    fn of(recipe: Recipe) -> Self {
         let tokenizer = recipe.vqvae.tokenizer_config(&recipe.data);
         let grid = tokenizer.grid();
         let prior = recipe.prior.prior_config(tokenizer.codebook_size, CLASSES, grid);
-        Ok(Self { recipe, tokenizer, prior })
+        Self { recipe, tokenizer, prior }
     }
 
     /// Images per step of stage 1.

@@ -12,9 +12,12 @@ use super::forge::Forged;
 use super::samples;
 
 /// Settings that fit the samples, with training in milliseconds.
-const TINY: [&str; 17] = [
+const TINY: [&str; 20] = [
     "data.image_size=4",
     "data.channels=1",
+    "vqvae.loss=mse",
+    "vqvae.perceptual.net=none",
+    "vqvae.adversarial.loss=none",
     "vqvae.width=2",
     "vqvae.residual_blocks=0",
     "vqvae.residual_width=1",
