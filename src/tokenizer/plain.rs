@@ -129,7 +129,10 @@ impl PlainDecoder {
         let h = self.blocks.iter().fold(h, |h, block| block.forward(h));
         self.up.iter().enumerate().fold(h, |h, (level, conv)| {
             let h = conv.forward_relu(h);
-            self.refine.get(level).map_or(h.clone(), |block| block.forward(h))
+            match self.refine.get(level) {
+                Some(block) => block.forward(h),
+                None => h,
+            }
         })
     }
 
