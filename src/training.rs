@@ -13,6 +13,7 @@ mod job;
 mod non_finite;
 mod objective;
 mod pace;
+mod spike;
 mod stage_loop;
 mod stage_run;
 mod trainee;

@@ -12,14 +12,12 @@ use super::interval::{Interval, Means};
 use super::job::{Job, StageOutcome};
 use super::non_finite::{GRADIENT_NORM, NonFinite, SkipBudget};
 use super::pace::Pace;
+use super::spike::SpikeWatch;
 use super::stage_run::{Cadence, StageRun, Validation};
 use crate::checkpoint::{MetricsLog, ModelFile, NamedTensor, ResumeState};
 use crate::device::available_memory;
 use crate::error::{Error, Result};
 use crate::ops::runs_on_host;
-
-/// A loss above this multiple of the lowest one logged so far causes a warning.
-const SPIKE: f64 = 2.0;
 
 /// Memory of the process before training, in bytes. This and the next two are measured on the CPU device, see
 /// `docs/reliability.md`.
@@ -44,8 +42,7 @@ pub(super) struct StageLoop<S> {
     step: u64,
     kept: Option<Kept>,
     validations_without_better: usize,
-    /// Since this process started: only for a warning.
-    lowest_loss: Option<f64>,
+    spikes: SpikeWatch,
     skips: SkipBudget,
     interval: Interval,
     guard: bool,
@@ -78,7 +75,7 @@ impl<S: StageRun> StageLoop<S> {
             step: 0,
             kept: None,
             validations_without_better: 0,
-            lowest_loss: None,
+            spikes: SpikeWatch::default(),
             skips: SkipBudget::new(skip_non_finite),
             guard,
             newest_is_good: true,
@@ -238,17 +235,12 @@ impl<S: StageRun> StageLoop<S> {
         let values = self.stage.logged(&means, rate, steps_per_second);
         log.append(self.step, "train", &values)?;
         let loss = values.first().map_or(f64::NAN, |(_, loss)| *loss);
-        let steps = self.stage.cadence().steps;
+        let Cadence { steps, log_every, .. } = self.stage.cadence();
         (job.emit)(Event::Logged { step: self.step as usize, steps, values });
-        if let Some(lowest) = self.lowest_loss.filter(|lowest| loss > SPIKE * lowest) {
-            (job.emit)(Event::Warning(format!(
-                "the loss rose to {loss:.4} at step {} after a lowest of {lowest:.4}: if it stays there, lower \
-                 {1}.learning_rate or set {1}.gradient_clip, and --resume",
-                self.step,
-                S::STAGE.name()
-            )));
-        }
-        self.lowest_loss = Some(self.lowest_loss.map_or(loss, |lowest| lowest.min(loss)));
+        let interval = self.step.saturating_sub(log_every as u64)..self.step;
+        let joins = self.stage.term_joins(interval);
+        let warning = self.spikes.logged(S::STAGE.name(), self.step, loss, joins);
+        warning.into_iter().for_each(|warning| (job.emit)(Event::Warning(warning)));
         Ok(())
     }
 

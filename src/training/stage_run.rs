@@ -1,5 +1,7 @@
 //! The interface between a stage and the shared loop.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
@@ -74,6 +76,10 @@ pub(super) trait StageRun {
     /// One optimizer step; `step` counts from 0. Returns the terms of the objective and the gradient norm, `[terms +
     /// 1]`. With `guard` they are read back, and if one is not finite the step changes nothing.
     fn step(&mut self, step: u64, rate: f64, guard: bool) -> Result<Result<Tensor<1>, NonFinite>>;
+    /// Whether a term of the loss joins it, or its weight rises, in one of these steps.
+    fn term_joins(&self, _steps: Range<u64>) -> bool {
+        false
+    }
     /// The values of a log line from the means over the interval; the loss comes first.
     fn logged(
         &mut self,

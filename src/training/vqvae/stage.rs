@@ -1,5 +1,6 @@
 //! Stage 1 for the shared loop: batches of images, log lines, validation with previews, and files.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -259,6 +260,10 @@ impl StageRun for VqvaeStage<'_> {
             self.counts = self.counts.clone() + done.counts;
             done.terms
         }))
+    }
+
+    fn term_joins(&self, steps: Range<u64>) -> bool {
+        self.trainer.term_joins(steps)
     }
 
     fn logged(

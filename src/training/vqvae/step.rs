@@ -1,6 +1,8 @@
 //! One optimizer step of stage 1: the loss of Eq. 3 (van den Oord et al. 2017) as a sum of weighted terms, the update
 //! of encoder and decoder, and that of the codebook by its own rules. It knows no files and no data set.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
@@ -271,6 +273,17 @@ impl VqvaeTrainer {
         if let Some(averaged) = &mut self.averaged {
             *averaged = Averaged::new(self.tokenizer.module.valid(), self.section.ema_weights);
         }
+    }
+
+    /// Whether a term of the loss starts, or its weight rises, in one of these steps, counted from 0.
+    pub(super) fn term_joins(&self, steps: Range<u64>) -> bool {
+        let VqvaeSection { perceptual, adversarial, .. } = &self.section;
+        let in_steps = |first: usize, n: usize| {
+            (first as u64) < steps.end && (first + n.max(1)) as u64 > steps.start
+        };
+        (self.perceptual.is_some() && in_steps(perceptual.start_step, 1))
+            || (self.adversary.is_some()
+                && in_steps(adversarial.start_step, adversarial.ramp_steps))
     }
 
     /// Activations that the forward passes of a step keep for the backward passes.
