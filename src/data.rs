@@ -29,6 +29,7 @@ mod arrangement;
 
 mod embedded;
 
+mod captions;
 mod cifar;
 mod idx;
 mod packed;
@@ -54,6 +55,7 @@ mod grid;
 mod picture;
 
 pub use batches::{Batch, BatchStream, Draw, Order, Part};
+pub use captions::CaptionSource;
 pub use config::DataConfig;
 pub(crate) use config::EMBEDDED_NOTO_EMOJI;
 pub use dataset::{Dataset, View};

@@ -135,6 +135,7 @@ fn codes() -> Codes {
         splits: vec![Split::Train; 8],
         views: vec![View::AsIs; 8],
         names: Vec::new(),
+        captions: Vec::new(),
         classes: vec!["a".to_owned(), "b".to_owned()],
         tokenizer: "0123456789abcdef".to_owned(),
         data: None,

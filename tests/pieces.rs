@@ -173,3 +173,35 @@ fn a_file_that_the_system_refuses_to_read_is_not_taken_for_one_that_may_go() {
         assert!(files(&shop) == before, "{name} was not readable, and something is gone");
     }
 }
+
+#[test]
+fn captions_are_kept_with_the_codes_and_other_captions_need_other_codes() {
+    let shop = Workshop::new();
+    let say = |text: &str| std::fs::write(shop.path("pictures/red/07.txt"), text).unwrap();
+    say("stripes\r\nred on white");
+    let rows = "{\"file_name\": \"blue/00.png\", \"text\": \"blue stripes\"}\n{\"file_name\": \"green/1.png\"}\n";
+    std::fs::write(shop.path("pictures/metadata.jsonl"), rows).unwrap();
+    shop.tiny("run")
+        .assert()
+        .success()
+        .stderr(contains("note: 3 captions of 2 images, 38 have none"))
+        .stderr(contains("note: 1 row of metadata on images that are not there: green/1.png"));
+    let captions = |of: &str| {
+        let codes = Codes::load(shop.path("checkpoints/tiny/codes.safetensors")).unwrap();
+        let rows = codes.names.iter().zip(codes.captions);
+        rows.filter(|(name, _)| *name == of).map(|(_, captions)| captions).collect::<Vec<_>>()
+    };
+    // In both views.
+    assert_eq!(captions("red/07.png"), vec![vec!["stripes", "red on white"]; 2]);
+    assert_eq!(captions("blue/00.png"), vec![vec!["blue stripes"]; 2]);
+    assert_eq!(captions("red/08.png"), vec![Vec::<String>::new(); 2]);
+
+    let before = files(&shop);
+    shop.tiny("run").assert().success();
+    assert_eq!(files(&shop), before);
+    say("dots");
+    shop.tiny("run").assert().code(1).stderr(contains("cannot extract the codes again"));
+    assert_eq!(files(&shop), before);
+    shop.tiny("run --discard").assert().success();
+    assert_eq!(captions("red/07.png"), vec![vec!["dots"]; 2]);
+}

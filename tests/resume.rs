@@ -127,6 +127,7 @@ fn prior() -> Prior {
             .collect(),
         views: (0..n).map(|i| if i < 30 { View::AsIs } else { View::Flipped }).collect(),
         names: Vec::new(),
+        captions: Vec::new(),
         classes: ["a", "b", "c"].map(String::from).to_vec(),
         tokenizer: "0123456789abcdef".to_owned(),
         data: None,

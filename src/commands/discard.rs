@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Context;
 use crate::checkpoint::{Codes, Kind, ModelFile, RunDir, Stage, atomic};
-use crate::data::{Dataset, View};
+use crate::data::{Dataset, Split, View};
 use crate::error::{Error, Result};
 use crate::recipe::Views;
 use crate::training::{prior, vqvae};
@@ -108,7 +108,9 @@ impl Context {
             return Ok(CodesState::Stale);
         }
         Ok(match &codes.data {
-            Some(data) if data == dataset.provenance() => CodesState::Current(Box::new(codes)),
+            Some(data) if data == dataset.provenance() && has_captions_of(&codes, dataset) => {
+                CodesState::Current(Box::new(codes))
+            }
             Some(_) => CodesState::Stale,
             None => CodesState::Unknown,
         })
@@ -135,5 +137,17 @@ impl Context {
         let pieces = Piece::ALL.into_iter().filter(|piece| *piece >= first);
         let files = pieces.flat_map(|piece| piece.files(&self.run.dir));
         files.filter(|file| file.exists()).collect()
+    }
+}
+
+/// Whether the codes of this very data set have its captions, which its fingerprint does not cover.
+fn has_captions_of(codes: &Codes, dataset: &Dataset) -> bool {
+    let rows = Split::ALL
+        .into_iter()
+        .flat_map(|split| (0..dataset.len(split)).map(move |index| dataset.captions(split, index)));
+    // Without captions there are no rows of them; the first view of all images comes first.
+    match codes.captions.is_empty() {
+        true => !dataset.is_captioned(),
+        false => rows.zip(&codes.captions).all(|(captions, kept)| captions == kept),
     }
 }

@@ -268,6 +268,7 @@ fn encode(
         splits: Vec::new(),
         views: Vec::new(),
         names: Vec::new(),
+        captions: Vec::new(),
         classes: dataset.classes().to_vec(),
         tokenizer: tokenizer.file.fingerprint().to_owned(),
         data: Some(dataset.provenance().clone()),
@@ -289,6 +290,10 @@ fn encode(
         codes.splits.extend(std::iter::repeat_n(split, images.len()));
         codes.views.extend(std::iter::repeat_n(view, images.len()));
         codes.names.extend(images.clone().map(|index| dataset.name(split, index).to_owned()));
+        if dataset.is_captioned() {
+            let captions = images.clone().map(|index| dataset.captions(split, index).to_vec());
+            codes.captions.extend(captions);
+        }
         done += images.len();
         progress.handle(&Event::Stepped { step: done });
     }

@@ -172,6 +172,16 @@ impl Dataset {
         &self.item(split, index).name
     }
 
+    /// Whether any image has a caption.
+    pub fn is_captioned(&self) -> bool {
+        self.source.items.iter().any(|item| !item.captions.is_empty())
+    }
+
+    /// What is written of image `index` of `split`; empty for most data sets. Panics if there is no such image.
+    pub fn captions(&self, split: Split, index: usize) -> &[String] {
+        &self.item(split, index).captions
+    }
+
     /// Height and width of every image in pixels.
     pub fn image_size(&self) -> usize {
         self.target.image_size

@@ -11,7 +11,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::names::{self, Kind};
 use super::report::{CONVERT, Extensions, Skip, counted, listed, unread_pictures};
-use super::{cifar, idx, own};
+use super::{captions, cifar, idx, own};
 
 /// A file found: its path relative to the root with `/` between folders, and its actual path.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(super) struct Listing {
     pub(super) raw: BTreeSet<String>,
     /// Folders and pictures made by vqgen.
     pub(super) made: Vec<String>,
+    /// Text files that may hold captions, sorted by name; they are among the others too, until they are used.
+    pub(super) texts: Vec<Found>,
 }
 
 impl Listing {
@@ -75,6 +77,9 @@ impl Listing {
                                 listing.raw.insert(relative_name(root, folder));
                             }
                             listing.other.add(&extension);
+                            if captions::may_hold(&name) {
+                                listing.texts.push(Found { name, path });
+                            }
                         }
                     }
                 }
@@ -84,6 +89,7 @@ impl Listing {
         listing.leave_out_drawn(json);
         listing.count_unread(&unread);
         listing.found.sort_by(|a, b| a.name.cmp(&b.name));
+        listing.texts.sort_by(|a, b| a.name.cmp(&b.name));
         listing.skipped.sort_by(|a, b| a.path.cmp(&b.path));
         listing
     }
@@ -140,6 +146,14 @@ impl Listing {
         for (name, extension) in unread {
             let is_doubled = stems.contains(&stem(name));
             if is_doubled { &mut self.doubled } else { &mut self.unread }.add(extension);
+        }
+    }
+
+    /// Takes the text files called `used` out of those that were left out.
+    pub(super) fn use_texts(&mut self, used: &BTreeSet<String>) {
+        for text in self.texts.iter().filter(|text| used.contains(&text.name)) {
+            let extension = text.path.extension().unwrap_or_default().to_string_lossy();
+            self.other.take_one(&extension.to_lowercase());
         }
     }
 

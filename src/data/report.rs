@@ -75,6 +75,16 @@ impl Extensions {
         *self.0.entry(extension.to_owned()).or_default() += 1;
     }
 
+    /// Takes one away, if there is one.
+    pub(super) fn take_one(&mut self, extension: &str) {
+        if let Some(n) = self.0.get_mut(extension) {
+            *n -= 1;
+            if *n == 0 {
+                self.0.remove(extension);
+            }
+        }
+    }
+
     /// How many files there are of all extensions.
     pub fn total(&self) -> usize {
         self.0.values().sum()

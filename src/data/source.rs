@@ -2,7 +2,7 @@
 //! sorted by relative path with their classes, and decodes one on demand. It does not know which are in which split or
 //! whether they are kept in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::arrangement::Place;
@@ -12,7 +12,10 @@ use super::idx::IdxSet;
 use super::packed::{Packed, PackedSet};
 use super::report::{Extensions, Skip, counted, listed};
 use super::split::content_key;
-use super::{DataConfig, EMBEDDED_NOTO_EMOJI, Split, Target, arrangement, cifar, embedded, names};
+use super::{
+    CaptionSource, DataConfig, EMBEDDED_NOTO_EMOJI, Split, Target, arrangement, captions, cifar,
+    embedded, names,
+};
 use crate::error::{Error, Result};
 
 /// The kinds of raw data sets, as named in reports.
@@ -28,6 +31,8 @@ pub(super) struct Item {
     class: String,
     /// The split in which it was published, validation or test.
     pub(super) published: Option<Split>,
+    /// What is written of it.
+    pub(super) captions: Vec<String>,
     /// Whether its colours were converted to sRGB; known after decoding.
     pub(super) is_converted: bool,
     origin: Origin,
@@ -85,7 +90,7 @@ impl Source {
         if let Some(source) = Self::from_raw(root)? {
             return source.with_notes_on(root);
         }
-        Self::from_folder(root)
+        Self::from_folder(root, config.captions)
     }
 
     /// The raw data set in `folder` itself, if there is one.
@@ -115,8 +120,8 @@ impl Source {
         Self::from_files("embedded", entries.collect())
     }
 
-    fn from_folder(root: &Path) -> Result<Self> {
-        let listing = Listing::of(root);
+    fn from_folder(root: &Path, captions: CaptionSource) -> Result<Self> {
+        let mut listing = Listing::of(root);
         if listing.found.is_empty() {
             if let Some(source) = Self::from_raw_below(root, &listing)? {
                 return Ok(source);
@@ -125,14 +130,38 @@ impl Source {
                 return Err(Error::file(root, no_image(&listing)));
             }
         }
-        let notes = listing.notes();
-        let entries = listing.found.into_iter().map(|found| (found.name, Origin::File(found.path)));
+        let found = std::mem::take(&mut listing.found);
+        let entries = found.into_iter().map(|found| (found.name, Origin::File(found.path)));
         let mut source = Self::from_files("images in a folder", entries.collect());
+        source.take_captions(captions, &mut listing);
+        source.notes.extend(listing.notes());
         source.skipped.extend(listing.skipped);
         source.unread = listing.unread;
-        source.notes.extend(notes);
         source.notes.extend(raw_left_out(root, &listing.raw));
         Ok(source)
+    }
+
+    /// Reads the captions of all items.
+    fn take_captions(&mut self, from: CaptionSource, listing: &mut Listing) {
+        let images: Vec<&str> = self.items.iter().map(|item| item.name.as_str()).collect();
+        let found = match from {
+            CaptionSource::None => return,
+            CaptionSource::Names => captions::of_names(&images),
+            CaptionSource::Auto => {
+                let files: HashMap<&str, &Path> = listing
+                    .texts
+                    .iter()
+                    .map(|text| (text.name.as_str(), text.path.as_path()))
+                    .collect();
+                let names = listing.texts.iter().map(|text| text.name.as_str());
+                captions::of_files(&images, names, |name| read_bounded(files[name]))
+            }
+        };
+        listing.use_texts(&found.used);
+        for (item, captions) in self.items.iter_mut().zip(found.by_image) {
+            item.captions = captions;
+        }
+        self.notes.extend(found.notes);
     }
 
     /// The raw data set in the only folder below `root` that holds one, as in `MNIST/raw`.
@@ -194,6 +223,7 @@ impl Source {
                         label: 0,
                         class,
                         published,
+                        captions: Vec::new(),
                         is_converted: false,
                         origin,
                     });
@@ -223,6 +253,7 @@ impl Source {
                 label: item.label,
                 class: String::new(),
                 published: item.published,
+                captions: Vec::new(),
                 is_converted: false,
                 origin: Origin::Packed(i),
             })

@@ -26,7 +26,7 @@ fn a_file_taken_apart_and_put_together_again_is_valid() {
 
 #[test]
 fn a_code_file_that_lies_is_refused_with_the_lie() {
-    let cases: [(Change, &str); 25] = [
+    let cases: [(Change, &str); 28] = [
         (|f| tensor(f, "codes").bytes[4] = 4, "image 0 has the code 4, allowed are 0 to 3"),
         (|f| tensor(f, "codes").bytes[5] = 255, "image 0 has the code"),
         (|f| tensor(f, "labels").bytes[2] = 2, "image 1 has the label 2, allowed are 0 to 1"),
@@ -81,6 +81,9 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
             |f| *tensor(f, "names").bytes.last_mut().unwrap() = b'x',
             "names does not end in a zero byte",
         ),
+        (|f| captions(f, b"a cat\0"), "captions has 1 entries for 3 images"),
+        (|f| captions(f, b"a cat\0\0\xff\0"), "captions is not UTF-8"),
+        (|f| captions(f, b"a cat\0\0a"), "captions does not end in a zero byte"),
         (|f| drop(f.metadata.insert("data".into(), "[]".into())), "data in the metadata"),
     ];
     for (change, expected) in cases {
@@ -90,6 +93,13 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
         assert!(error.starts_with("codes.safetensors: "), "{error}");
         assert!(error.contains(expected) && error.len() < 400, "{error} lacks {expected}");
     }
+}
+
+/// Gives a code file captions.
+fn captions(file: &mut Forged, bytes: &[u8]) {
+    let mut tensor = tensor(file, "names").clone();
+    (tensor.shape, tensor.bytes) = (vec![bytes.len()], bytes.to_vec());
+    file.tensors.insert("captions".to_owned(), tensor);
 }
 
 /// The error for a forged prior.

@@ -73,6 +73,7 @@ pub(crate) fn codes() -> Codes {
         splits: Split::ALL.to_vec(),
         views: vec![View::AsIs; 3],
         names: ["cats/1.png", "dögs/2.png", "cats/3.png"].map(str::to_owned).to_vec(),
+        captions: Vec::new(),
         classes: CLASSES.map(str::to_owned).to_vec(),
         tokenizer: tokenizer().fingerprint().to_owned(),
         data: Some(data()),

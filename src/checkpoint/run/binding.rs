@@ -213,6 +213,7 @@ mod tests {
             splits: vec![Split::Train],
             views: vec![View::AsIs],
             names: Vec::new(),
+            captions: Vec::new(),
             classes: Vec::new(),
             tokenizer: of.fingerprint().to_owned(),
             data: None,

@@ -4,8 +4,8 @@
 use crate::checkpoint::disk::digest::Digest;
 use crate::data::{Provenance, Split, View};
 
-mod names;
 mod stored;
+mod texts;
 
 /// The codes of a data set. A row is one image in one view; rows are sorted by view, then split, then name.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Codes {
     pub views: Vec<View>,
     /// Path of each image relative to its data set, `/` between folders. Empty in a file of an older vqgen.
     pub names: Vec<String>,
+    /// What is written of each image, a line a caption; empty for a data set without captions.
+    pub captions: Vec<Vec<String>>,
     /// Class names; empty for a data set without classes.
     pub classes: Vec<String>,
     /// Fingerprint of the tokenizer that produced the codes.
@@ -109,6 +111,7 @@ mod tests {
             splits: vec![Split::Train, Split::Test, Split::Train],
             views: vec![View::AsIs, View::AsIs, View::Flipped],
             names: ["cats/1.png", "dögs/2.png", "cats/1.png"].map(str::to_owned).to_vec(),
+            captions: Vec::new(),
             classes: vec!["cats".into(), "dögs".into()],
             tokenizer: "0123456789abcdef".into(),
             data: Some(Provenance {
@@ -134,12 +137,13 @@ mod tests {
     #[test]
     fn the_fingerprint_depends_on_what_a_prior_learns_from_and_not_on_names() {
         let base = codes().fingerprint();
-        let changes: [fn(&mut Codes); 9] = [
+        let changes: [fn(&mut Codes); 10] = [
             |c| c.codes[0] = 1,
             |c| c.labels[0] = 1,
             |c| c.splits[0] = Split::Validation,
             |c| c.views[0] = View::Flipped,
             |c| c.classes[0] = "cat".into(),
+            |c| c.captions = vec![vec![], vec!["a dog".into()], vec![]],
             |c| c.tokenizer = "f".into(),
             |c| c.codebook_size = 9,
             |c| (c.height, c.width) = (2, 1),

@@ -1,10 +1,10 @@
 //! The code file on disk: safetensors with `codes` u16 `[N, h, w]`, or `[N, h, w, depth]` for a depth above 1, `labels`
-//! u16 `[N]`, `splits` and `views` u8 `[N]` and `names` u8.
+//! u16 `[N]`, `splits` and `views` u8 `[N]`, and as text `names` and, where there are any, `captions`, u8.
 
 use std::path::Path;
 
 use super::Codes;
-use super::names::{join, split};
+use super::texts;
 use crate::checkpoint::disk::container::{self, Container, Entry};
 use crate::checkpoint::disk::digest::Values;
 use crate::data::{Split, View};
@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 
 const FORMAT: &str = "vqgen.codes.1";
 const FINGERPRINT: &str = "fingerprint";
+/// Between the captions of an image, which have no line breaks.
+const BETWEEN_CAPTIONS: &str = "\n";
 /// Metadata key of the data set, JSON.
 const DATA: &str = "data";
 
@@ -21,6 +23,8 @@ pub(super) struct Bytes {
     per_image: [usize; 1],
     splits: Vec<u8>,
     views: Vec<u8>,
+    captions: Vec<u8>,
+    captions_len: [usize; 1],
 }
 
 impl Bytes {
@@ -29,7 +33,12 @@ impl Bytes {
         if codes.depth > 1 {
             shape.push(codes.depth);
         }
+        let captions: Vec<String> =
+            codes.captions.iter().map(|of_image| of_image.join(BETWEEN_CAPTIONS)).collect();
+        let captions = texts::join(&captions);
         Self {
+            captions_len: [captions.len()],
+            captions,
             shape,
             per_image: [codes.n_images()],
             splits: codes.splits.iter().map(|split| *split as u8).collect(),
@@ -38,14 +47,18 @@ impl Bytes {
     }
 
     /// The tensors that the fingerprint covers, in its order.
-    pub(super) fn fingerprinted<'a>(&'a self, codes: &'a Codes) -> [Entry<'a>; 4] {
+    pub(super) fn fingerprinted<'a>(&'a self, codes: &'a Codes) -> Vec<Entry<'a>> {
         let entry = |name, shape, values| Entry { name, shape, values };
-        [
+        let captions = entry("captions", &self.captions_len[..], Values::U8(&self.captions));
+        // Files without captions keep their fingerprint.
+        let captions = (!codes.captions.is_empty()).then_some(captions);
+        let others = [
             entry("codes", &self.shape[..], Values::U16(&codes.codes)),
             entry("labels", &self.per_image[..], Values::U16(&codes.labels)),
             entry("splits", &self.per_image[..], Values::U8(&self.splits)),
             entry("views", &self.per_image[..], Values::U8(&self.views)),
-        ]
+        ];
+        captions.into_iter().chain(others).collect()
     }
 }
 
@@ -66,9 +79,9 @@ impl Codes {
             metadata.insert(DATA.to_owned(), data);
         }
         let bytes = Bytes::of(self);
-        let names = join(&self.names);
+        let names = texts::join(&self.names);
         let n_bytes = [names.len()];
-        let mut entries = bytes.fingerprinted(self).to_vec();
+        let mut entries = bytes.fingerprinted(self);
         if !self.names.is_empty() {
             let values = Values::U8(&names);
             entries.push(Entry { name: "names", shape: &n_bytes, values });
@@ -93,7 +106,7 @@ impl Codes {
     }
 
     fn from_container(container: Container) -> Result<Self> {
-        container.expect_only(&["codes", "labels", "splits", "views", "names"])?;
+        container.expect_only(&["codes", "labels", "splits", "views", "names", "captions"])?;
         let (shape, codes) = container.u16("codes")?;
         let (n_images, height, width, depth) = match shape[..] {
             [n_images, height, width] => (n_images, height, width, 1),
@@ -119,10 +132,16 @@ impl Codes {
         let (shape, views) = container.u8("views")?;
         per_image("views", shape)?;
         let views = parse("view", &views, &View::ALL).map_err(|e| container.error(e))?;
-        let names = match container.optional_u8("names")? {
-            Some(bytes) => split(&bytes).map_err(|e| container.error(e))?,
-            None => Vec::new(),
+        let per_image_texts = |name: &'static str| match container.optional_u8(name)? {
+            Some(bytes) => texts::split(name, &bytes).map_err(|e| container.error(e)),
+            None => Ok(Vec::new()),
         };
+        let names = per_image_texts("names")?;
+        let captions = per_image_texts("captions")?;
+        let captions = captions.iter().map(|lines| {
+            let captions = lines.split(BETWEEN_CAPTIONS).filter(|caption| !caption.is_empty());
+            captions.map(str::to_owned).collect()
+        });
         let classes = container.metadata("classes")?;
         let read = Self {
             height,
@@ -134,6 +153,7 @@ impl Codes {
             splits,
             views,
             names,
+            captions: captions.collect(),
             classes: serde_json::from_str(classes).map_err(|e| {
                 container.error(format!("classes in the metadata is not a list of names: {e}"))
             })?,
@@ -157,9 +177,13 @@ impl Codes {
         if n_images == 0 {
             return Err("there are no images".into());
         }
-        let n_names = if self.names.is_empty() { n_images } else { self.names.len() };
-        let lengths =
-            [("splits", self.splits.len()), ("views", self.views.len()), ("names", n_names)];
+        let or_none = |n: usize| if n == 0 { n_images } else { n };
+        let lengths = [
+            ("splits", self.splits.len()),
+            ("views", self.views.len()),
+            ("names", or_none(self.names.len())),
+            ("captions", or_none(self.captions.len())),
+        ];
         for (name, length) in lengths {
             if length != n_images {
                 return Err(format!("{name} has {length} entries for {n_images} images"));
@@ -167,6 +191,10 @@ impl Codes {
         }
         if let Some(name) = self.names.iter().find(|name| name.contains('\0')) {
             return Err(format!("the name {name:?} contains a zero byte, which no file name does"));
+        }
+        let is_broken = |caption: &&String| caption.is_empty() || caption.contains(['\0', '\n']);
+        if let Some(caption) = self.captions.iter().flatten().find(is_broken) {
+            return Err(format!("the caption {caption:?} is empty or not on one line"));
         }
         let &Self { height, width, depth, .. } = self;
         let n_positions = height.checked_mul(width);
@@ -240,6 +268,24 @@ mod tests {
         let (_folder, path) = path();
         codes().save(&path).unwrap();
         assert_eq!(Codes::load(&path).unwrap(), codes());
+    }
+
+    #[test]
+    fn captions_are_read_back_and_damaged_ones_are_refused() {
+        let (_folder, path) = path();
+        let captions =
+            vec![vec!["a cat".to_owned(), "猫".to_owned()], vec![], vec!["tom".to_owned()]];
+        let captioned = Codes { captions, ..codes() };
+        captioned.save(&path).unwrap();
+        assert_eq!(Codes::load(&path).unwrap(), captioned);
+        for (captions, expected) in [
+            (vec![vec![]], "captions has 1 entries for 3 images"),
+            (vec![vec![String::new()], vec![], vec![]], "is empty or not on one line"),
+            (vec![vec!["a\nb".to_owned()], vec![], vec![]], "is empty or not on one line"),
+        ] {
+            let error = Codes { captions, ..codes() }.save(&path).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
