@@ -9,6 +9,7 @@ mod dirs;
 mod discard;
 mod interrupt;
 mod output;
+mod precision;
 mod session;
 mod silence;
 mod stages;

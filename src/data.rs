@@ -36,6 +36,8 @@ mod packed;
 
 mod source;
 
+mod survey;
+
 pub mod report;
 
 pub mod provenance;
@@ -59,8 +61,8 @@ pub use captions::CaptionSource;
 pub use config::DataConfig;
 pub(crate) use config::EMBEDDED_NOTO_EMOJI;
 pub use dataset::{Dataset, View};
+pub(crate) use decode::Header;
 pub use decode::{Target, decode_bytes, decode_file};
-pub(crate) use files::pixel_size;
 pub use files::{ImagePaths, image_paths};
 pub use grid::{Layout, Tiles, grid, pair_rows};
 pub(crate) use own::is_description;
@@ -68,3 +70,4 @@ pub use picture::{Picture, PictureFormat};
 pub use provenance::Provenance;
 pub use report::{Cause, Extensions, Report, Skip};
 pub use split::Split;
+pub use survey::Survey;

@@ -10,6 +10,7 @@
 //! `docs/recipe.md` is generated from the declarations (`tests/recipe_doc.rs`).
 
 mod adversarial;
+mod fitted;
 mod json;
 mod load;
 mod overrides;
@@ -21,6 +22,7 @@ mod unknown_key;
 mod vqvae;
 
 pub use adversarial::{Adversarial, AdversarialSection};
+pub use fitted::Fitted;
 pub use load::BUILT_IN;
 pub use overrides::Override;
 pub use perceptual::{PerceptualNet, PerceptualSection};

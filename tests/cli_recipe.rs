@@ -56,6 +56,37 @@ fn a_flag_of_all_subcommands_may_come_before_or_after_the_subcommand() {
 }
 
 #[test]
+fn a_new_run_without_a_recipe_gets_one_that_fits_its_images() {
+    let shop = Workshop::new();
+    let recipe = |run: &str| {
+        let text = std::fs::read_to_string(shop.path(&format!("{run}/recipe.json"))).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let begin = "train-vqvae --data pictures --steps 1 --set vqvae.width=8";
+    // 40 images that are 24 pixels high and 20 to 39 wide.
+    shop.vqgen(&format!("{begin} --run fitted")).assert().success().stderr(contains(
+        "recipe quickstart, data.image_size=24, data.validation=0.1, data.test=0.1: for 40 images of about 24 pixels",
+    ));
+    let fitted = recipe("fitted");
+    assert_eq!(fitted["data"]["image_size"], 24);
+    assert_eq!(fitted["vqvae"]["preset"], "wide");
+    // What is named counts.
+    shop.vqgen(&format!("{begin} --run sized --set data.image_size=16 --set data.test=0.2"))
+        .assert()
+        .success();
+    let sized = recipe("sized");
+    assert_eq!((&sized["data"]["image_size"], &sized["data"]["test"]), (&16.into(), &0.2.into()));
+    shop.vqgen(&format!("{begin} --run named --config quickstart")).assert().success();
+    assert_eq!(recipe("named")["data"]["image_size"], 32);
+    // The run goes on with its own.
+    shop.vqgen("train-vqvae --data pictures --run fitted --steps 2 --resume")
+        .assert()
+        .success()
+        .stderr(contains("recipe fitted/recipe.json"));
+    assert_eq!(recipe("fitted")["data"], fitted["data"]);
+}
+
+#[test]
 fn a_run_keeps_its_precision_on_a_processor_that_lacks_it_unless_a_flag_insists() {
     let shop = Workshop::new();
     // As on a processor without bf16.

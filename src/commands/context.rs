@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 
-use super::{RunDirs, Session};
+use super::{RunDirs, Session, precision};
+use crate::data::{EMBEDDED_NOTO_EMOJI, Survey};
 use crate::device::{DeviceSpec, MOST_THREADS};
 use crate::error::Result;
 use crate::ops::Precision;
-use crate::recipe::{Override, PrecisionChoice, Recipe};
+use crate::recipe::{Fitted, Override, PrecisionChoice, Recipe};
 
 /// The recipe when neither `--config` nor the run names one.
 const DEFAULT_RECIPE: &str = "quickstart";
@@ -18,8 +18,8 @@ const DEFAULT_RECIPE: &str = "quickstart";
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Options of every subcommand")]
 pub struct GlobalArgs {
-    /// The recipe: a JSON file, or one of the built-in quickstart, emoji-64, fashion-mnist, cifar10, birds
-    /// [default: the recipe saved with the run, or else quickstart]
+    /// The recipe: a JSON file, or one of the built-in quickstart, emoji-64, photos-64, fashion-mnist, cifar10, birds
+    /// [default: the recipe saved with the run, or else what fits the images]
     #[arg(long, global = true, value_name = "RECIPE")]
     pub config: Option<String>,
 
@@ -82,7 +82,7 @@ impl GlobalArgs {
     pub fn session(&self) -> Session {
         Session {
             device: self.device,
-            precision: self.precision.map_or_else(Precision::fastest, on_this_processor),
+            precision: self.precision.map_or_else(Precision::fastest, precision::on_this_processor),
             insists: self.precision.is_some(),
             quiet: self.quiet,
             strict: self.strict,
@@ -143,7 +143,7 @@ impl Context {
                         session.note(format_args!("recipe {path}"));
                         Recipe::load(path, &overrides)?
                     }
-                    _ => Recipe::load(DEFAULT_RECIPE, &overrides)?,
+                    _ => unnamed(&overrides, &session)?,
                 };
                 (recipe, run)
             }
@@ -151,35 +151,32 @@ impl Context {
         let mut recipe = Recipe { name: run.name.clone(), ..recipe };
         recipe.validate()?;
         if recipe.precision == PrecisionChoice::Auto {
-            let kept = args.precision.is_none().then(|| kept_precision(&run)).flatten();
-            recipe.precision = kept.unwrap_or(match Precision::fastest() {
-                Precision::F32 => PrecisionChoice::F32,
-                Precision::Bf16 => PrecisionChoice::Bf16,
-            });
+            let kept = args.precision.is_none().then(|| precision::kept(&run)).flatten();
+            recipe.precision = kept.unwrap_or_else(precision::fastest);
         }
-        let precision = on_this_processor(recipe.precision);
+        let precision = precision::on_this_processor(recipe.precision);
         Ok(Self { recipe, run, session: Session { precision, ..session } })
     }
 }
 
-/// The precision that a run began with; `None` where there is no run.
-fn kept_precision(run: &RunDirs) -> Option<PrecisionChoice> {
-    #[derive(Deserialize)]
-    struct Kept {
-        precision: Option<PrecisionChoice>,
+/// The recipe of a new run for which none is named: the default one for the embedded images, and what fits them for
+/// others.
+fn unnamed(overrides: &[Override], session: &Session) -> Result<Recipe> {
+    let default = Recipe::load(DEFAULT_RECIPE, overrides)?;
+    if default.data.path == EMBEDDED_NOTO_EMOJI {
+        return Ok(default);
     }
-    let kept: Kept = run.dir.load_recipe().ok()?;
-    // Before the key existed, it was f32 unless a flag said otherwise.
-    Some(kept.precision.unwrap_or(PrecisionChoice::F32))
-}
-
-/// What a choice means here.
-fn on_this_processor(choice: PrecisionChoice) -> Precision {
-    match choice {
-        PrecisionChoice::Auto => Precision::fastest(),
-        PrecisionChoice::F32 => Precision::F32,
-        PrecisionChoice::Bf16 => Precision::Bf16,
-    }
+    let Some(survey) = Survey::of(&default.data) else { return Ok(default) };
+    let is_asked = overrides.iter().any(|one| one.key() == "data.image_size");
+    let Fitted { base, mut changes } =
+        Fitted::to(survey, is_asked.then_some(default.data.image_size));
+    let Survey { images, side, .. } = survey;
+    let changed: String = changes.iter().map(|one| format!(", {one}")).collect();
+    session.note(format_args!(
+        "recipe {base}{changed}: for {images} images of about {side} pixels (--config names another)"
+    ));
+    changes.extend_from_slice(overrides);
+    Recipe::load(base, &changes)
 }
 
 #[cfg(test)]
@@ -226,10 +223,7 @@ mod tests {
             };
             quiet(&args, &[]).unwrap().recipe.precision
         };
-        let fastest = match Precision::fastest() {
-            Precision::F32 => PrecisionChoice::F32,
-            Precision::Bf16 => PrecisionChoice::Bf16,
-        };
+        let fastest = precision::fastest();
         let bf16 = r#"{"precision": "bf16"}"#;
         for config in [None, Some("birds")] {
             assert_eq!(precision(bf16, config, None), PrecisionChoice::Bf16);

@@ -11,7 +11,7 @@ use super::output::{Output, Separate};
 use super::stages::{LoadedPrior, LoadedTokenizer};
 use crate::checkpoint::{check_prior, write_json};
 use crate::codec::{Codec, IMAGES_PER_PASS};
-use crate::data::{Layout, Picture, Target, Tiles, decode_file, grid, pixel_size};
+use crate::data::{Header, Layout, Picture, Target, Tiles, decode_file, grid};
 use crate::device::Device;
 use crate::generation::PriorCodes;
 use crate::ops::runs_on_host;
@@ -256,7 +256,7 @@ fn prompt(
     let background = context.recipe.data.background;
     let target = Target { image_size: size, channels, background };
     let pixels = decode_file(image, &target)?;
-    if let Some([width, height]) = pixel_size(image)
+    if let Some(Header { size: [width, height], .. }) = Header::of_file(image)
         && [width, height] != [size, size]
     {
         context.session.warn(format_args!(

@@ -6,6 +6,8 @@
 //! background, apply the orientation, crop the centre square, resize it (Catmull-Rom over the whole area that a target
 //! pixel covers), then compute luma for one channel.
 
+mod header;
+
 mod limits;
 
 mod raster;
@@ -37,6 +39,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use format::Format;
+pub(crate) use header::Header;
 pub(super) use resize::fit;
 
 pub use limits::{MAX_DECODED_BYTES, MAX_SIDE};

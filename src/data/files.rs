@@ -1,6 +1,6 @@
 //! Image files named individually, outside any data set: the input of `reconstruct` and of a completion.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::folder::Listing;
 use super::report::unusable;
@@ -44,13 +44,6 @@ pub fn image_paths(paths: &[PathBuf]) -> Result<ImagePaths> {
         all.images.extend(listing.found.into_iter().map(|found| found.path));
     }
     Ok(all)
-}
-
-/// Width and height of the image in a file as stored, or `None` where the header cannot be read.
-pub(crate) fn pixel_size(path: impl AsRef<Path>) -> Option<[usize; 2]> {
-    let reader = image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
-    let (width, height) = reader.into_dimensions().ok()?;
-    Some([width as usize, height as usize])
 }
 
 #[cfg(test)]

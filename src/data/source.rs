@@ -3,10 +3,11 @@
 //! whether they are kept in memory.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use super::arrangement::Place;
-use super::decode::{Colours, Square, decode, read_bounded};
+use super::decode::{Colours, Header, Square, decode, read_bounded};
 use super::folder::Listing;
 use super::idx::IdxSet;
 use super::packed::{Packed, PackedSet};
@@ -282,6 +283,18 @@ impl Source {
                 colours: Colours::AsStored,
             }),
             (Origin::Packed(_), None) => Err("was dropped from memory".to_string()),
+        }
+    }
+
+    /// The header of image `item`, or `None` where it cannot be read.
+    pub(super) fn header(&self, item: &Item) -> Option<Header> {
+        match (&item.origin, &self.packed) {
+            (Origin::File(path), _) => Header::of_file(path),
+            (Origin::Embedded(bytes), _) => Header::of(Cursor::new(bytes)),
+            (Origin::Packed(_), Some(Packed { width, height, channels, .. })) => {
+                Some(Header { size: [*width, *height], is_grey: *channels == 1 })
+            }
+            (Origin::Packed(_), None) => None,
         }
     }
 

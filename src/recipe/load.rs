@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("quickstart", include_str!("../../configs/quickstart.json")),
     ("emoji-64", include_str!("../../configs/emoji-64.json")),
+    ("photos-64", include_str!("../../configs/photos-64.json")),
     ("fashion-mnist", include_str!("../../configs/fashion-mnist.json")),
     ("cifar10", include_str!("../../configs/cifar10.json")),
     ("birds", include_str!("../../configs/birds.json")),

@@ -12,9 +12,11 @@ use super::forge::Forged;
 use super::samples;
 
 /// Settings that fit the samples, with training in milliseconds.
-const TINY: [&str; 20] = [
+const TINY: [&str; 22] = [
     "data.image_size=4",
     "data.channels=1",
+    "data.validation=0.05",
+    "data.test=0.05",
     "vqvae.loss=mse",
     "vqvae.perceptual.net=none",
     "vqvae.adversarial.loss=none",
