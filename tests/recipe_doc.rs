@@ -21,8 +21,8 @@ A recipe is one JSON file with the keys below, those of a section inside an obje
 
 `--config` takes the path of such a file, or the name of a built-in one:
 BUILT_IN.
-Without it, an existing run uses the recipe saved with it, and a new one `quickstart`. What a recipe file leaves out has the
-default below, which is the published method and not the quickstart's: start from a built-in recipe for the best pictures.
+Without it, an existing run uses the recipe saved with it, and a new one what fits its images, which is `quickstart` for
+the embedded ones. What a recipe file leaves out has the default below, which is the published method and not the quickstart's: start from a built-in recipe for the best pictures.
 
 `--set vqvae.codebook_size=1024` overrides one key and may be repeated. The value is parsed as JSON, or taken as a
 string where it is not JSON or the key is a string: `--set vqvae.schedule=constant`,
