@@ -38,6 +38,8 @@ mod source;
 
 mod survey;
 
+mod variance;
+
 pub mod report;
 
 pub mod provenance;

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::names::stem;
 use super::report::{counted, listed};
 use metadata::Row;
 use text::Cleaned;
@@ -182,15 +183,6 @@ impl<'a> Collected<'a> {
         }
         let by_image = if with > 0 { self.by_image } else { Vec::new() };
         Captions { by_image, used: self.used, notes }
-    }
-}
-
-/// A name without its extension.
-fn stem(name: &str) -> &str {
-    let start = name.rfind('/').map_or(0, |slash| slash + 1);
-    match name[start..].rfind('.') {
-        Some(dot) if dot > 0 => &name[..start + dot],
-        _ => name,
     }
 }
 

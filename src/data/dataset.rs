@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::decode::Colours;
 use super::report::{unconverted_note, unusable};
 use super::source::{Decoded, Item, Source};
+use super::variance::{Sums, variance};
 use super::{DataConfig, Provenance, Report, Skip, Split, Target, augment, split, split_notes};
 use crate::error::{Error, Result};
 
@@ -47,25 +48,6 @@ pub struct Dataset {
     report: Report,
     variance: f64,
     provenance: Provenance,
-}
-
-/// Sum and sum of squares of one image's bytes: integers, so their order does not matter.
-#[derive(Clone, Copy)]
-struct Sums {
-    sum: u64,
-    squares: u64,
-}
-
-impl Sums {
-    fn of(pixels: &[u8]) -> Self {
-        let (mut sum, mut squares) = (0, 0);
-        for &pixel in pixels {
-            let pixel = u64::from(pixel);
-            sum += pixel;
-            squares += pixel * pixel;
-        }
-        Self { sum, squares }
-    }
 }
 
 impl Dataset {
@@ -370,22 +352,6 @@ fn check_skipped(
     let rule = if too_many { "at most 10 % may be" } else { "none may be with --strict" };
     let what = unusable(&source.skipped, &source.unread);
     Err(Error::file(&config.path, format!("{n} of {n_listed} files are unusable, {rule}: {what}")))
-}
-
-/// The variance in [0, 1] of the bytes summed in `sums`; 0 without any.
-fn variance(sums: impl Iterator<Item = Sums>, target: Target) -> f64 {
-    let (mut n, mut sum, mut squares) = (0u128, 0u128, 0u128);
-    for one in sums {
-        n += target.n_bytes() as u128;
-        sum += u128::from(one.sum);
-        squares += u128::from(one.squares);
-    }
-    if n == 0 {
-        return 0.0;
-    }
-    // n^2 times the variance in u8 units, in integers: no cancellation.
-    let scaled = n * squares - sum * sum;
-    scaled as f64 / (n as f64 * n as f64 * 255.0 * 255.0)
 }
 
 fn fingerprint(items: &[Item], content_keys: &[u64], config: &DataConfig) -> String {

@@ -138,10 +138,7 @@ impl Listing {
         if unread.is_empty() {
             return;
         }
-        let stem = |name: &str| {
-            let end = name.rfind('.').filter(|dot| *dot > name.rfind('/').unwrap_or(0));
-            name[..end.unwrap_or(name.len())].to_lowercase()
-        };
+        let stem = |name: &str| names::stem(name).to_lowercase();
         let stems: HashSet<String> = self.found.iter().map(|found| stem(&found.name)).collect();
         for (name, extension) in unread {
             let is_doubled = stems.contains(&stem(name));

@@ -277,6 +277,15 @@ pub(super) fn holds_image(path: &Path, kind: &Kind) -> bool {
     }
 }
 
+/// A relative name without its extension.
+pub(super) fn stem(name: &str) -> &str {
+    let start = name.rfind('/').map_or(0, |slash| slash + 1);
+    match name[start..].rfind('.') {
+        Some(dot) if dot > 0 => &name[..start + dot],
+        _ => name,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -1,5 +1,5 @@
 //! The recipe of a new run for which none is named: the best that we know for the size and the number of its images. It
-//! is a built-in recipe with a few keys changed; `docs/quality.md` has the measurements behind it.
+//! is a built-in recipe with a few keys changed; `docs/quality.md` has what the choice of the base and its steps rest on.
 
 use super::Override;
 use crate::data::Survey;
@@ -10,7 +10,8 @@ const SMALL: usize = 40;
 const MULTIPLE: usize = 4;
 /// Below this number of images a twentieth is too few to measure anything.
 const FEW: usize = 600;
-/// From this number of images on, both stages still gain from more steps than the base has.
+/// From this number of images on, stage 1 gains from more steps than the base has; stage 2 stops by itself where its
+/// validation loss no longer falls.
 const MANY: usize = 5_000;
 
 /// A built-in recipe and what is changed in it.

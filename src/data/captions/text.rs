@@ -1,5 +1,7 @@
 //! The text of captions: bytes to characters, and to one line without what nobody means to say.
 
+use crate::data::names::stem;
+
 /// Longer captions are cut: a prior reads a few dozen tokens.
 pub(super) const MOST_CHARACTERS: usize = 1_000;
 
@@ -42,7 +44,7 @@ pub(super) fn decoded(bytes: &[u8]) -> Result<&str, String> {
 
 /// The words in the name of an image: `emoji/red-heart_02.png` is `red heart`.
 pub(super) fn of_name(name: &str) -> String {
-    let stem = super::stem(name);
+    let stem = stem(name);
     let file = stem.rsplit('/').next().unwrap_or(stem);
     let words: Vec<&str> =
         file.split(['-', '_', '.', ' ']).filter(|word| !word.is_empty()).collect();
