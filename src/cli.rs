@@ -67,6 +67,7 @@ enum Command {
     #[command(after_help = "Examples:
   vqgen sample --run checkpoints/mine -n 16 --seed 7
   vqgen sample --class Flags --temperature 0.9 --top-p 0.95 -o flags.png
+  vqgen sample --prompt \"red heart\" --prompt \"green apple\"
   vqgen sample --complete face.png --keep-rows 4 -n 8 --separate
 
 Image i of a seed is the same however many are sampled with it.")]

@@ -60,6 +60,7 @@ mod picture;
 
 pub use batches::{Batch, BatchStream, Draw, Order, Part};
 pub use captions::CaptionSource;
+pub(crate) use captions::{cleaned_caption, read_captions};
 pub use config::DataConfig;
 pub(crate) use config::EMBEDDED_NOTO_EMOJI;
 pub use dataset::{Dataset, View};

@@ -105,7 +105,7 @@ mod tests {
     fn requests(indices: impl IntoIterator<Item = u64>, prompt: &[u16]) -> Vec<Request<Condition>> {
         let request = |index| {
             let class = Some(index as usize % 4).filter(|&class| class < 3);
-            Request { index, condition: Condition { class }, prompt: prompt.to_vec() }
+            Request { index, condition: Condition::of_class(class), prompt: prompt.to_vec() }
         };
         indices.into_iter().map(request).collect()
     }
@@ -154,7 +154,7 @@ mod tests {
         let gpt = gpt(Positions::Rotary);
         let prior = Prior::Autoregressive(gpt.clone());
         let config = SamplingConfig { temperature: 0.0, ..Default::default() };
-        let condition = Condition { class: Some(1) };
+        let condition = Condition::of_class(Some(1));
         let request = Request { index: 0, condition: condition.clone(), prompt: Vec::new() };
         let codes = sample(&prior, &[request], &config).remove(0);
         let known: Vec<i32> = codes[..15].iter().map(|&code| i32::from(code)).collect();

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | below | `vqgen_kernels` | the CPU kernels, a crate that knows nothing of this one |
 //! | 0 | [`ops`], [`tokenizer`], [`features`], [`discriminator`], [`prior`], [`sampling`] | the mathematics: tensors in, tensors out |
-//! | 1 | [`keys`], [`data`], [`device`], [`recipe`] | files to pixels, device selection, recipes |
+//! | 1 | [`keys`], [`data`], [`vocabulary`], [`device`], [`recipe`] | files to pixels, captions to tokens, device selection, recipes |
 //! | 2 | [`codec`], [`generation`], [`checkpoint`], [`perceptual`], [`evaluation`], [`training`], [`bench`] | pixels to codes and back; runs: their files, numbers and loops |
 //! | 3 | [`commands`], [`progress`] | one file per subcommand, and progress display |
 //! | 4 | [`cli`], `main` | arguments |
@@ -48,6 +48,8 @@ pub mod generation;
 pub mod keys;
 
 pub mod data;
+
+pub mod vocabulary;
 
 pub mod device;
 

@@ -4,9 +4,11 @@
 //!
 //! A sequence starts with a condition, a prefix of embeddings, and goes on with the codes of an image but the last:
 //! ```text
-//! input    class   c_0   c_1  …  c_(n-2)      prefix + n_codes - 1 positions
-//! logits    c_0    c_1   c_2  …  c_(n-1)      of the next code at each position
+//! input    t_0 … t_(l-1)   class   c_0   c_1  …  c_(n-2)      prefix + n_codes - 1 positions
+//! logits                    c_0    c_1   c_2  …  c_(n-1)      of the next code
 //! ```
+//! A prior with captions has a prefix of the tokens of a caption, which see each other, and the class; one without has
+//! the class alone.
 
 mod block;
 mod condition;
@@ -18,8 +20,9 @@ mod seeds;
 
 pub use block::{Attention, Block, Mlp};
 pub use condition::{Condition, Conditions};
+pub(crate) use config::LONGEST_CAPTION;
 pub use config::{Positions, PriorConfig};
 pub use decoder::{Decoder, DeviceDecoder, HostDecoder};
-pub use gpt::Gpt;
+pub use gpt::{CaptionEmbedding, Gpt};
 pub use kind::Prior;
 pub use seeds::DropoutSeeds;

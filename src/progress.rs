@@ -83,6 +83,7 @@ impl Progress {
             }
             // Pictures go to files, which the command writes.
             Event::Preview { .. } => {}
+            Event::Note(message) => self.tell(message),
             Event::Warning(message) => self.warn(message),
             Event::Saved { path, step } => self.saved(path, *step),
             Event::Finished { step, seconds } => {

@@ -12,11 +12,12 @@ use paths::{Found, collect, is_inside, names};
 use proc_macro2::TokenStream;
 
 /// The architectures of models, which the recipe may build, and choices of their training.
-const CONFIGS: [&str; 8] = [
+const CONFIGS: [&str; 9] = [
     "tokenizer::GradientEstimator",
     "tokenizer::QuantizerKind",
     "tokenizer::TokenizerConfig",
     "tokenizer::TokenizerPreset",
+    "prior::LONGEST_CAPTION",
     "prior::PriorConfig",
     "prior::Positions",
     "discriminator::AdversarialLoss",
@@ -24,7 +25,7 @@ const CONFIGS: [&str; 8] = [
 ];
 
 const LAYER_0: [&str; 6] = ["ops", "tokenizer", "features", "discriminator", "prior", "sampling"];
-const LAYER_1: [&str; 4] = ["keys", "data", "device", "recipe"];
+const LAYER_1: [&str; 5] = ["keys", "data", "vocabulary", "device", "recipe"];
 /// In order: each may use those before it.
 const LAYER_2: [&str; 7] =
     ["codec", "generation", "checkpoint", "perceptual", "evaluation", "training", "bench"];
@@ -35,7 +36,7 @@ const EVERYWHERE: [&str; 2] = ["error", "rng"];
 /// What `module` may use besides itself and [`EVERYWHERE`]; `None` for a module missing from the table.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     Some(match module {
-        "error" | "rng" | "ops" | "device" | "keys" => vec![],
+        "error" | "rng" | "ops" | "vocabulary" | "device" | "keys" => vec![],
         "tokenizer" | "features" | "discriminator" | "prior" | "sampling" => vec!["ops"],
         "data" => [&CONFIGS[..], &["keys"]].concat(),
         "recipe" => [&CONFIGS[..], &["keys", "data"]].concat(),
@@ -76,7 +77,9 @@ const COMPUTES: &[&str] = &[
 /// Paths outside the crate and the only modules that may name them.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main", "commands"]),
+    ("csv", &["data"]),
     ("indicatif", &["progress"]),
+    ("tokenizers", &["vocabulary"]),
     // The bench creates the image files whose reading it measures.
     ("image", &["data", "bench::files"]),
     // What computes on tensors; `commands` and `data` only move values and bytes.
@@ -169,8 +172,8 @@ fn sources(folder: &str) -> Vec<(Vec<String>, String)> {
         let relative = path.strip_prefix(&root).unwrap().with_extension("");
         let module: Vec<String> =
             relative.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
-        // A test module in a file of its own is test code like one between braces.
-        if module != ["lib"] && module.last().is_none_or(|last| last != "tests") {
+        // A test module in a file or folder of its own is test code like one between braces.
+        if module != ["lib"] && module.iter().all(|part| part != "tests") {
             sources.push((module, std::fs::read_to_string(path).unwrap()));
         }
     }

@@ -1,4 +1,4 @@
-//! Causal attention, parallel over images and heads. Only queries, keys and values are kept for the backward pass,
+//! Causal attention, with a prefix that sees itself whole, parallel over images and heads. Only queries, keys and values are kept for the backward pass,
 //! which recomputes the attention weights.
 
 use std::ops::Range;
@@ -20,20 +20,21 @@ use super::product::{Matrix, MatrixMut};
 use super::slices::{Values, tensor};
 use super::weight_mask::WeightMask;
 
-/// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions up to the query's own. `mask` drops
-/// attention weights.
+/// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions up to the query's own, and over all of the
+/// first `prefix`. `mask` drops attention weights.
 ///
 /// # Shapes
 /// - qkv: `[batch * sequence, 3 * width]`: queries, keys, values, each head by head
 /// - output: `[batch * sequence, width]`
 pub fn causal_attention(
     qkv: Tensor<2>,
-    sequence: usize,
+    [prefix, sequence]: [usize; 2],
     heads: usize,
     mask: Option<WeightMask>,
     precision: Precision,
 ) -> Tensor<2> {
-    let attention = Attention { sequence, heads, mask, precision };
+    assert!(prefix <= sequence, "a prefix of {prefix} in a sequence of {sequence}");
+    let attention = Attention { prefix, sequence, heads, mask, precision };
     Tensor::from_dispatch(Dispatch::vqgen_causal_attention(qkv.into_dispatch(), attention))
 }
 
@@ -83,6 +84,7 @@ impl Backward<Flex, 1> for AttentionBackward {
 /// Shape, mask and precision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attention {
+    prefix: usize,
     sequence: usize,
     heads: usize,
     mask: Option<WeightMask>,
@@ -157,6 +159,7 @@ impl Attention {
 
     fn head(&self, image: usize, index: usize, width: usize) -> Head {
         Head {
+            prefix: self.prefix,
             sequence: self.sequence,
             head_dim: width / self.heads,
             mask: self.mask,

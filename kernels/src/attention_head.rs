@@ -16,6 +16,8 @@ const QUERIES: usize = 64;
 /// A head of one sequence.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
+    /// Positions that see each other, at the start.
+    pub(super) prefix: usize,
     pub(super) sequence: usize,
     pub(super) head_dim: usize,
     pub(super) mask: Option<WeightMask>,
@@ -101,11 +103,11 @@ impl Head {
     }
 
     fn blocks(&self) -> impl DoubleEndedIterator<Item = Block> + use<> {
-        let Self { sequence, first_row, .. } = *self;
+        let Self { prefix, sequence, first_row, .. } = *self;
         (0..sequence.div_ceil(QUERIES)).map(move |index| {
             let first = index * QUERIES;
-            let keys = (first + QUERIES).min(sequence);
-            Block { first, n: keys - first, keys, row: first_row + first }
+            let end = (first + QUERIES).min(sequence);
+            Block { prefix, first, n: end - first, keys: end.max(prefix), row: first_row + first }
         })
     }
 }
@@ -113,6 +115,8 @@ impl Head {
 /// Neighbouring queries and the keys that the last of them sees.
 #[derive(Debug, Clone, Copy)]
 struct Block {
+    /// As in [`Head::prefix`].
+    prefix: usize,
     /// The first query.
     first: usize,
     /// Number of queries.
@@ -124,7 +128,7 @@ struct Block {
 
 impl Block {
     fn queries(&self) -> Range<usize> {
-        self.first..self.keys
+        self.first..self.first + self.n
     }
 
     /// Its rows of `[sequence, head_dim]`.
@@ -132,7 +136,7 @@ impl Block {
         values.rows_at(self.queries())
     }
 
-    /// The rows of `[sequence, head_dim]` up to its end.
+    /// The rows of `[sequence, head_dim]` that its last query sees.
     fn seen<'a>(&self, values: Matrix<'a>) -> Matrix<'a> {
         values.rows_at(0..self.keys)
     }
@@ -143,16 +147,16 @@ impl Block {
     }
 }
 
-/// How many keys a query sees, up to its own, and how many are computed: rounded up to whole vectors. Stopping at the
+/// How many keys a query sees, up to its own or the prefix's end, and how many are computed: rounded up to whole vectors. Stopping at the
 /// last visible key would leave up to a vector of keys to scalar code in each row.
 #[inline(always)]
 fn extents(block: Block, query: usize) -> [usize; 2] {
-    let seen = block.first + query + 1;
+    let seen = (block.first + query + 1).max(block.prefix);
     [seen, seen.next_multiple_of(LANES).min(block.keys)]
 }
 
 vectorised! {
-    /// Scores to weights: softmax over the keys up to the query's own, 0 after it.
+    /// Scores to weights: softmax over the keys that the query sees, 0 after them.
     fn softmax(scores: &mut [f32], block: Block, scale: f32) {
         for (query, row) in scores.chunks_exact_mut(block.keys).enumerate() {
             let [seen, computed] = extents(block, query);

@@ -1,5 +1,6 @@
 //! `vqgen eval`: metrics of a run, as a table or as JSON.
 
+mod likelihood;
 mod nearest;
 mod pictures;
 mod samples;
@@ -11,17 +12,16 @@ use std::time::Instant;
 use clap::Args as ClapArgs;
 use serde_json::{Map, Value};
 
+use self::likelihood::Likelihood;
 use super::stages::{LoadedPrior, LoadedTokenizer};
 use super::{Context, sample};
 use crate::checkpoint::{Stage, check_classes, check_held_out, check_prior};
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Dataset, Split};
 use crate::device::Device;
-use crate::evaluation::{TokenizerScores, bits_per_pixel, nats_per_code, psnr_db, score_tokenizer};
-use crate::prior::Condition;
+use crate::evaluation::{TokenizerScores, bits_per_pixel, psnr_db, score_tokenizer};
 use crate::tokenizer::TokenizerConfig;
 use crate::training::Event;
-use crate::training::prior::SequenceBatch;
 
 /// Samples without which there is no covariance, and as many as `sample` draws.
 const SAMPLES: std::ops::RangeInclusive<i64> = 2..=1_000_000;
@@ -81,12 +81,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 
     let codec = tokenizer.codec(&device);
     let scores = score(codec, &dataset, split, context)?;
-    let nats = prior.as_ref().map(|prior| nats(prior, &scores.codes, &dataset, split, &device));
-    let mut line = coding_line(&scores, nats, codec.config(), split);
+    let of_split = (&*dataset, split);
+    let likelihood = prior.as_ref();
+    let likelihood = likelihood
+        .map(|prior| likelihood::likelihood(prior, &scores.codes, of_split, &device))
+        .transpose()?;
+    let mut line = coding_line(&scores, likelihood, codec.config(), split);
     let seen = pictures::see_split(&judges, codec, &scores.codes, &dataset, split, context)?;
     line.extend(seen.line(&judges));
     if let (Some(n), Some(prior)) = (args.samples, &prior) {
-        let of_split = (&*dataset, split);
         let drawn = samples::draw(n, prior, codec, &judges, of_split, context)?;
         line.extend(pictures::set_line("sample_", n, drawn.set.distances(&seen.originals)));
         if let Some(sheet) = &sheet {
@@ -135,10 +138,11 @@ fn models(
 /// The metrics of single pixels and codes.
 fn coding_line(
     scores: &TokenizerScores,
-    nats: Option<f64>,
+    likelihood: Option<Likelihood>,
     config: &TokenizerConfig,
     split: Split,
 ) -> Map<String, Value> {
+    let nats = likelihood.map(|likelihood| likelihood.nats);
     let bits = nats
         .map(|nats| bits_per_pixel(nats, config.n_codes(), config.image_size, config.image_size));
     let values: [(&str, Value); 12] = [
@@ -157,6 +161,10 @@ fn coding_line(
     ];
     let mut line: Map<String, Value> =
         values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    if let Some(captions) = likelihood.and_then(|likelihood| likelihood.captions) {
+        line.insert("nats_per_code_other_caption".into(), captions.of_another.into());
+        line.insert("nats_per_code_no_caption".into(), captions.without.into());
+    }
     if config.depth > 1 {
         line.insert("depth".into(), config.depth.into());
         line.insert("perplexity_by_level".into(), scores.perplexities().into());
@@ -180,30 +188,6 @@ fn score(
     let seconds = begun.elapsed().as_secs_f64();
     progress.handle(&Event::Finished { step: steps, seconds });
     Ok(scores)
-}
-
-/// Nats per code of the split's images under the prior. The codes are those just computed, not those of the code file,
-/// whose splits may differ.
-fn nats(
-    prior: &LoadedPrior,
-    codes: &[u16],
-    dataset: &Dataset,
-    split: Split,
-    device: &Device,
-) -> f64 {
-    let config = prior.model.config();
-    let has_classes = !dataset.classes().is_empty();
-    let condition_of =
-        |index| Condition::of_class(has_classes.then(|| usize::from(dataset.label(split, index))));
-    let images = codes.chunks(IMAGES_PER_PASS * config.n_codes());
-    let batches = images.enumerate().map(|(part, codes)| {
-        let from = part * IMAGES_PER_PASS;
-        let images = from..from + codes.len() / config.n_codes();
-        let conditions: Vec<_> = images.map(condition_of).collect();
-        let batch = SequenceBatch::new(&conditions, codes.iter().copied(), config, device);
-        (batch.conditions, batch.codes)
-    });
-    nats_per_code(&prior.model, batches)
 }
 
 /// Name and value, one per line; what was not measured is left out.

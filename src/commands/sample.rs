@@ -1,10 +1,15 @@
 //! `vqgen sample`: samples code sequences from the prior and decodes them to images, in one grid.
 
+mod file_name;
+mod rows;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args as ClapArgs;
 
+use self::file_name::default_name;
+use self::rows::Rows;
 use super::Context;
 use super::classes::chosen_classes;
 use super::output::{Output, Separate};
@@ -31,6 +36,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub class: Vec<String>,
 
+    /// Sample what this says; repeat for several rows. Without -n, one row of images each
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Vec<String>,
+
+    /// More prompts, from a text file with one a line
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+
     /// Below 1 sharper, above 1 flatter, 0 is greedy [default: the recipe's]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f64>,
@@ -43,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f64>,
 
-    /// Classifier-free guidance: 1 is none, above 1 exaggerates the class [default: the recipe's]
+    /// Classifier-free guidance: 1 is none, above 1 exaggerates the class or the prompt [default: the recipe's]
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub guidance: Option<f64>,
 
@@ -94,9 +107,15 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
     let prior = context.load_prior(device)?;
     check_prior("sample", &prior.file, &tokenizer.file)?;
     let section = &context.recipe.sample;
-    let is_guided = !prior.classes.is_empty() || args.guidance.is_some();
+    let rows = Rows::new(args, &prior, section.columns)?;
+    let is_guided = !prior.classes.is_empty() || rows.has_prompts() || args.guidance.is_some();
     let config = sampling_config(section, is_guided, device);
-    let classes = chosen_classes(&args.class, &prior.classes)?;
+    for prompt in &rows.cut {
+        context.session.warn(format_args!(
+            "of the prompt `{prompt}` only the first {} tokens count, as in training",
+            prior.model.config().caption_length
+        ));
+    }
     let class_dropout = prior.class_dropout()?.unwrap_or(context.recipe.prior.class_dropout);
     if config.guidance != 1.0 && class_dropout == 0.0 {
         context.session.warn(
@@ -104,21 +123,22 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
              prior.class_dropout 0 (--guidance 1 leaves it out)",
         );
     }
-    let prompt = match &args.complete {
-        Some(image) => prompt(args, image, context, codec)?,
+    let given = match &args.complete {
+        Some(image) => given_codes(args, image, context, codec)?,
         None => Vec::new(),
     };
-    let requests: Vec<_> = (0..section.count)
+    // A row for each prompt, unless another number of images was asked for.
+    let n = if rows.has_prompts() && args.count.is_none() { rows.images() } else { section.count };
+    let requests: Vec<_> = (0..n)
         .map(|index| Request {
             index: index as u64,
-            condition: Condition::of_class(class_of(index, section.columns, &classes)),
-            prompt: prompt.clone(),
+            condition: rows.of_image(index).condition.clone(),
+            prompt: given.clone(),
         })
         .collect();
-    let n = section.count;
-    let name = default_name(args, &classes, &prior.classes, context.recipe.seed);
+    let name = name(args, &prior.classes, &rows, context.recipe.seed)?;
     let default_path = context.run.generations.join(&name);
-    let inputs: Vec<PathBuf> = args.complete.iter().cloned().collect();
+    let inputs: Vec<PathBuf> = args.complete.iter().chain(&args.prompt_file).cloned().collect();
     let path = args.output.as_ref().unwrap_or(&default_path);
     let output = Output::prepare(path, &name, &inputs)?;
     let note_path = output.note_path()?;
@@ -139,7 +159,8 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
         output.write(&picture)?;
     }
     if let Some(path) = note_path {
-        write_json(path, &note(args, context, &tokenizer, &prior, &config, &requests))?;
+        let made = note(args, context, (&tokenizer, &prior), &config, &rows, &requests);
+        write_json(path, &made)?;
     }
     match (has_grid, separate) {
         (false, Some(separate)) => {
@@ -185,12 +206,14 @@ fn write(
 fn note(
     args: &Args,
     context: &Context,
-    tokenizer: &LoadedTokenizer,
-    prior: &LoadedPrior,
+    (tokenizer, prior): (&LoadedTokenizer, &LoadedPrior),
     config: &SamplingConfig,
+    rows: &Rows,
     requests: &[Request<Condition>],
 ) -> serde_json::Value {
     let section = &context.recipe.sample;
+    let prompts = (0..requests.len()).map(|index| &rows.of_image(index).prompt);
+    let prompts: Vec<_> = prompts.collect();
     let class = |one: &Request<Condition>| one.condition.class.map(|class| &prior.classes[class]);
     serde_json::json!({
         "vqgen": env!("CARGO_PKG_VERSION"),
@@ -198,7 +221,7 @@ fn note(
         "tokenizer": tokenizer.file.fingerprint(),
         "prior": prior.file.fingerprint(),
         "seed": context.recipe.seed,
-        "count": section.count,
+        "count": requests.len(),
         "columns": section.columns,
         "temperature": section.temperature,
         "top_k": section.top_k,
@@ -206,6 +229,7 @@ fn note(
         "guidance": config.guidance,
         "images_a_pass": config.lanes,
         "classes": requests.iter().map(class).collect::<Vec<_>>(),
+        "prompts": rows.has_prompts().then_some(prompts),
         "complete": args.complete,
         "given_codes": requests.first().map(|one| &one.prompt),
     })
@@ -232,13 +256,8 @@ fn sampling_config(section: &SampleSection, is_guided: bool, device: &Device) ->
     }
 }
 
-/// One class per row of the grid, in turn. It depends only on the image's index and the columns.
-fn class_of(index: usize, columns: usize, classes: &[usize]) -> Option<usize> {
-    (!classes.is_empty()).then(|| classes[index / columns % classes.len()])
-}
-
 /// The codes of the upper rows of an image.
-fn prompt(
+fn given_codes(
     args: &Args,
     image: &Path,
     context: &Context,
@@ -292,64 +311,13 @@ pub(super) fn draw(
     Ok(codes)
 }
 
-/// `samples-Cats-seed-7.png`: the default name of the output file.
-fn default_name(args: &Args, classes: &[usize], known: &[String], seed: u64) -> String {
+/// The default name of the output file.
+fn name(args: &Args, known: &[String], rows: &Rows, seed: u64) -> anyhow::Result<String> {
     let what = if args.complete.is_some() { "completions" } else { "samples" };
-    let named: String = match args.class.is_empty() {
-        true => String::new(),
-        false => classes.iter().map(|class| format!("-{}", known[*class])).collect(),
+    let classes = match args.class.is_empty() {
+        true => Vec::new(),
+        false => chosen_classes(&args.class, known)?,
     };
-    let plain = file_name_part(&named);
-    // Two classes must not share a file: where a name had to be changed, class numbers tell them apart.
-    let numbers: String = match plain == named {
-        true => String::new(),
-        false => classes.iter().map(|class| format!("-{class}")).take(8).collect(),
-    };
-    format!("{what}{plain}{numbers}-seed-{seed}.png")
-}
-
-/// `text` as a part of a file name: class names come from files, and may have any length and content.
-fn file_name_part(text: &str) -> String {
-    /// Most file systems allow 255 bytes per name, and the rest needs some.
-    const MOST_BYTES: usize = 120;
-    let plain = |c: char| if c.is_alphanumeric() || "-_. ".contains(c) { c } else { '_' };
-    let ends = |(at, c): (usize, char)| at + c.len_utf8() <= MOST_BYTES;
-    text.char_indices().take_while(|place| ends(*place)).map(|(_, c)| plain(c)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_class_of_an_image_does_not_depend_on_how_many_there_are() {
-        let classes = [0, 1, 2];
-        let rows: Vec<_> = (0..8).map(|index| class_of(index, 2, &classes)).collect();
-        assert_eq!(rows, [0, 0, 1, 1, 2, 2, 0, 0].map(Some));
-        assert_eq!(class_of(5, 2, &[]), None);
-    }
-
-    #[test]
-    fn two_classes_never_have_one_file() {
-        let known = ["Cats", "cats", "a/b", "a:b"].map(str::to_owned);
-        let name = |class: usize| {
-            let args = Args { class: vec![known[class].clone()], ..Args::default() };
-            default_name(&args, &[class], &known, 7)
-        };
-        assert_eq!(name(0), "samples-Cats-seed-7.png");
-        assert_eq!(name(1), "samples-cats-seed-7.png");
-        assert_eq!(
-            (name(2).as_str(), name(3).as_str()),
-            ("samples-a_b-2-seed-7.png", "samples-a_b-3-seed-7.png")
-        );
-        assert_eq!(default_name(&Args::default(), &[0, 1], &known, 0), "samples-seed-0.png");
-    }
-
-    #[test]
-    fn class_names_of_any_kind_stay_inside_the_folder() {
-        assert_eq!(file_name_part("-../../etc\\x:\0\n"), "-.._.._etc_x___");
-        assert_eq!(file_name_part("-größer 2"), "-größer 2");
-        let long = file_name_part(&"ö".repeat(5_000));
-        assert!(long.len() <= 120 && long.chars().all(|c| c == 'ö'), "{long}");
-    }
+    let classes: Vec<_> = classes.into_iter().map(|class| (class, known[class].as_str())).collect();
+    Ok(default_name(what, &classes, &rows.prompts(), seed))
 }

@@ -10,7 +10,7 @@ use super::Context;
 use super::discard::Piece;
 use super::output::prepare_folder;
 use crate::checkpoint::{
-    Codes, Kind, ModelFile, RunLock, Stage, atomic, check_codes, check_held_out,
+    Codes, Kind, MERGES, ModelFile, RunLock, Stage, atomic, check_codes, check_held_out,
 };
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{
@@ -23,6 +23,7 @@ use crate::recipe::{Adversarial, PerceptualNet, Views};
 use crate::tokenizer::{QuantizerKind, Tokenizer, TokenizerConfig};
 use crate::training::prior::train_prior;
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
+use crate::vocabulary::Vocabulary;
 
 /// Pairs per row in a picture of originals and reconstructions.
 pub(super) const PAIR_COLUMNS: usize = 8;
@@ -45,6 +46,8 @@ pub(super) struct LoadedPrior {
     pub(super) model: Prior,
     pub(super) file: ModelFile,
     pub(super) classes: Vec<String>,
+    /// The tokens of captions; `None` for a prior without captions.
+    pub(super) vocabulary: Option<Vocabulary>,
 }
 
 impl LoadedPrior {
@@ -90,7 +93,8 @@ impl Context {
             path.display(),
             classes.len()
         );
-        Ok(LoadedPrior { model, file, classes })
+        let vocabulary = vocabulary(&file, model.config())?;
+        Ok(LoadedPrior { model, file, classes, vocabulary })
     }
 
     /// Stage 1. The run must be locked.
@@ -227,6 +231,22 @@ impl Context {
     pub(super) fn lock(&self, command: &str) -> anyhow::Result<RunLock> {
         Ok(RunLock::take(&self.run.dir, command)?)
     }
+}
+
+/// The vocabulary in the file of a prior with captions.
+fn vocabulary(file: &ModelFile, config: &PriorConfig) -> anyhow::Result<Option<Vocabulary>> {
+    if !config.has_captions() {
+        return Ok(None);
+    }
+    let path = file.source().display();
+    let broken = |reason: String| anyhow::anyhow!("{path}: {MERGES} in the metadata: {reason}");
+    let vocabulary = Vocabulary::of_merges(file.json(MERGES)?).map_err(broken)?;
+    let (found, trained_on) = (vocabulary.n_tokens(), config.caption_tokens);
+    anyhow::ensure!(
+        found == trained_on,
+        broken(format!("{found} tokens, the model was trained on {trained_on}"))
+    );
+    Ok(Some(vocabulary))
 }
 
 /// Requires a file of an earlier stage.

@@ -1,7 +1,8 @@
 //! Captions: what people wrote of their images, in files beside these. Each image may have several. They come, in this
 //! order, from
 //!
-//! - the rows of a `metadata.jsonl` (Hugging Face's imagefolder) that name the image relative to the folder of that file,
+//! - the rows of a `metadata.jsonl` or `metadata.csv` (Hugging Face's imagefolder) that name the image relative to the
+//!   folder of that file,
 //! - the lines of the text file of its name: `x.txt` beside `x.png`,
 //!
 //! or, where that is asked for, from the image's own name. Text is untrusted: files are read to a limit, and what cannot be
@@ -11,11 +12,14 @@ mod metadata;
 mod text;
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::decode::read_bounded;
 use super::names::stem;
 use super::report::{counted, listed};
+use crate::error::{Error, Result};
 use metadata::Row;
 use text::Cleaned;
 
@@ -29,6 +33,21 @@ pub enum CaptionSource {
     None,
     /// The names of the images.
     Names,
+}
+
+/// `caption` as captions are kept: on one line, with single spaces, cut where it is too long; `None` where nothing is left.
+pub(crate) fn cleaned_caption(caption: &str) -> Option<String> {
+    text::cleaned(caption).map(|cleaned| cleaned.text)
+}
+
+/// The captions in a text file, one a line; empty lines do not count.
+///
+/// # Errors
+/// A file that cannot be read or is not UTF-8.
+pub(crate) fn read_captions(path: &Path) -> Result<Vec<String>> {
+    let content = read_bounded(path).map_err(|reason| Error::file(path, reason))?;
+    let lines = text::decoded(&content).map_err(|reason| Error::file(path, reason))?;
+    Ok(lines.lines().filter_map(cleaned_caption).collect())
 }
 
 /// The captions of a list of images.
@@ -118,7 +137,7 @@ impl<'a> Collected<'a> {
 
     /// The rows of a table of metadata.
     fn add_table(&mut self, name: &str, content: Result<Vec<u8>, String>) {
-        let table = match content.and_then(|content| metadata::table(&content)) {
+        let table = match content.and_then(|content| metadata::table(name, &content)) {
             Ok(table) => table,
             Err(reason) => {
                 self.unusable.push(format!("{name} ({reason})"));

@@ -15,9 +15,9 @@ section! {
         /// inside the binary. Where a folder holds several EMNIST sets, append the name of one: `gzip/emnist-letters`.
         path: String = EMBEDDED_NOTO_EMOJI.to_owned(),
             allowed "a path or `embedded:noto-emoji`", resume Silent;
-        /// Where captions come from: `auto` reads `metadata.jsonl` (a JSON object an image, `file_name` and `text`) and
-        /// text files beside the images (`x.txt` for `x.png`, a caption a line), `names` takes the names of the
-        /// images, and with `none` there are none. They are kept with the codes.
+        /// Where captions come from: `auto` reads `metadata.jsonl` (a JSON object an image, `file_name` and `text`),
+        /// `metadata.csv` (the same as columns) and text files beside the images (`x.txt` for `x.png`, a caption a
+        /// line), `names` takes the names of the images, and with `none` there are none. They are kept with the codes.
         captions: CaptionSource = CaptionSource::Auto, resume Silent;
         /// Height and width of every image, in pixels.
         image_size: usize = 32, allowed 4..=1024, resume Refused;

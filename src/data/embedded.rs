@@ -3,27 +3,33 @@
 
 use include_dir::{Dir, DirEntry, include_dir};
 
-use super::names::is_image_path;
-
 static NOTO_EMOJI: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/data/noto-emoji");
 
-/// Every embedded image, with its path relative to the set, `/` between folders, sorted by path.
-pub(super) fn noto_emoji() -> Vec<(String, &'static [u8])> {
-    let mut images = Vec::new();
-    collect(&NOTO_EMOJI, &mut images);
-    images.sort_by(|a, b| a.0.cmp(&b.0));
-    images
+/// A file: its path relative to the set, `/` between folders, and its content.
+pub(super) type EmbeddedFile = (String, &'static [u8]);
+
+/// The embedded files whose path `is_wanted`, sorted by path.
+pub(super) fn noto_emoji(is_wanted: impl Fn(&str) -> bool) -> Vec<EmbeddedFile> {
+    let mut files = Vec::new();
+    collect(&NOTO_EMOJI, &is_wanted, &mut files);
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    files
 }
 
-fn collect(folder: &'static Dir<'static>, images: &mut Vec<(String, &'static [u8])>) {
+fn collect(
+    folder: &'static Dir<'static>,
+    is_wanted: &impl Fn(&str) -> bool,
+    files: &mut Vec<EmbeddedFile>,
+) {
     for entry in folder.entries() {
         match entry {
-            DirEntry::Dir(folder) => collect(folder, images),
-            DirEntry::File(file) if is_image_path(file.path()) => {
+            DirEntry::Dir(folder) => collect(folder, is_wanted, files),
+            DirEntry::File(file) => {
                 let name = file.path().to_string_lossy().replace('\\', "/");
-                images.push((name, file.contents()));
+                if is_wanted(&name) {
+                    files.push((name, file.contents()));
+                }
             }
-            DirEntry::File(_) => {}
         }
     }
 }

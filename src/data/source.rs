@@ -2,7 +2,7 @@
 //! sorted by relative path with their classes, and decodes one on demand. It does not know which are in which split or
 //! whether they are kept in memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,7 @@ impl Source {
     pub(super) fn load(config: &DataConfig) -> Result<Self> {
         if let Some(name) = config.path.strip_prefix("embedded:") {
             if config.path == EMBEDDED_NOTO_EMOJI {
-                return Ok(Self::from_embedded(embedded::noto_emoji()));
+                return Ok(Self::from_embedded(config.captions));
             }
             let message = format!("no embedded data set is called `{name}` (there is noto-emoji)");
             return Err(Error::invalid(message));
@@ -116,9 +116,14 @@ impl Source {
         cifar.map(|folder| Ok(Self::from_packed(CIFAR, cifar::read(&folder)?))).transpose()
     }
 
-    fn from_embedded(files: Vec<(String, &'static [u8])>) -> Self {
-        let entries = files.into_iter().map(|(name, bytes)| (name, Origin::Embedded(bytes)));
-        Self::from_files("embedded", entries.collect())
+    fn from_embedded(captions: CaptionSource) -> Self {
+        let images = embedded::noto_emoji(|name| names::is_image_path(Path::new(name)));
+        let entries = images.into_iter().map(|(name, bytes)| (name, Origin::Embedded(bytes)));
+        let mut source = Self::from_files("embedded", entries.collect());
+        let texts: BTreeMap<_, _> = embedded::noto_emoji(captions::may_hold).into_iter().collect();
+        let read = |name: &str| Ok(texts[name].to_vec());
+        source.take_captions(captions, texts.keys().map(String::as_str), read);
+        source
     }
 
     fn from_folder(root: &Path, captions: CaptionSource) -> Result<Self> {
@@ -134,7 +139,14 @@ impl Source {
         let found = std::mem::take(&mut listing.found);
         let entries = found.into_iter().map(|found| (found.name, Origin::File(found.path)));
         let mut source = Self::from_files("images in a folder", entries.collect());
-        source.take_captions(captions, &mut listing);
+        let used = {
+            let texts = listing.texts.iter();
+            let files: HashMap<&str, &Path> =
+                texts.map(|text| (text.name.as_str(), text.path.as_path())).collect();
+            let texts = listing.texts.iter().map(|text| text.name.as_str());
+            source.take_captions(captions, texts, |name| read_bounded(files[name]))
+        };
+        listing.use_texts(&used);
         source.notes.extend(listing.notes());
         source.skipped.extend(listing.skipped);
         source.unread = listing.unread;
@@ -142,27 +154,25 @@ impl Source {
         Ok(source)
     }
 
-    /// Reads the captions of all items.
-    fn take_captions(&mut self, from: CaptionSource, listing: &mut Listing) {
+    /// Reads the captions of all items, from those of the files called `texts` that hold some; returns the names of
+    /// these files. `read` returns the content of a file, or why it cannot be read.
+    fn take_captions<'a>(
+        &mut self,
+        from: CaptionSource,
+        texts: impl Iterator<Item = &'a str>,
+        read: impl Fn(&str) -> Result<Vec<u8>, String>,
+    ) -> BTreeSet<String> {
         let images: Vec<&str> = self.items.iter().map(|item| item.name.as_str()).collect();
         let found = match from {
-            CaptionSource::None => return,
+            CaptionSource::None => return BTreeSet::new(),
             CaptionSource::Names => captions::of_names(&images),
-            CaptionSource::Auto => {
-                let files: HashMap<&str, &Path> = listing
-                    .texts
-                    .iter()
-                    .map(|text| (text.name.as_str(), text.path.as_path()))
-                    .collect();
-                let names = listing.texts.iter().map(|text| text.name.as_str());
-                captions::of_files(&images, names, |name| read_bounded(files[name]))
-            }
+            CaptionSource::Auto => captions::of_files(&images, texts, read),
         };
-        listing.use_texts(&found.used);
         for (item, captions) in self.items.iter_mut().zip(found.by_image) {
             item.captions = captions;
         }
         self.notes.extend(found.notes);
+        found.used
     }
 
     /// The raw data set in the only folder below `root` that holds one, as in `MNIST/raw`.

@@ -11,6 +11,7 @@ use crate::ops::{Dropout, RotaryTables, dropout};
 /// the layers.
 #[derive(Debug, Clone)]
 pub struct CausalMask {
+    prefix: usize,
     /// `[1, 1, sequence, sequence]`, added to the scores: an addition costs nothing in the backward pass.
     mask: Tensor<4>,
 }
@@ -18,13 +19,18 @@ pub struct CausalMask {
 impl CausalMask {
     /// Each position attends to itself and those before it.
     pub fn new(sequence: usize, device: &Device) -> Self {
+        Self::with_prefix(0, sequence, device)
+    }
+
+    /// As [`Self::new`], and the first `prefix` positions attend to each other.
+    pub fn with_prefix(prefix: usize, sequence: usize, device: &Device) -> Self {
         let entry = |index: usize| {
             let (query, key) = (index / sequence, index % sequence);
-            if key <= query { 0.0 } else { f32::NEG_INFINITY }
+            if key <= query || key < prefix { 0.0 } else { f32::NEG_INFINITY }
         };
         let mask: Vec<f32> = (0..sequence * sequence).map(entry).collect();
         let data = TensorData::new(mask, [1, 1, sequence, sequence]);
-        Self { mask: Tensor::from_data(data, device) }
+        Self { prefix, mask: Tensor::from_data(data, device) }
     }
 
     /// Sequence length it is for.
@@ -34,7 +40,7 @@ impl CausalMask {
     }
 }
 
-/// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions up to the query's own. Dropout acts on
+/// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions that `mask` allows. Dropout acts on
 /// the attention weights; the CPU device computes its mask differently from the other devices.
 ///
 /// # Shapes
@@ -53,7 +59,8 @@ pub fn causal_attention(
             None => qkv,
         };
         let dropped = dropped.and_then(Dropout::weight_mask);
-        return kernels::causal_attention(qkv, mask.sequence(), heads, dropped, in_use());
+        let shape = [mask.prefix, mask.sequence()];
+        return kernels::causal_attention(qkv, shape, heads, dropped, in_use());
     }
     plain_causal_attention(qkv, heads, mask, rotary, |weights| match dropped {
         Some(dropped) => dropout(weights, dropped),
@@ -344,8 +351,9 @@ mod tests {
             let (_, sequence, heads, head_dim) = shape;
             let tables =
                 (head_dim % 4 == 0).then(|| RotaryTables::new(1, sequence, head_dim, &device));
-            let mask = CausalMask::new(sequence, &device);
-            for rotary in [None, tables.as_ref()] {
+            let masks = [(None, 0), (tables.as_ref(), 0), (None, sequence / 2), (None, sequence)];
+            for (rotary, prefix) in masks {
+                let mask = CausalMask::with_prefix(prefix, sequence, &device);
                 let actual = passes(shape, |qkv| causal_attention(qkv, heads, &mask, rotary, None));
                 let wanted = passes(shape, |qkv| {
                     plain_causal_attention(qkv, heads, &mask, rotary, |weights| weights)

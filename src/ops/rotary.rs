@@ -6,8 +6,8 @@
 //!
 //! A query has the position of the code it predicts, a key that of the code it holds: position t of a sequence predicts
 //! cell t and holds cell t - 1. So the code above the predicted one is always one row away, and the one to its left one
-//! column, at the edges too; with one cell for both, the distances would wrap around at row ends. The class token holds
-//! no code; its position is row -1, column -1.
+//! column, at the edges too; with one cell for both, the distances would wrap around at row ends. The tokens before the
+//! codes hold none; all are at row -1, column -1, and so are queries that predict none.
 
 use std::sync::{Arc, OnceLock};
 
@@ -30,6 +30,8 @@ pub struct RotaryTables {
 /// What the tables are made of.
 #[derive(Debug, Clone)]
 struct Grid {
+    /// Tokens before the codes, the last of which predicts the first code.
+    prefix: usize,
     n_codes: usize,
     width: usize,
     head_dim: usize,
@@ -46,7 +48,7 @@ struct Tables {
     swap: Tensor<2>,
 }
 
-/// `[n_codes, head_dim]` each.
+/// `[positions, head_dim]` each.
 #[derive(Debug, Clone)]
 struct Turn {
     cos: Tensor<2>,
@@ -54,17 +56,21 @@ struct Turn {
 }
 
 impl Tables {
-    fn new(&Grid { n_codes, width, head_dim, ref device }: &Grid) -> Self {
+    fn new(&Grid { prefix, n_codes, width, head_dim, ref device }: &Grid) -> Self {
         let cell = |code: usize| [(code / width) as f64, (code % width) as f64];
-        let predicted = || (0..n_codes).map(cell);
-        let held = || std::iter::once([-1.0, -1.0]).chain(predicted()).take(n_codes);
+        let positions = prefix + n_codes - 1;
+        let after = |n: usize| {
+            let before = std::iter::repeat_n([-1.0, -1.0], n);
+            before.chain((0..n_codes).map(cell)).take(positions)
+        };
+        let (predicted, held) = (|| after(prefix - 1), || after(prefix));
         let table = |cells: &mut dyn Iterator<Item = [f64; 2]>, function: fn(f64) -> f64| {
             let values: Vec<f32> = cells
                 .flat_map(|cell| {
                     (0..head_dim).map(move |dim| function(angle(cell, dim, head_dim)) as f32)
                 })
                 .collect();
-            Tensor::from_data(TensorData::new(values, [n_codes, head_dim]), device)
+            Tensor::from_data(TensorData::new(values, [positions, head_dim]), device)
         };
         Self {
             query: Turn {
@@ -78,11 +84,23 @@ impl Tables {
 }
 
 impl RotaryTables {
-    /// Tables for a grid of codes; `head_dim` must be a multiple of 4.
+    /// Tables for a grid of codes after one token; `head_dim` must be a multiple of 4.
     pub fn new(grid_height: usize, grid_width: usize, head_dim: usize, device: &Device) -> Self {
+        Self::after(1, [grid_height, grid_width], head_dim, device)
+    }
+
+    /// As [`Self::new`], for a grid after `prefix` tokens, at least one.
+    pub fn after(
+        prefix: usize,
+        [grid_height, grid_width]: [usize; 2],
+        head_dim: usize,
+        device: &Device,
+    ) -> Self {
+        assert!(prefix > 0, "a grid after no token");
         assert!(head_dim.is_multiple_of(4), "a head of {head_dim} dimensions cannot turn in two");
         let device = device.clone().without_autodiff();
-        let grid = Grid { n_codes: grid_height * grid_width, width: grid_width, head_dim, device };
+        let n_codes = grid_height * grid_width;
+        let grid = Grid { prefix, n_codes, width: grid_width, head_dim, device };
         Self { grid, tables: Arc::default() }
     }
 
@@ -172,6 +190,23 @@ mod tests {
         // As a key, position 3 holds code 2: row 1, column 0.
         let expected = TensorData::new(vec![0.540302f32, 0.841471, 0.0, 2.0], [1, 1, 1, 4]);
         tables.turn_keys(x, 3).into_data().assert_approx_eq::<f32>(&expected, tolerance);
+    }
+
+    #[test]
+    fn more_tokens_before_the_grid_move_it_and_are_all_at_its_corner() {
+        let device = Device::flex();
+        let one = RotaryTables::new(2, 3, 8, &device);
+        let four = RotaryTables::after(4, [2, 3], 8, &device);
+        let x = Tensor::<4>::random([1, 6, 2, 8], Distribution::Default, &device);
+        let same = |a: Tensor<4>, b: Tensor<4>| a.into_data().assert_eq(&b.into_data(), true);
+        same(four.turn_queries(x.clone(), 3), one.turn_queries(x.clone(), 0));
+        same(four.turn_keys(x.clone(), 3), one.turn_keys(x.clone(), 0));
+        let first = x.slice([0..1, 0..1, 0..2, 0..8]);
+        for position in 0..3 {
+            let at_corner = one.turn_keys(first.clone(), 0);
+            same(four.turn_queries(first.clone(), position), at_corner.clone());
+            same(four.turn_keys(first.clone(), position), at_corner);
+        }
     }
 
     #[test]

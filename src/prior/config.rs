@@ -23,6 +23,13 @@ fn is_one(depth: &usize) -> bool {
     *depth == 1
 }
 
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// The longest caption a prior may read, in tokens.
+pub(crate) const LONGEST_CAPTION: usize = 32;
+
 /// The shape of the GPT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +45,12 @@ pub struct PriorConfig {
     /// Codes per grid position, consecutive in the sequence.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub depth: usize,
+    /// Number of tokens that captions are made of; 0 for a prior without captions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub caption_tokens: usize,
+    /// Positions of the caption, before the class; 0 for a prior without captions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub caption_length: usize,
     /// Transformer blocks.
     pub layers: usize,
     /// Attention heads; must divide `width`.
@@ -61,6 +74,8 @@ impl Default for PriorConfig {
             grid_height: 4,
             grid_width: 4,
             depth: 1,
+            caption_tokens: 0,
+            caption_length: 0,
             layers: 1,
             heads: 2,
             width: 16,
@@ -82,9 +97,14 @@ impl PriorConfig {
         self.codebook_size + self.n_classes + 1
     }
 
-    /// Length of the prefix that a condition puts before the codes.
+    /// Whether it reads captions.
+    pub fn has_captions(&self) -> bool {
+        self.caption_length > 0
+    }
+
+    /// Length of the prefix that a condition puts before the codes: the caption and the class.
     pub fn prefix(&self) -> usize {
-        1
+        self.caption_length + 1
     }
 
     /// Positions per sequence: the last code is predicted, never an input.
@@ -131,6 +151,13 @@ impl PriorConfig {
             return fail(format!(
                 "a prior of {} codes and {} classes cannot be built (2 to 65536 codes, at most 65535 classes)",
                 self.codebook_size, self.n_classes
+            ));
+        }
+        let (tokens, length) = (self.caption_tokens, self.caption_length);
+        if tokens > 65_536 || length > LONGEST_CAPTION || (tokens == 0) != (length == 0) {
+            return fail(format!(
+                "captions of {length} of {tokens} tokens cannot be read (1 to {LONGEST_CAPTION} of 1 to 65536, or 0 \
+                 of 0)"
             ));
         }
         let n_positions = self.grid_height.checked_mul(self.grid_width);

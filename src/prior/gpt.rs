@@ -16,7 +16,7 @@ use crate::prior::{Conditions, DropoutSeeds, Positions, PriorConfig};
 pub struct Gpt {
     /// Embeddings of the whole vocabulary, codes first.
     pub token: Embedding,
-    /// `[n_positions, width]`; absent with rotary positions.
+    /// Of the class and the codes, `[n_codes, width]`; absent with rotary positions.
     pub position: Option<Param<Tensor<2>>>,
     /// In the order of the forward pass.
     pub blocks: Vec<Block>,
@@ -24,10 +24,21 @@ pub struct Gpt {
     pub norm: LayerNorm,
     /// `[width, codebook_size]`, without bias; absent with tied weights.
     pub head: Option<Linear>,
+    /// Absent without captions.
+    pub caption: Option<CaptionEmbedding>,
     /// Tables of the rotary embeddings: constants, not in files.
     pub(super) rotary: Option<RotaryTables>,
     #[module(skip)]
     config: PriorConfig,
+}
+
+/// The embeddings of captions.
+#[derive(Module, Debug)]
+pub struct CaptionEmbedding {
+    /// `[caption_tokens + 1, width]`; the last stands after the end of a caption.
+    pub token: Embedding,
+    /// `[caption_length, width]`.
+    pub position: Param<Tensor<2>>,
 }
 
 impl Gpt {
@@ -41,18 +52,24 @@ impl Gpt {
         let mut init = WeightInit::new(seed, device);
         let token = Embedding { weight: init.normal([config.vocabulary_size(), width], DEVIATION) };
         let learned = config.positions == Positions::Learned;
-        let position = learned.then(|| init.normal([config.n_positions(), width], DEVIATION));
+        let position = learned.then(|| init.normal([config.n_codes(), width], DEVIATION));
         let blocks = (0..layers).map(|_| Block::new(config, &mut init)).collect();
         let head = (!config.tie_weights)
             .then(|| Linear { weight: init.normal([width, codebook_size], DEVIATION), bias: None });
+        let caption = config.has_captions().then(|| CaptionEmbedding {
+            token: Embedding { weight: init.normal([config.caption_tokens + 1, width], DEVIATION) },
+            position: init.normal([config.caption_length, width], DEVIATION),
+        });
+        let grid = [grid_height, grid_width];
         let rotary =
-            (!learned).then(|| RotaryTables::new(grid_height, grid_width, width / heads, device));
+            (!learned).then(|| RotaryTables::after(config.prefix(), grid, width / heads, device));
         Self {
             token,
             position,
             blocks,
             norm: LayerNorm::new(width, device),
             head,
+            caption,
             rotary,
             config: config.clone(),
         }
@@ -81,7 +98,7 @@ impl Gpt {
     ) -> Tensor<2> {
         let x = self.embed(conditions, known);
         let [batch, sequence, width] = x.dims();
-        let mask = CausalMask::new(sequence, &self.device());
+        let mask = self.mask(sequence);
         let attend = |qkv, dropped| {
             causal_attention(qkv, self.config.heads, &mask, self.rotary.as_ref(), dropped)
         };
@@ -96,7 +113,12 @@ impl Gpt {
         let blocks: usize = self.blocks.iter().map(Block::activations).sum();
         // The embedding and the last norm, the logits and their softmax.
         let ends = 2 * self.config.width + 2 * self.config.codebook_size;
-        self.config.n_codes() * (blocks + ends)
+        self.config.n_positions() * blocks + self.config.n_codes() * ends
+    }
+
+    /// Which positions see which in sequences of this length: those of a caption see each other.
+    pub(super) fn mask(&self, sequence: usize) -> CausalMask {
+        CausalMask::with_prefix(self.config.caption_length, sequence, &self.device())
     }
 
     /// Negative log-likelihood of each code given the condition and the codes before it, in nats.
@@ -125,15 +147,23 @@ impl Gpt {
         conditions: &Conditions,
         codes: Option<Tensor<2, Int>>,
     ) -> Tensor<3> {
-        let prefix = conditions.embed(&self.token);
-        let Some(codes) = codes else { return self.at_positions(prefix, 0) };
-        let [batch, n] = codes.dims();
-        let codes = self.token.forward(codes.reshape([batch * n]));
-        let codes = codes.reshape([batch, n, self.config.width]);
-        self.at_positions(Tensor::cat(vec![prefix, codes], 1), 0)
+        let class = conditions.embed_classes(self);
+        let after_caption = match codes {
+            None => class,
+            Some(codes) => {
+                let [batch, n] = codes.dims();
+                let codes = self.token.forward(codes.reshape([batch * n]));
+                Tensor::cat(vec![class, codes.reshape([batch, n, self.config.width])], 1)
+            }
+        };
+        let after_caption = self.at_positions(after_caption, self.config.caption_length);
+        match conditions.embed_captions(self) {
+            None => after_caption,
+            Some(caption) => Tensor::cat(vec![caption, after_caption], 1),
+        }
     }
 
-    /// Adds the learned position embeddings, from `position` on.
+    /// Adds the learned position embeddings of the class and the codes, from position `position` of the sequence on.
     ///
     /// # Shapes
     /// - x, output: `[batch, sequence, width]`
@@ -143,8 +173,9 @@ impl Gpt {
         assert!(end <= n_positions, "position {end} of a prior of {n_positions}");
         let Some(table) = &self.position else { return x };
         let mut table = table.val();
-        if sequence < n_positions {
-            table = table.slice([position..end, 0..width]);
+        let before = self.config.caption_length;
+        if sequence < n_positions - before {
+            table = table.slice([position - before..end - before, 0..width]);
         }
         x + table.unsqueeze()
     }

@@ -6,7 +6,7 @@ use self::PriorPreset::{Medium, Nano, Small};
 use crate::data::View;
 use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
-use crate::prior::{Positions, PriorConfig};
+use crate::prior::{LONGEST_CAPTION, Positions, PriorConfig};
 
 /// Named sizes of the GPT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +63,15 @@ section! {
         positions: Positions = Positions::Learned, resume Refused;
         /// Whether the output layer shares the weights of the code embedding.
         tie_weights: bool = false, resume Refused;
-        /// Probability of training a sequence without its class; classifier-free guidance needs some.
+        /// Probability of training a sequence without its class and its caption; classifier-free guidance needs some.
         class_dropout: f64 = 0.1, allowed 0.0..=1.0, resume Told;
+        /// The most tokens of a caption that count, where the code file has captions; 0 ignores them. If 99 of 100
+        /// captions are shorter, sequences are too.
+        caption_length: usize = LONGEST_CAPTION, allowed 0..=LONGEST_CAPTION, resume Refused;
+        /// Probability of training a sequence without its caption, so that a class can be sampled without one.
+        caption_dropout: f64 = 0.1, allowed 0.0..=1.0, resume Told;
+        /// Probability of training without each word of a caption.
+        word_dropout: f64 = 0.0, allowed 0.0..1.0, resume Told;
         /// Total optimizer steps.
         steps: usize = 1200, allowed 1..=MOST_STEPS, resume Silent;
         /// Sequences per micro batch.
@@ -101,7 +108,7 @@ section! {
 
 impl PriorSection {
     /// The model's architecture for `codebook_size` codes in a grid of `[rows, columns, depth]` and `n_classes`
-    /// classes.
+    /// classes, without captions.
     pub fn prior_config(
         &self,
         codebook_size: usize,
@@ -115,6 +122,8 @@ impl PriorSection {
             grid_height,
             grid_width,
             depth,
+            caption_tokens: 0,
+            caption_length: 0,
             layers: self.layers,
             heads: self.heads,
             width: self.width,

@@ -66,6 +66,8 @@ pub enum Event {
         /// Their reconstructions.
         reconstructions: Vec<u8>,
     },
+    /// What the user should know.
+    Note(String),
     /// A warning for the user, with advice.
     Warning(String),
     /// A file was written.

@@ -1,5 +1,6 @@
 //! Stage 2: the prior.
 
+mod captions;
 mod sequences;
 mod stage;
 mod step;

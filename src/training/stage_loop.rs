@@ -164,6 +164,9 @@ impl<S: StageRun> StageLoop<S> {
                 steps_per_epoch: self.stage.steps_per_epoch(),
             }),
         });
+        if let Some(note) = self.stage.note() {
+            (job.emit)(Event::Note(note));
+        }
         if self.step as usize >= steps {
             if self.step as usize > steps {
                 let section = S::STAGE.name();

@@ -68,6 +68,10 @@ pub(super) trait StageRun {
     fn cadence(&self) -> Cadence;
     fn learning_rate(&self) -> LearningRate;
     fn input(&self) -> Input;
+    /// What the user should know before the first step.
+    fn note(&self) -> Option<String> {
+        None
+    }
     /// The part of the recipe that training depends on.
     fn settings(&self) -> Result<Value>;
 

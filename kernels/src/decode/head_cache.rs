@@ -48,22 +48,54 @@ impl HeadCache {
         out: &mut [f32],
         share: Share,
     ) {
+        let sizes = [self.heads, self.head_dim];
+        self.for_each(qkv, 1, out, share, |keys, values, qkv, out| {
+            attend_sequence(sizes, keys, values, qkv, position, rotary, out);
+        });
+    }
+
+    /// Sets the keys and values of the first `n` positions, and `out` to the attention of their queries, each over all
+    /// `n`: a prefix that sees itself whole.
+    ///
+    /// # Shapes
+    /// - qkv: `[sequences, n, 3 * heads * head_dim]`; its queries and keys are overwritten
+    /// - out: `[sequences, n, heads * head_dim]`
+    pub fn attend_prefix(
+        &mut self,
+        qkv: &mut [f32],
+        n: usize,
+        rotary: Option<&RotaryRows>,
+        out: &mut [f32],
+        share: Share,
+    ) {
+        let sizes = [self.heads, self.head_dim];
+        self.for_each(qkv, n, out, share, |keys, values, qkv, out| {
+            prefix_of_sequence(sizes, keys, values, qkv, rotary, out);
+        });
+    }
+
+    /// Calls `attend` with the keys, the values, the `n` rows of `qkv` and those of `out` of each sequence.
+    fn for_each(
+        &mut self,
+        qkv: &mut [f32],
+        n: usize,
+        out: &mut [f32],
+        share: Share,
+        attend: impl Fn(&mut [f32], &mut [f32], &mut [f32], &mut [f32]) + Sync,
+    ) {
         let Self { heads, head_dim, positions, .. } = *self;
         let width = heads * head_dim;
         let keys_len = width * positions;
         let values_len = heads * head_dim.next_multiple_of(LANES) * positions;
-        let attend = |keys: &mut [f32], values: &mut [f32], qkv: &mut [f32], out: &mut [f32]| {
-            attend_sequence([heads, head_dim], keys, values, qkv, position, rotary, out);
-        };
         if share == Share::All {
             let caches = self.keys.par_chunks_mut(keys_len);
             let caches = caches.zip(self.values.par_chunks_mut(values_len));
-            let rows = qkv.par_chunks_mut(3 * width).zip(out.par_chunks_mut(width));
+            let rows = qkv.par_chunks_mut(n * 3 * width).zip(out.par_chunks_mut(n * width));
             let all = caches.zip(rows);
             return all.for_each(|((keys, values), (qkv, out))| attend(keys, values, qkv, out));
         }
         let caches = self.keys.chunks_mut(keys_len).zip(self.values.chunks_mut(values_len));
-        let rows = qkv.chunks_mut(3 * width).zip(out.chunks_mut(width));
+        let rows = qkv.chunks_mut(n * 3 * width).zip(out.chunks_mut(n * width));
         caches.zip(rows).for_each(|((keys, values), (qkv, out))| attend(keys, values, qkv, out));
     }
 }
@@ -79,32 +111,90 @@ fn attend_sequence(
     out: &mut [f32],
 ) {
     let width = heads * head_dim;
-    let (queries, rest) = qkv.split_at_mut(width);
-    let (new_keys, new_values) = rest.split_at_mut(width);
-    if let Some(rotary) = rotary {
-        for head in queries.chunks_exact_mut(head_dim) {
-            turn(head, &rotary.query, position);
-        }
-        for head in new_keys.chunks_exact_mut(head_dim) {
-            turn(head, &rotary.key, position);
-        }
+    turn_row(qkv, [heads, head_dim], position, rotary);
+    let (queries, rest) = qkv.split_at(width);
+    let (new_keys, new_values) = rest.split_at(width);
+    set_values(values, new_values, [heads, head_dim], position);
+    attend_over([heads, head_dim], keys, values, queries, new_keys, position, out);
+    // After the keys of this group were read: their lines are then in the cache.
+    set_keys(keys, new_keys, position);
+}
+
+/// [`HeadCache::attend_prefix`] for one sequence.
+fn prefix_of_sequence(
+    [heads, head_dim]: [usize; 2],
+    keys: &mut [f32],
+    values: &mut [f32],
+    qkv: &mut [f32],
+    rotary: Option<&RotaryRows>,
+    out: &mut [f32],
+) {
+    let width = heads * head_dim;
+    let mut last = 0;
+    for (position, row) in qkv.chunks_exact_mut(3 * width).enumerate() {
+        turn_row(row, [heads, head_dim], position, rotary);
+        set_values(values, &row[2 * width..], [heads, head_dim], position);
+        set_keys(keys, &row[width..2 * width], position);
+        last = position;
     }
+    let last_keys = &qkv[last * 3 * width..][width..2 * width];
+    for (row, out) in qkv.chunks_exact(3 * width).zip(out.chunks_exact_mut(width)) {
+        attend_over([heads, head_dim], keys, values, &row[..width], last_keys, last, out);
+    }
+}
+
+/// Turns the queries and keys of a row.
+fn turn_row(
+    qkv: &mut [f32],
+    [heads, head_dim]: [usize; 2],
+    position: usize,
+    rotary: Option<&RotaryRows>,
+) {
+    let Some(rotary) = rotary else { return };
+    let (queries, rest) = qkv.split_at_mut(heads * head_dim);
+    for head in queries.chunks_exact_mut(head_dim) {
+        turn(head, &rotary.query, position);
+    }
+    for head in rest[..heads * head_dim].chunks_exact_mut(head_dim) {
+        turn(head, &rotary.key, position);
+    }
+}
+
+/// Writes a row of values to the cache.
+fn set_values(values: &mut [f32], new: &[f32], [heads, head_dim]: [usize; 2], position: usize) {
     let padded = head_dim.next_multiple_of(LANES);
-    let row_len = heads * padded;
-    let row = &mut values[position * row_len..][..row_len];
-    for (to, new) in row.chunks_exact_mut(padded).zip(new_values.chunks_exact(head_dim)) {
+    let row = &mut values[position * heads * padded..][..heads * padded];
+    for (to, new) in row.chunks_exact_mut(padded).zip(new.chunks_exact(head_dim)) {
         to[..head_dim].copy_from_slice(new);
     }
+}
+
+/// Writes a row of keys to the cache.
+fn set_keys(keys: &mut [f32], new: &[f32], position: usize) {
     let (group, lane) = (position / LANES, position % LANES);
-    let earlier = &keys[..position.div_ceil(LANES) * width * LANES];
-    let seen = Seen { heads, position, queries, new_keys, earlier, values };
-    with_scratch(heads * (group + 1) * LANES + row_len, |scratch| {
-        let (scores, sums) = scratch.split_at_mut(heads * (group + 1) * LANES);
+    let places = keys[group * new.len() * LANES + lane..].iter_mut().step_by(LANES);
+    places.zip(new).for_each(|(place, key)| *place = *key);
+}
+
+/// Sets `out` to the attention of `queries` over the positions up to `last`, whose own keys are `last_keys`; its values
+/// are in the cache.
+fn attend_over(
+    [heads, head_dim]: [usize; 2],
+    keys: &[f32],
+    values: &[f32],
+    queries: &[f32],
+    last_keys: &[f32],
+    last: usize,
+    out: &mut [f32],
+) {
+    let (width, row_len) = (heads * head_dim, heads * head_dim.next_multiple_of(LANES));
+    let earlier = &keys[..last.div_ceil(LANES) * width * LANES];
+    let seen = Seen { heads, position: last, queries, new_keys: last_keys, earlier, values };
+    let scores_len = heads * (last / LANES + 1) * LANES;
+    with_scratch(scores_len + row_len, |scratch| {
+        let (scores, sums) = scratch.split_at_mut(scores_len);
         attend(seen, scores, sums, out);
     });
-    // After the keys of this group were read: their lines are then in the cache.
-    let places = keys[group * width * LANES + lane..].iter_mut().step_by(LANES);
-    places.zip(new_keys).for_each(|(place, key)| *place = *key);
 }
 
 /// Operands of the attention of one position.
@@ -200,6 +290,46 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn a_prefix_sees_itself_whole_and_the_positions_after_it_see_it() {
+        let (heads, head_dim) = (2, 24);
+        let width = heads * head_dim;
+        for n in [1, 2, 16, 17, 33] {
+            let mut cache = HeadCache::new(2, n + 1, heads, head_dim);
+            let mut qkv = normals(n as u64, 2 * n * 3 * width);
+            let rows: Vec<Vec<f32>> = qkv.chunks(3 * width).map(<[f32]>::to_vec).collect();
+            let mut out = vec![9.0; 2 * n * width];
+            let share = if n % 2 == 0 { Share::All } else { Share::Alone };
+            cache.attend_prefix(&mut qkv, n, None, &mut out, share);
+            let mut next = normals(99, 6 * width);
+            let next_rows: Vec<Vec<f32>> = next.chunks(3 * width).map(<[f32]>::to_vec).collect();
+            let mut next_out = vec![9.0; 2 * width];
+            cache.attend(&mut next, n, None, &mut next_out, share);
+            for sequence in 0..2 {
+                let rows = &rows[sequence * n..][..n];
+                for query in 0..=n {
+                    // Attention has no order: the query's own row goes last, as `wanted` has it.
+                    let (mut seen, out) = match rows.get(query) {
+                        Some(_) => (rows.to_vec(), &out[(sequence * n + query) * width..]),
+                        None => {
+                            let all = [rows, &next_rows[sequence..=sequence]].concat();
+                            (all, &next_out[sequence * width..])
+                        }
+                    };
+                    let own = seen.remove(query);
+                    seen.push(own);
+                    for head in 0..heads {
+                        let wanted = wanted(&seen, head, head_dim, width);
+                        for (out, wanted) in out[head * head_dim..].iter().zip(wanted) {
+                            let difference = (f64::from(*out) - wanted).abs();
+                            assert!(difference < 1e-5, "{n}, {query}: {out}, not {wanted}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -136,6 +136,13 @@ impl Digest {
     }
 }
 
+/// 16 hexadecimal digits that identify a text.
+pub(crate) fn text_fingerprint(text: &str) -> String {
+    let mut digest = Digest::default();
+    digest.text(text);
+    digest.fingerprint()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {

@@ -16,6 +16,8 @@ const TOKENIZER: &str = "tokenizer";
 const CLASSES: &str = "classes";
 /// Metadata key of a tokenizer and of a prior: the data set it was trained on, a [`Provenance`].
 pub const DATA: &str = "data";
+/// Metadata key of a prior: the merges of the vocabulary of its captions, where it reads any.
+pub const MERGES: &str = "merges";
 
 /// Refuses codes of another tokenizer. `action` is what the user asked for: "train the prior".
 ///

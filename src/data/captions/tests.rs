@@ -37,6 +37,26 @@ fn rows_of_json_lines_name_images_relative_to_their_folder() {
 }
 
 #[test]
+fn rows_of_csv_have_columns_in_any_order_and_quoted_text() {
+    let table = "\u{feff}label, text ,file_name\r\n1,\"a \"\"big\"\"\ncat, grey\",cats/1.png\r\n,ignored,\r\n2,,cats/2.png\r\n3\r\n4,a dog,dogs/1.jpg,more\r\n";
+    let found = of(vec![file("metadata.csv", table)]);
+    assert_eq!(found.by_image, [vec!["a \"big\" cat, grey"], vec![], vec!["a dog"], vec![]]);
+    let notes = found.notes.join("\n");
+    assert!(
+        notes.contains("(row 2 has no file_name), metadata.csv (row 4 has no file_name)"),
+        "{notes}"
+    );
+    for (table, expected) in [
+        ("name;text\na.png;x\n", "has no column file_name, but name;text"),
+        ("", "has no column file_name"),
+        ("file_name\n\u{0}\n", "1 row of metadata on images that are not there"),
+    ] {
+        let notes = of(vec![file("cats/metadata.csv", table)]).notes.join("\n");
+        assert!(notes.contains(expected), "{notes}");
+    }
+}
+
+#[test]
 fn each_line_of_a_text_beside_an_image_is_a_caption() {
     assert_eq!(
         of_image(3, "dogs/a.b.txt", "\u{feff}one\r\n\r\n  two \t words\r\n"),

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::ops::{CausalMask, KeyValues, cached_attention, causal_attention};
+use crate::ops::{KeyValues, cached_attention, causal_attention};
 use crate::prior::seeds::Dropouts;
 use crate::prior::{Condition, Conditions, Gpt};
 
@@ -47,7 +47,7 @@ impl<'a> DeviceDecoder<'a> {
         });
         let x = gpt.embed(&Conditions::new(conditions, config, &device), codes);
         let [batch, sequence, width] = x.dims();
-        let mask = CausalMask::new(sequence, &device);
+        let mask = gpt.mask(sequence);
         let x = self.through_blocks(x.reshape([batch * sequence, width]), sequence, |qkv, _| {
             causal_attention(qkv, heads, &mask, gpt.rotary.as_ref(), None)
         });

@@ -17,7 +17,7 @@ pub struct HostDecoder<'a> {
     gpt: &'a Gpt,
     /// `[vocabulary, width]`.
     token: Vec<f32>,
-    /// `[n_positions, width]`; empty with rotary positions.
+    /// Of the class and the codes, `[n_codes, width]`; empty with rotary positions.
     position: Vec<f32>,
     rotary: Option<RotaryRows>,
     layers: Vec<Layer>,
@@ -60,10 +60,10 @@ impl Layer {
 }
 
 impl Layer {
-    /// [`Block::forward`] at one more position of every sequence, in place.
+    /// [`Block::forward`] at one or more positions of every sequence, in place.
     ///
     /// # Shapes
-    /// - x: `[sequences, width]`
+    /// - x: `[rows, width]`
     fn forward(
         &self,
         x: &mut [f32],
@@ -85,11 +85,11 @@ impl Layer {
 
 /// Scratch buffers that the layers of a pass share.
 struct Rows {
-    /// `[sequences, width]`.
+    /// `[rows, width]`.
     normed: Vec<f32>,
     attended: Vec<f32>,
     after_attention: Vec<f32>,
-    /// `[sequences, 4 * width]`: queries, keys and values, then the hidden layer.
+    /// `[rows, 4 * width]`: queries, keys and values, then the hidden layer.
     wide: Vec<f32>,
 }
 
@@ -136,16 +136,13 @@ impl<'a> HostDecoder<'a> {
     /// - output: `[batch, codebook_size]`
     pub fn start(&mut self, conditions: &[Condition], given: &[usize]) -> Vec<f32> {
         let config = self.gpt.config();
-        let (batch, width, prefix) = (conditions.len(), config.width, config.prefix());
+        let batch = conditions.len();
         self.forget(batch);
-        let embedded =
-            Conditions::new(conditions, config, &self.gpt.device()).embed(&self.gpt.token);
-        let embedded = values(embedded); // [batch, prefix, width]
-        let mut logits = Vec::new();
-        for position in 0..prefix {
-            let rows = embedded.chunks_exact(width).skip(position).step_by(prefix);
-            logits = self.advance(rows.flatten().copied().collect());
+        let conditions = Conditions::new(conditions, config, &self.gpt.device());
+        if let Some(captions) = conditions.embed_captions(self.gpt) {
+            self.read(values(captions));
         }
+        let mut logits = self.advance(values(conditions.embed_classes(self.gpt)));
         let n = given.len() / batch.max(1);
         for position in 0..n {
             let codes: Vec<usize> = given.iter().skip(position).step_by(n).copied().collect();
@@ -190,25 +187,55 @@ impl<'a> HostDecoder<'a> {
         self.seen = (0..sequences).step_by(group.max(1)).map(seen).collect();
     }
 
+    /// Fills the first positions with captions.
+    ///
+    /// # Shapes
+    /// - x: `[sequences, caption_length, width]`, their embeddings
+    fn read(&mut self, x: Vec<f32>) {
+        self.in_groups(x, |decoder, Seen { caches, position, .. }, x, share| {
+            let n = decoder.gpt.config().caption_length;
+            let mut rows = Rows::new(x.len());
+            for (layer, cache) in decoder.layers.iter().zip(caches) {
+                let attend = |qkv: &mut [f32], attended: &mut [f32]| {
+                    cache.attend_prefix(qkv, n, decoder.rotary.as_ref(), attended, share);
+                };
+                layer.forward(x, &mut rows, attend, share);
+            }
+            *position = n;
+            Vec::new()
+        });
+    }
+
     /// # Shapes
     /// - x: `[sequences, width]`, their embeddings at one more position
     /// - output: `[sequences, codebook_size]`
-    fn advance(&mut self, mut x: Vec<f32>) -> Vec<f32> {
+    fn advance(&mut self, x: Vec<f32>) -> Vec<f32> {
+        let sequences = self.seen.iter().map(|seen| seen.sequences).sum::<usize>();
         let width = self.gpt.config().width;
+        assert_eq!(x.len(), sequences * width, "embeddings of {sequences} sequences");
+        self.in_groups(x, Self::advance_group)
+    }
+
+    /// The results of `pass` over each group of sequences and its rows of `x`, one after another.
+    fn in_groups(
+        &mut self,
+        mut x: Vec<f32>,
+        pass: impl Fn(&Self, &mut Seen, &mut [f32], Share) -> Vec<f32> + Sync,
+    ) -> Vec<f32> {
         let mut groups = std::mem::take(&mut self.seen);
         let sequences = groups.iter().map(|seen| seen.sequences).sum::<usize>();
-        assert_eq!(x.len(), sequences * width, "embeddings of {sequences} sequences");
-        let logits = match groups.as_mut_slice() {
-            [seen] => self.advance_group(seen, &mut x, Share::All),
+        let results = match groups.as_mut_slice() {
+            [seen] => pass(self, seen, &mut x, Share::All),
             groups => {
-                let len = groups.first().map_or(1, |seen| seen.sequences) * width;
-                let groups = groups.par_iter_mut().zip(x.par_chunks_mut(len));
-                let advance = |(seen, x)| self.advance_group(seen, x, Share::Alone);
-                groups.map(advance).collect::<Vec<_>>().concat()
+                let first = groups.first().map_or(1, |seen| seen.sequences);
+                let len = x.len() / sequences.max(1) * first;
+                let groups = groups.par_iter_mut().zip(x.par_chunks_mut(len.max(1)));
+                let pass = |(seen, x): (&mut Seen, &mut [f32])| pass(self, seen, x, Share::Alone);
+                groups.map(pass).collect::<Vec<_>>().concat()
             }
         };
         self.seen = groups;
-        logits
+        results
     }
 
     fn advance_group(&self, seen: &mut Seen, x: &mut [f32], share: Share) -> Vec<f32> {
@@ -217,7 +244,8 @@ impl<'a> HostDecoder<'a> {
         let (n_positions, width) = (config.n_positions(), config.width);
         assert!(*position < n_positions, "position {position} of a prior of {n_positions}");
         if !self.position.is_empty() {
-            let table = &self.position[*position * width..(*position + 1) * width];
+            let row = *position - config.caption_length;
+            let table = &self.position[row * width..(row + 1) * width];
             for row in x.chunks_exact_mut(width) {
                 row.iter_mut().zip(table).for_each(|(x, position)| *x += position);
             }

@@ -1,10 +1,13 @@
-//! Tests of the network, cached decoding included.
+//! Tests of the network.
+
+mod captions;
+mod decoding;
 
 use burn::module::{Module, ModuleVisitor};
 use burn::tensor::{TensorData, Tolerance};
 
 use super::*;
-use crate::prior::{Condition, DeviceDecoder, HostDecoder, Prior};
+use crate::prior::{Condition, Prior};
 use crate::rng::{Purpose, stream};
 
 fn config(layers: usize, positions: Positions, tie_weights: bool) -> PriorConfig {
@@ -37,7 +40,12 @@ fn gpt(config: &PriorConfig, device: &Device) -> Gpt {
 /// Conditions of every kind in turn, and random codes.
 fn sequences(batch: usize, config: &PriorConfig) -> (Vec<Condition>, Vec<usize>) {
     let mut rng = stream(5, Purpose::Shuffle, 0, 0);
-    let condition = |i| Condition::of_class((i % 3 < 2).then_some(i % 3));
+    // Captions of 0 to 4 tokens: some shorter, some longer than what counts.
+    let caption = |i: usize| match config.has_captions() {
+        true => (0..i % 5).map(|at| ((2 * i + at) % config.caption_tokens) as u32).collect(),
+        false => Vec::new(),
+    };
+    let condition = |i| Condition { class: (i % 3 < 2).then_some(i % 3), caption: caption(i) };
     let codes = (0..batch * config.n_codes()).map(|_| rng.below(config.codebook_size));
     ((0..batch).map(condition).collect(), codes.collect())
 }
@@ -82,14 +90,24 @@ fn parameters(model: &Gpt) -> Vec<(String, Vec<usize>, TensorData)> {
     found
 }
 
-const SHAPES: [(Positions, bool); 3] =
-    [(Positions::Learned, false), (Positions::Rotary, false), (Positions::Learned, true)];
+/// Every kind of prior: both kinds of positions, tied weights, and captions.
+fn configs(layers: usize) -> Vec<PriorConfig> {
+    let plain = |(positions, tie)| config(layers, positions, tie);
+    let captioned = |positions| PriorConfig {
+        caption_tokens: 5,
+        caption_length: 3,
+        ..config(layers, positions, false)
+    };
+    let without =
+        [(Positions::Learned, false), (Positions::Rotary, false), (Positions::Learned, true)];
+    let with = [Positions::Learned, Positions::Rotary].map(captioned);
+    without.map(plain).into_iter().chain(with).collect()
+}
 
 #[test]
 fn logits_cover_every_code_of_every_position() {
     let device = Device::flex();
-    for (positions, tie) in SHAPES {
-        let config = config(2, positions, tie);
+    for config in configs(2) {
         let model = gpt(&config, &device);
         assert_eq!(logits_of(&model, 4, None).dims(), [4 * 6, 11]);
         let (conditions, _) = batch(4, &config, &device);
@@ -127,6 +145,12 @@ fn parameter_names_and_shapes_are_stable() {
             .concat()
     );
     assert_eq!(names(Positions::Rotary, true), [&["token.weight [14, 16]"], &block[..]].concat());
+    let captioned = configs(1).into_iter().find(PriorConfig::has_captions).unwrap();
+    let captioned = parameters(&gpt(&captioned, &Device::flex()));
+    let added = captioned.iter().filter(|(path, ..)| path.starts_with("caption."));
+    let added: Vec<String> = added.map(|(path, dims, _)| format!("{path} {dims:?}")).collect();
+    assert_eq!(added, ["caption.token.weight [6, 16]", "caption.position [3, 16]"]);
+    assert_eq!(captioned.len(), 2 + block.len() + 1 + 2);
 }
 
 #[test]
@@ -205,8 +229,7 @@ fn a_longer_prefix_predicts_the_first_code_from_its_last_position() {
 #[test]
 fn a_gradient_reaches_every_parameter() {
     let device = Device::flex().autodiff();
-    for (positions, tie) in SHAPES {
-        let config = config(2, positions, tie);
+    for config in configs(2) {
         let model = Gpt::new(&config, 3, &device);
         let (conditions, codes) = batch(12, &config, &device);
         let seeds = DropoutSeeds::new(stream(0, Purpose::Dropout, 0, 0));
@@ -229,8 +252,7 @@ fn a_gradient_reaches_every_parameter() {
 #[test]
 fn a_later_code_changes_no_earlier_logits() {
     let device = Device::flex();
-    for (positions, tie) in SHAPES {
-        let config = config(2, positions, tie);
+    for config in configs(2) {
         let model = gpt(&config, &device);
         let (conditions, codes) = batch(1, &config, &device);
         let changed = codes.clone().slice_fill([0..1, 3..4], 10);
@@ -245,7 +267,7 @@ fn a_later_code_changes_no_earlier_logits() {
             .into_data()
             .assert_eq(&after.clone().slice(earlier).into_data(), true);
         let later: f32 = (before - after).slice([4..6, 0..11]).abs().sum().into_scalar();
-        assert!(later > 0.01, "{positions:?}: {later}");
+        assert!(later > 0.01, "{config:?}: {later}");
     }
 }
 
@@ -265,111 +287,19 @@ fn dropout_repeats_with_its_stream_and_is_off_without_one() {
 }
 
 #[test]
-fn cached_logits_are_those_of_the_full_forward_pass() {
-    let device = Device::flex();
-    for layers in 1..=3 {
-        for (positions, tie) in SHAPES {
-            let config = config(layers, positions, tie);
-            let model = gpt(&config, &device);
-            let (conditions, codes) = sequences(3, &config);
-            let full = logits_of(&model, 3, None).reshape([3, 6, 11]);
-            let mut decoder = DeviceDecoder::new(&model);
-            for given in [0, 3, 5] {
-                let first: Vec<usize> =
-                    codes.chunks(6).flat_map(|codes| &codes[..given]).copied().collect();
-                let mut logits = vec![decoder.start(&conditions, &first)];
-                for position in given..5 {
-                    let column: Vec<i32> =
-                        codes.chunks(6).map(|codes| codes[position] as i32).collect();
-                    logits.push(decoder.next(Tensor::from_ints(column.as_slice(), &device)));
-                }
-                let cached = Tensor::stack::<3>(logits, 1);
-                let expected = full.clone().slice([0..3, given..6]);
-                cached
-                    .into_data()
-                    .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-4));
-            }
-        }
-    }
-}
-
-#[test]
-fn the_decoder_of_the_cpu_gives_the_logits_of_the_full_forward_pass() {
-    let device = Device::flex();
-    for layers in 1..=3 {
-        for (positions, tie) in SHAPES {
-            let config = config(layers, positions, tie);
-            let model = gpt(&config, &device);
-            let (conditions, codes) = sequences(3, &config);
-            let full = logits_of(&model, 3, None).into_data();
-            let full: Vec<f32> = full.try_into_vec().unwrap(); // [3, 6, 11]
-            let check = |logits: &[f32], position: usize| {
-                for (row, logits) in logits.chunks(11).enumerate() {
-                    let wanted = &full[(row * 6 + position) * 11..][..11];
-                    for (logit, wanted) in logits.iter().zip(wanted) {
-                        assert!((logit - wanted).abs() < 1e-4, "{logit}, not {wanted}");
-                    }
-                }
-            };
-            let mut decoder = HostDecoder::new(&model);
-            for given in [0, 3, 5] {
-                let first: Vec<usize> =
-                    codes.chunks(6).flat_map(|codes| &codes[..given]).copied().collect();
-                let logits = decoder.start(&conditions, &first);
-                check(&logits, given);
-                // A sequence alone gets the same logits, to the last bit.
-                let alone = &first[given..2 * given];
-                let alone = HostDecoder::new(&model).start(&conditions[1..2], alone);
-                assert_eq!(alone, logits[11..22]);
-                for position in given..5 {
-                    let column: Vec<usize> = codes.chunks(6).map(|codes| codes[position]).collect();
-                    check(&decoder.next(&column), position + 1);
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn sequences_split_among_threads_get_the_same_logits() {
-    let config = config(1, Positions::Learned, false);
-    let model = gpt(&config, &Device::flex());
-    let (conditions, _) = sequences(25, &config);
-    let codes: Vec<usize> = (0..25).map(|row| row % 11).collect();
-    let on = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let mut decoder = HostDecoder::new(&model);
-            let mut logits = decoder.start(&conditions, &[]);
-            logits.extend((0..2).flat_map(|_| decoder.next(&codes)));
-            logits
-        })
+fn a_condition_that_was_not_learned_is_refused() {
+    let without = config(1, Positions::Learned, false);
+    let with = PriorConfig { caption_tokens: 5, caption_length: 3, ..without.clone() };
+    let refused = |config: &PriorConfig, class, caption: &[u32]| {
+        let condition = Condition { class, caption: caption.to_vec() };
+        condition.check(config).err().map(|error| error.to_string())
     };
-    let together = on(1);
-    // Groups of 13 and 12, of 9 and 7, and all at once.
-    for threads in [2, 3, 7] {
-        assert_eq!(on(threads), together, "{threads} threads");
-    }
-}
-
-#[test]
-fn a_model_taken_out_of_training_decodes_too() {
-    for positions in [Positions::Learned, Positions::Rotary] {
-        let config = config(1, positions, false);
-        let model = gpt(&config, &Device::flex().autodiff()).valid();
-        let (conditions, _) = sequences(2, &config);
-        let mut decoder = DeviceDecoder::new(&model);
-        decoder.start(&conditions, &[3, 4]);
-        let logits = decoder.next(Tensor::from_ints([1, 2], &model.device()));
-        assert!(!logits.is_require_grad() && logits.dims() == [2, 11]);
-    }
-}
-
-#[test]
-fn a_class_that_was_not_learned_is_refused() {
-    let config = config(1, Positions::Learned, false);
-    let check = |class| Condition::of_class(class).check(&config);
-    assert!(check(None).is_ok() && check(Some(1)).is_ok());
-    let message = check(Some(2)).unwrap_err().to_string();
-    assert_eq!(message, "cannot sample class 2: the prior knows 2 classes");
+    assert_eq!(refused(&without, None, &[]), None);
+    assert_eq!(refused(&with, Some(1), &[4, 0, 1, 2]), None);
+    let class = "cannot sample class 2: the prior knows 2 classes";
+    assert_eq!(refused(&without, Some(2), &[]).unwrap(), class);
+    let caption = "cannot sample a caption: the prior was trained without";
+    assert_eq!(refused(&without, None, &[0]).unwrap(), caption);
+    let token = "cannot sample token 5: the prior knows 5 tokens";
+    assert_eq!(refused(&with, None, &[0, 5]).unwrap(), token);
 }

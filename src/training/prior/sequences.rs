@@ -2,11 +2,16 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::captions::Captions;
 use crate::checkpoint::Codes;
 use crate::data::{Draw, Split};
 use crate::error::{Error, Result};
 use crate::prior::{Condition, Conditions, PriorConfig};
+use crate::recipe::PriorSection;
 use crate::rng::Stream;
+
+/// The share of captioned sequences that are trained without their class, so that a caption can be sampled without one.
+const CLASS_HIDDEN: f32 = 0.5;
 
 /// Conditions and codes of a batch.
 #[derive(Debug, Clone)]
@@ -67,40 +72,64 @@ impl<'a> Sequences<'a> {
         self.images.is_empty()
     }
 
-    /// The training batch of `draws`; `class_dropout` is the probability that a sequence loses its condition, and the
-    /// random stream.
-    pub(crate) fn training_batch(
+    /// The training batch of `draws`; `rng` decides which sequences lose their class, their caption or both.
+    ///
+    /// # Errors
+    /// A caption that has no tokens.
+    pub(super) fn training_batch(
         &self,
         draws: &[Draw],
-        class_dropout: (f64, &mut Stream),
-        config: &PriorConfig,
-        device: &Device,
-    ) -> SequenceBatch {
+        captions: &Captions,
+        section: &PriorSection,
+        rng: &mut Stream,
+        (config, device): (&PriorConfig, &Device),
+    ) -> Result<SequenceBatch> {
         let images: Vec<usize> = draws.iter().map(|draw| self.images[draw.index]).collect();
-        let (probability, rng) = class_dropout;
-        let condition_of = |image: usize| {
-            let dropped = f64::from(rng.uniform()) < probability;
-            if dropped { Condition::default() } else { self.condition_of(image) }
+        let mut condition_of = |image: usize| {
+            if f64::from(rng.uniform()) < section.class_dropout {
+                return Ok(Condition::default());
+            }
+            let class = self.class_of(image);
+            if !config.has_captions() || f64::from(rng.uniform()) < section.caption_dropout {
+                return Ok(Condition::of_class(class));
+            }
+            let caption = captions.drawn(image, section.word_dropout, rng)?;
+            let is_hidden = rng.uniform() < CLASS_HIDDEN && !caption.is_empty();
+            Ok(Condition { class: class.filter(|_| !is_hidden), caption })
         };
-        let conditions: Vec<_> = images.iter().copied().map(condition_of).collect();
-        self.batch(&images, &conditions, config, device)
+        let conditions =
+            images.iter().map(|image| condition_of(*image)).collect::<Result<Vec<_>>>()?;
+        Ok(self.batch(&images, &conditions, config, device))
     }
 
-    /// The sequences `range` of the split in file order, with their classes.
-    pub(crate) fn plain_batch(
+    /// The sequences `range` of the split in file order, with their classes and first captions.
+    ///
+    /// # Errors
+    /// A caption that has no tokens.
+    pub(super) fn plain_batch(
         &self,
         range: std::ops::Range<usize>,
+        captions: &Captions,
         config: &PriorConfig,
         device: &Device,
-    ) -> SequenceBatch {
+    ) -> Result<SequenceBatch> {
         let images = &self.images[range];
-        let conditions: Vec<_> = images.iter().map(|image| self.condition_of(*image)).collect();
-        self.batch(images, &conditions, config, device)
+        let condition_of = |image: usize| {
+            Ok(Condition { class: self.class_of(image), caption: captions.first(image)? })
+        };
+        let conditions =
+            images.iter().map(|image| condition_of(*image)).collect::<Result<Vec<_>>>()?;
+        Ok(self.batch(images, &conditions, config, device))
     }
 
-    fn condition_of(&self, image: usize) -> Condition {
+    /// The images of the code file, in order.
+    pub(super) fn images(&self) -> &[usize] {
+        &self.images
+    }
+
+    fn class_of(&self, image: usize) -> Option<usize> {
         let has_classes = !self.codes.classes.is_empty();
-        Condition { class: has_classes.then(|| usize::from(self.codes.labels[image])) }
+        has_classes.then(|| usize::from(self.codes.labels[image]))
     }
 
     fn batch(

@@ -4,10 +4,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde_json::{Value, json};
 
+use super::captions::Captions;
 use super::sequences::{SequenceBatch, Sequences};
 use super::step::PriorTrainer;
 use crate::checkpoint::{
-    Codes, DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
+    Codes, DATA, Kind, MERGES, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
 };
 use crate::data::{Order, Split};
 use crate::error::{Error, Result};
@@ -66,6 +67,7 @@ struct PriorStage<'a> {
     fingerprint: String,
     device: &'a Device,
     config: PriorConfig,
+    captions: Captions<'a>,
     train: Sequences<'a>,
     validation: Sequences<'a>,
     order: Order,
@@ -76,13 +78,15 @@ impl<'a> PriorStage<'a> {
     fn new(recipe: &'a Recipe, codes: &'a Codes, device: &'a Device) -> Result<Self> {
         let section = &recipe.prior;
         let grid = [codes.height, codes.width, codes.depth];
-        let config = section.prior_config(codes.codebook_size, codes.classes.len(), grid);
-        config.validate()?;
         let train = Sequences::new(codes, Split::Train, section.views == Views::Flip)?;
         let validation = Sequences::new(codes, Split::Validation, false)?;
         if train.is_empty() {
             return Err(Error::invalid("the code file has no training images"));
         }
+        let captions = Captions::new(codes, train.images(), section)?;
+        let config = section.prior_config(codes.codebook_size, codes.classes.len(), grid);
+        let config = captions.shaped(config);
+        config.validate()?;
         let tracking = device.clone().autodiff();
         Ok(Self {
             recipe,
@@ -91,6 +95,7 @@ impl<'a> PriorStage<'a> {
             device,
             trainer: PriorTrainer::new(&config, section, recipe.seed, &tracking),
             config,
+            captions,
             order: Order::new(recipe.seed, train.len()),
             train,
             validation,
@@ -98,15 +103,15 @@ impl<'a> PriorStage<'a> {
     }
 
     /// The micro batches of `step`.
-    fn micro_batches(&mut self, step: u64) -> Vec<SequenceBatch> {
+    fn micro_batches(&mut self, step: u64) -> Result<Vec<SequenceBatch>> {
         let section = &self.recipe.prior;
         let first = step * section.accumulate as u64;
         (first..first + section.accumulate as u64)
             .map(|micro| {
                 let draws = self.order.draws(micro, section.batch_size);
                 let mut rng = stream(self.recipe.seed, Purpose::ClassDropout, micro, 0);
-                let class_dropout = (section.class_dropout, &mut rng);
-                self.train.training_batch(&draws, class_dropout, &self.config, self.device)
+                let shape = (&self.config, self.device);
+                self.train.training_batch(&draws, &self.captions, section, &mut rng, shape)
             })
             .collect()
     }
@@ -177,6 +182,10 @@ impl StageRun for PriorStage<'_> {
         Input { noun: "codes", fingerprint: self.fingerprint.clone() }
     }
 
+    fn note(&self) -> Option<String> {
+        self.captions.note()
+    }
+
     fn settings(&self) -> Result<Value> {
         settings(self.recipe)
     }
@@ -186,7 +195,7 @@ impl StageRun for PriorStage<'_> {
     }
 
     fn step(&mut self, step: u64, rate: f64, guard: bool) -> Result<Result<Tensor<1>, NonFinite>> {
-        let batches = self.micro_batches(step);
+        let batches = self.micro_batches(step)?;
         Ok(self.trainer.step(step, batches.into_iter(), rate, guard))
     }
 
@@ -215,10 +224,11 @@ impl StageRun for PriorStage<'_> {
         let batch_size = self.recipe.prior.batch_size;
         let batches = (0..n).step_by(batch_size).map(|from| {
             let range = from..(from + batch_size).min(n);
-            let batch = self.validation.plain_batch(range, &self.config, self.device);
-            (batch.conditions, batch.codes)
+            let captions = &self.captions;
+            let batch = self.validation.plain_batch(range, captions, &self.config, self.device)?;
+            Ok((batch.conditions, batch.codes))
         });
-        let nats = nats_per_code(&prior, batches);
+        let nats = nats_per_code(&prior, batches)?;
         let size = self.codes.image_size;
         let values = vec![
             ("nats_per_code", nats),
@@ -254,6 +264,10 @@ impl StageRun for PriorStage<'_> {
             .with("codes", self.fingerprint.clone())
             .with_json("classes", &self.codes.classes)?
             .with_json("provenance", &provenance)?;
+        let file = match self.captions.vocabulary() {
+            Some(vocabulary) => file.with_json(MERGES, &vocabulary.merges())?,
+            None => file,
+        };
         match &self.codes.data {
             Some(data) => file.with_json(DATA, data),
             None => Ok(file),
