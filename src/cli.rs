@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, GlobalArgs, Session, bench, devices, eval, extract_codes, reconstruct, run, sample,
-    train_prior, train_vqvae,
+    Context, GlobalArgs, Session, bench, devices, eval, extract_codes, inspect, reconstruct, run,
+    sample, train_prior, train_vqvae,
 };
 
 const RECIPES_HELP: &str = "\
@@ -69,6 +69,7 @@ enum Command {
   vqgen sample --class Flags --temperature 0.9 --top-p 0.95 -o flags.png
   vqgen sample --prompt \"red heart\" --prompt \"green apple\"
   vqgen sample --complete face.png --keep-rows 4 -n 8 --separate
+  vqgen sample --like flags.png -o the-same.png
 
 Image i of a seed is the same however many are sampled with it.")]
     Sample(sample::Args),
@@ -84,6 +85,12 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen eval --run checkpoints/mine
   vqgen eval --run checkpoints/mine --split validation --json")]
     Eval(eval::Args),
+
+    /// What made a picture: run, prompt, seed and settings
+    #[command(after_help = "Examples:
+  vqgen inspect generations/quickstart/samples-seed-0.png
+  vqgen sample --like generations/quickstart/samples-seed-0.png")]
+    Inspect(inspect::Args),
 
     /// Devices that this build can use here, and the choice of --device auto
     Devices,
@@ -120,12 +127,14 @@ impl Cli {
                 train_prior::run(args, &Context::new(global, &args.overrides(), session)?)
             }
             Command::Sample(args) => {
-                sample::run(args, &Context::new(global, &args.overrides(), session)?)
+                let (args, global) = args.resolved(global)?;
+                sample::run(&args, &Context::new(&global, &args.overrides(), session)?)
             }
             Command::Reconstruct(args) => {
                 reconstruct::run(args, &Context::new(global, &[], session)?)
             }
             Command::Eval(args) => eval::run(args, &Context::new(global, &[], session)?),
+            Command::Inspect(args) => inspect::run(args, &session),
             Command::Devices => devices::run(&session),
             Command::Bench(args) => bench::run(args, &session),
         }

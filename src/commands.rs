@@ -30,6 +30,8 @@ pub mod run;
 
 pub mod devices;
 
+pub mod inspect;
+
 pub mod bench;
 
 pub use context::{Context, GlobalArgs};

@@ -69,7 +69,7 @@ pub use decode::{Target, decode_bytes, decode_file};
 pub use files::{ImagePaths, image_paths};
 pub use grid::{Layout, Tiles, grid, pair_rows};
 pub(crate) use own::is_description;
-pub use picture::{Picture, PictureFormat};
+pub use picture::{Picture, PictureFormat, picture_text};
 pub use provenance::Provenance;
 pub use report::{Cause, Extensions, Report, Skip};
 pub use split::Split;

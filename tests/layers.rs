@@ -82,6 +82,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("tokenizers", &["vocabulary"]),
     // The bench creates the image files whose reading it measures.
     ("image", &["data", "bench::files"]),
+    ("png", &["data"]),
     // What computes on tensors; `commands` and `data` only move values and bytes.
     ("burn", COMPUTES),
     ("vqgen_kernels", &["ops"]),

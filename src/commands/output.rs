@@ -103,9 +103,9 @@ impl Output {
         Ok(separate)
     }
 
-    /// Writes the picture.
-    pub(super) fn write(&self, picture: &Picture) -> anyhow::Result<()> {
-        let bytes = picture.encode(self.format)?;
+    /// Writes the picture; a PNG also holds `text`.
+    pub(super) fn write(&self, picture: &Picture, text: Option<&str>) -> anyhow::Result<()> {
+        let bytes = picture.encode_with(self.format, text)?;
         match &self.place {
             Place::File(path) => Ok(atomic::write(path, &bytes)?),
             Place::Stream(path) => {
@@ -150,9 +150,14 @@ impl Separate<'_> {
         self.file.with_file_name(name)
     }
 
-    /// Writes picture `index`.
-    pub(super) fn write(&self, index: usize, picture: &Picture) -> anyhow::Result<()> {
-        Ok(atomic::write(self.path(index), &picture.encode(self.format)?)?)
+    /// Writes picture `index`; a PNG also holds `text`.
+    pub(super) fn write(
+        &self,
+        index: usize,
+        picture: &Picture,
+        text: Option<&str>,
+    ) -> anyhow::Result<()> {
+        Ok(atomic::write(self.path(index), &picture.encode_with(self.format, text)?)?)
     }
 }
 
@@ -287,7 +292,7 @@ mod tests {
             ("", "default.png", image::ImageFormat::Png),
         ] {
             let output = Output::prepare(&dir.path().join(name), "default.png", &[]).unwrap();
-            output.write(&picture()).unwrap();
+            output.write(&picture(), None).unwrap();
             let bytes = std::fs::read(dir.path().join(written)).unwrap();
             assert_eq!(image::guess_format(&bytes).unwrap(), format, "{name}");
         }
@@ -336,17 +341,17 @@ mod tests {
             let pipe = pipe.clone();
             move || std::fs::read(pipe).unwrap()
         });
-        output.write(&picture()).unwrap();
+        output.write(&picture(), None).unwrap();
         let bytes = reader.join().unwrap();
         assert_eq!(image::guess_format(&bytes).unwrap(), image::ImageFormat::Png);
         assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
 
-        Output::prepare(Path::new("/dev/null"), "", &[]).unwrap().write(&picture()).unwrap();
+        Output::prepare(Path::new("/dev/null"), "", &[]).unwrap().write(&picture(), None).unwrap();
         assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
 
         std::fs::write(path("real.png"), "old").unwrap();
         symlink(path("real.png"), path("link.png")).unwrap();
-        Output::prepare(&path("link.png"), "", &[]).unwrap().write(&picture()).unwrap();
+        Output::prepare(&path("link.png"), "", &[]).unwrap().write(&picture(), None).unwrap();
         assert!(path("link.png").is_symlink());
         assert!(std::fs::read(path("real.png")).unwrap().len() > 3);
         symlink(path("nothing"), path("dangling.png")).unwrap();

@@ -150,14 +150,15 @@ fn write(
     let (size, channels) = (config.image_size, config.channels);
     let codec = tokenizer.codec(device);
     let decoded = codec.decode(&codec.encode(originals));
-    output.write(&pairs(originals, &decoded, size, channels, context.recipe.sample.scale)?)?;
+    output
+        .write(&pairs(originals, &decoded, size, channels, context.recipe.sample.scale)?, None)?;
     if args.separate {
         let images = decoded.chunks_exact(size * size * channels);
         let separate = output.separate(images.len(), &[])?;
         for (index, image) in images.enumerate() {
             let tiles = Tiles { pixels: image, height: size, width: size, channels };
             let single = Layout { columns: 1, padding: 0, ..Layout::default() };
-            separate.write(index, &grid(&tiles, &single)?)?;
+            separate.write(index, &grid(&tiles, &single)?, None)?;
         }
     }
     output.shown().map_or(Ok(()), |path| context.session.result(path))

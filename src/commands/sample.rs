@@ -1,6 +1,7 @@
 //! `vqgen sample`: samples code sequences from the prior and decodes them to images, in one grid.
 
 mod file_name;
+mod note;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -8,12 +9,14 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 
-use self::file_name::default_name;
+use self::file_name::{default_name, file_name_part};
+use self::note::Note;
+pub(super) use self::note::text_of_picture;
 use self::rows::Rows;
-use super::Context;
 use super::classes::chosen_classes;
 use super::output::{Output, Separate};
 use super::stages::{LoadedPrior, LoadedTokenizer};
+use super::{Context, GlobalArgs};
 use crate::checkpoint::{check_prior, write_json};
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Header, Layout, Picture, Target, Tiles, decode_file, grid};
@@ -68,6 +71,14 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "complete")]
     pub keep_rows: Option<usize>,
 
+    /// Draw again what this picture shows, with the run, seed and settings that it names; other flags change one of them
+    #[arg(long, value_name = "IMAGE", conflicts_with = "complete")]
+    pub like: Option<PathBuf>,
+
+    /// What `like` holds.
+    #[arg(skip)]
+    repeated: Option<Note>,
+
     /// Also write each image to its own file; without a grid if it would be too large
     #[arg(long)]
     pub separate: bool,
@@ -78,6 +89,22 @@ pub struct Args {
 }
 
 impl Args {
+    /// The flags, and those of every subcommand, with what `like` says.
+    ///
+    /// # Errors
+    /// A picture that does not say what made it.
+    pub fn resolved(&self, global: &GlobalArgs) -> anyhow::Result<(Self, GlobalArgs)> {
+        let Some(path) = &self.like else { return Ok((self.clone(), global.clone())) };
+        let note = Note::of_picture(path)?;
+        let global = note.applied_to(global)?;
+        Ok((Self { repeated: Some(note), ..self.clone() }, global))
+    }
+
+    /// The only image of a grid to draw, where `like` shows a single one.
+    fn only(&self) -> Option<usize> {
+        self.repeated.as_ref().and_then(|note| note.image).filter(|_| self.count.is_none())
+    }
+
     /// The recipe overrides of these flags.
     pub fn overrides(&self) -> Vec<Override> {
         let count = self.count.map(|n| Override::of_flag("--count", "sample.count", n));
@@ -108,7 +135,8 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
     check_prior("sample", &prior.file, &tokenizer.file)?;
     let section = &context.recipe.sample;
     let rows = Rows::new(args, &prior, section.columns)?;
-    let is_guided = !prior.classes.is_empty() || rows.has_prompts() || args.guidance.is_some();
+    let is_asked = args.guidance.is_some() || args.repeated.is_some();
+    let is_guided = !prior.classes.is_empty() || rows.has_prompts() || is_asked;
     let config = sampling_config(section, is_guided, device);
     for prompt in &rows.cut {
         context.session.warn(format_args!(
@@ -123,13 +151,19 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
              prior.class_dropout 0 (--guidance 1 leaves it out)",
         );
     }
-    let given = match &args.complete {
-        Some(image) => given_codes(args, image, context, codec)?,
-        None => Vec::new(),
+    let given = match (&args.complete, &args.repeated) {
+        (Some(image), _) => given_codes(args, image, context, codec)?,
+        (None, Some(note)) => note.given_codes.clone(),
+        (None, None) => Vec::new(),
     };
     // A row for each prompt, unless another number of images was asked for.
-    let n = if rows.has_prompts() && args.count.is_none() { rows.images() } else { section.count };
-    let requests: Vec<_> = (0..n)
+    let is_counted = args.count.is_some() || args.repeated.is_some();
+    let count = if rows.has_prompts() && !is_counted { rows.images() } else { section.count };
+    let (images, n) = match args.only() {
+        Some(image) => (image..image + 1, 1),
+        None => (0..count, count),
+    };
+    let requests: Vec<_> = images
         .map(|index| Request {
             index: index as u64,
             condition: rows.of_image(index).condition.clone(),
@@ -138,13 +172,15 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
         .collect();
     let name = name(args, &prior.classes, &rows, context.recipe.seed)?;
     let default_path = context.run.generations.join(&name);
-    let inputs: Vec<PathBuf> = args.complete.iter().chain(&args.prompt_file).cloned().collect();
+    let inputs = args.complete.iter().chain(&args.prompt_file).chain(&args.like);
+    let inputs: Vec<PathBuf> = inputs.cloned().collect();
     let path = args.output.as_ref().unwrap_or(&default_path);
     let output = Output::prepare(path, &name, &inputs)?;
     let note_path = output.note_path()?;
     let separate = args.separate.then(|| output.separate(n, &inputs)).transpose()?;
     let shape = tokenizer.model.config();
     let layout = Layout { columns: section.columns, scale: section.scale, ..Layout::default() };
+    let layout = if args.only().is_some() { single(&layout) } else { layout };
     let has_grid = match layout.size(n, [shape.image_size, shape.image_size]) {
         Err(error) if separate.is_some() => {
             context.session.warn(format_args!("only the single images are written: {error}"));
@@ -154,13 +190,16 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
     };
 
     let codes = draw(&prior.model, &requests, &config, context)?;
-    let drawn = write(&codes, codec, &layout, has_grid, separate.as_ref())?;
+    let made = note(args, context, (&tokenizer, &prior), &config, (&rows, count, &given));
+    if let Some(warning) = args.repeated.as_ref().and_then(|note| made.differs_from(note)) {
+        context.session.warn(warning);
+    }
+    let drawn = write(&codes, codec, &layout, has_grid, separate.as_ref(), &made)?;
     if let Some(picture) = drawn {
-        output.write(&picture)?;
+        output.write(&picture, Some(&made.text()))?;
     }
     if let Some(path) = note_path {
-        let made = note(args, context, (&tokenizer, &prior), &config, &rows, &requests);
-        write_json(path, &made)?;
+        write_json(path, &serde_json::to_value(&made)?)?;
     }
     match (has_grid, separate) {
         (false, Some(separate)) => {
@@ -179,19 +218,20 @@ fn write(
     layout: &Layout,
     has_grid: bool,
     separate: Option<&Separate<'_>>,
+    note: &Note,
 ) -> anyhow::Result<Option<Picture>> {
     let config = codec.config();
     let (size, channels) = (config.image_size, config.channels);
     fn tiles(pixels: &[u8], size: usize, channels: usize) -> Tiles<'_> {
         Tiles { pixels, height: size, width: size, channels }
     }
-    let single = Layout { columns: 1, padding: 0, ..*layout };
     let (mut pixels, mut index) = (Vec::new(), 0);
     for part in codes.chunks(IMAGES_PER_PASS) {
         let decoded = codec.decode(&part.concat());
         if let Some(separate) = separate {
             for image in decoded.chunks_exact(size * size * channels) {
-                separate.write(index, &grid(&tiles(image, size, channels), &single)?)?;
+                let picture = grid(&tiles(image, size, channels), &single(layout))?;
+                separate.write(index, &picture, Some(&note.of_image(index).text()))?;
                 index += 1;
             }
         }
@@ -202,37 +242,43 @@ fn write(
     has_grid.then(|| Ok(grid(&tiles(&pixels, size, channels), layout)?)).transpose()
 }
 
-/// The description of how the pictures were made, for the file beside them.
+/// The layout of a picture of one image.
+fn single(layout: &Layout) -> Layout {
+    Layout { columns: 1, padding: 0, ..*layout }
+}
+
+/// What made a grid of `count` images.
 fn note(
     args: &Args,
     context: &Context,
     (tokenizer, prior): (&LoadedTokenizer, &LoadedPrior),
     config: &SamplingConfig,
-    rows: &Rows,
-    requests: &[Request<Condition>],
-) -> serde_json::Value {
+    (rows, count, given): (&Rows, usize, &[u16]),
+) -> Note {
     let section = &context.recipe.sample;
-    let prompts = (0..requests.len()).map(|index| &rows.of_image(index).prompt);
-    let prompts: Vec<_> = prompts.collect();
-    let class = |one: &Request<Condition>| one.condition.class.map(|class| &prior.classes[class]);
-    serde_json::json!({
-        "vqgen": env!("CARGO_PKG_VERSION"),
-        "run": context.run.name,
-        "tokenizer": tokenizer.file.fingerprint(),
-        "prior": prior.file.fingerprint(),
-        "seed": context.recipe.seed,
-        "count": requests.len(),
-        "columns": section.columns,
-        "temperature": section.temperature,
-        "top_k": section.top_k,
-        "top_p": section.top_p,
-        "guidance": config.guidance,
-        "images_a_pass": config.lanes,
-        "classes": requests.iter().map(class).collect::<Vec<_>>(),
-        "prompts": rows.has_prompts().then_some(prompts),
-        "complete": args.complete,
-        "given_codes": requests.first().map(|one| &one.prompt),
-    })
+    let repeated = args.repeated.as_ref();
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let complete = args.complete.as_ref().and_then(name);
+    Note {
+        vqgen: env!("CARGO_PKG_VERSION").to_owned(),
+        run: context.run.name.clone(),
+        tokenizer: tokenizer.file.fingerprint().to_owned(),
+        prior: prior.file.fingerprint().to_owned(),
+        seed: context.recipe.seed,
+        precision: context.recipe.precision,
+        count,
+        columns: section.columns,
+        scale: section.scale,
+        temperature: section.temperature,
+        top_k: section.top_k,
+        top_p: section.top_p,
+        guidance: config.guidance,
+        images_a_pass: config.lanes,
+        rows: rows.note(&prior.classes),
+        complete: complete.or_else(|| repeated.and_then(|note| note.complete.clone())),
+        given_codes: given.to_vec(),
+        image: args.only(),
+    }
 }
 
 /// The sampling settings of the recipe for a prior of `classes`.
@@ -313,6 +359,10 @@ pub(super) fn draw(
 
 /// The default name of the output file.
 fn name(args: &Args, known: &[String], rows: &Rows, seed: u64) -> anyhow::Result<String> {
+    if let Some(like) = &args.like {
+        let stem = like.file_stem().unwrap_or_default().to_string_lossy();
+        return Ok(format!("{}-again.png", file_name_part(&stem)));
+    }
     let what = if args.complete.is_some() { "completions" } else { "samples" };
     let classes = match args.class.is_empty() {
         true => Vec::new(),

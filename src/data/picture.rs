@@ -1,12 +1,17 @@
-//! Encodes one picture in the format of its file name. It returns bytes; writing the file, atomically, is the caller's
-//! part.
+//! Encodes one picture in the format of its file name, a PNG with a text on what made it, and reads that text again. It
+//! returns bytes; writing the file, atomically, is the caller's part.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufReader, Cursor};
+use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageFormat};
 
 use crate::error::{Error, Result};
+
+/// Keyword of the text chunk of a PNG that holds what made the picture.
+const KEYWORD: &str = "vqgen";
 
 /// JPEG quality, of 100: no block artefacts are visible.
 const JPEG_QUALITY: u8 = 95;
@@ -72,34 +77,111 @@ impl Picture {
     /// # Errors
     /// A size that the format does not support (WebP: 16,383 pixels per side).
     pub fn encode(&self, format: PictureFormat) -> Result<Vec<u8>> {
+        self.encode_with(format, None)
+    }
+
+    /// As [`Self::encode`]; a PNG also holds `text`, which [`picture_text`] reads. The other formats have no place for it
+    /// that every program keeps.
+    pub fn encode_with(&self, format: PictureFormat, text: Option<&str>) -> Result<Vec<u8>> {
         let color =
             if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
         let mut bytes = Cursor::new(Vec::new());
         let (width, height) = (self.width as u32, self.height as u32);
-        let encoded =
-            match format {
-                PictureFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
-                    .encode(&self.pixels, width, height, color),
-                _ => image::write_buffer_with_format(
-                    &mut bytes,
-                    &self.pixels,
-                    width,
-                    height,
-                    color,
-                    format.image_format(),
-                ),
-            };
-        encoded.map_err(|error| {
-            Error::invalid(format!("cannot encode {width} x {height} pixels: {error}"))
-        })?;
+        let fail = |reason: String| {
+            Error::invalid(format!("cannot encode {width} x {height} pixels: {reason}"))
+        };
+        match format {
+            PictureFormat::Png => {
+                self.png(text, &mut bytes).map_err(|error| fail(error.to_string()))?;
+            }
+            PictureFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
+                .encode(&self.pixels, width, height, color)
+                .map_err(|error| fail(error.to_string()))?,
+            _ => image::write_buffer_with_format(
+                &mut bytes,
+                &self.pixels,
+                width,
+                height,
+                color,
+                format.image_format(),
+            )
+            .map_err(|error| fail(error.to_string()))?,
+        }
         Ok(bytes.into_inner())
     }
+
+    /// As the crate `image` encodes, with a text chunk.
+    fn png(
+        &self,
+        text: Option<&str>,
+        bytes: &mut Cursor<Vec<u8>>,
+    ) -> Result<(), png::EncodingError> {
+        let mut encoder = png::Encoder::new(bytes, self.width as u32, self.height as u32);
+        encoder.set_color(if self.channels == 1 {
+            png::ColorType::Grayscale
+        } else {
+            png::ColorType::Rgb
+        });
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_compression(png::Compression::Fast);
+        encoder.set_filter(png::Filter::Adaptive);
+        if let Some(text) = text {
+            encoder.add_itxt_chunk(KEYWORD.to_owned(), text.to_owned())?;
+        }
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.pixels)?;
+        writer.finish()
+    }
+}
+
+/// The text that [`Picture::encode_with`] put into the PNG at `path`; `None` for one without.
+///
+/// # Errors
+/// A file that cannot be read or is no PNG.
+pub fn picture_text(path: &Path) -> Result<Option<String>> {
+    let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
+    // A folder or a pipe would give errors that say less.
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    if !is_file {
+        return Err(Error::file(path, "is not a regular file"));
+    }
+    let decoder = png::Decoder::new(BufReader::new(file));
+    let reader = decoder
+        .read_info()
+        .map_err(|error| Error::file(path, format!("cannot be read as PNG: {error}")))?;
+    let texts = &reader.info().utf8_text;
+    // Written uncompressed; to decompress what others wrote would need a bound.
+    let ours = texts.iter().find(|chunk| chunk.keyword == KEYWORD && !chunk.compressed);
+    Ok(ours.and_then(|chunk| chunk.get_text().ok()))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_png_keeps_its_text_and_its_pixels() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        let picture = Picture { pixels: (0..72).collect(), height: 4, width: 6, channels: 3 };
+        let text = "{\"prompt\":\"r\u{e9}d \u{1f431}\"}";
+        for text in [Some(text), Some(""), None] {
+            let bytes = picture.encode_with(PictureFormat::Png, text).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(picture_text(&path).unwrap().as_deref(), text);
+            let decoded = image::load_from_memory(&bytes).unwrap().into_rgb8().into_raw();
+            assert_eq!(decoded, picture.pixels);
+        }
+        // Cut anywhere before the pixels, it is refused.
+        let bytes = picture.encode_with(PictureFormat::Png, Some(text)).unwrap();
+        for len in [0, 8, 20, 60] {
+            std::fs::write(&path, &bytes[..len]).unwrap();
+            assert!(picture_text(&path).unwrap_err().to_string().contains("as PNG"), "{len}");
+        }
+        std::fs::write(&path, b"\xff\xd8\xff\xe0 no PNG").unwrap();
+        assert!(picture_text(&path).is_err() && picture_text(dir.path()).is_err());
+    }
 
     #[test]
     fn every_format_is_what_its_extension_says_and_keeps_the_pixels() {

@@ -89,7 +89,7 @@ pub(super) fn search(
         nearest.extend(dataset.pixels(Split::Train, &[image], view)?);
     }
     let (size, channels) = (dataset.image_size(), dataset.channels());
-    output.write(&pairs(&drawn, &nearest, size, channels, context.recipe.sample.scale)?)?;
+    output.write(&pairs(&drawn, &nearest, size, channels, context.recipe.sample.scale)?, None)?;
     Ok(line)
 }
 

@@ -25,7 +25,7 @@ pub(super) fn default_name(
 }
 
 /// `text` as a part of a file name: class names come from files, and may have any length and content.
-fn file_name_part(text: &str) -> String {
+pub(super) fn file_name_part(text: &str) -> String {
     /// Most file systems allow 255 bytes per name, and the rest needs some.
     const MOST_BYTES: usize = 80;
     let plain = |c: char| if c.is_alphanumeric() || "-_. ".contains(c) { c } else { '_' };

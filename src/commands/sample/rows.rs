@@ -5,6 +5,7 @@ use std::path::Path;
 use super::super::classes::chosen_classes;
 use super::super::stages::LoadedPrior;
 use super::Args;
+use super::note::NoteRow;
 use crate::data::{cleaned_caption, read_captions};
 use crate::prior::Condition;
 
@@ -34,34 +35,56 @@ impl Rows {
     /// A class or a prompt that `prior` does not know, or a file without prompts.
     pub(super) fn new(args: &Args, prior: &LoadedPrior, columns: usize) -> anyhow::Result<Self> {
         let prompts = prompts(args)?;
+        if let Some(note) = &args.repeated
+            && args.class.is_empty()
+            && prompts.is_empty()
+        {
+            return Self::of_note(&note.rows, prior, columns);
+        }
         if prompts.is_empty() {
             let classes = chosen_classes(&args.class, &prior.classes)?;
             let rows = classes.into_iter().map(|class| Row::of_class(Some(class))).collect();
             return Ok(Self::of_rows(rows, columns));
         }
-        let Some(vocabulary) = &prior.vocabulary else {
-            anyhow::bail!(
-                "cannot sample a prompt: this prior was trained without captions (train it on images with captions, \
-                 see data.captions; --class samples a class)"
-            );
-        };
         let classes: Vec<Option<usize>> = match args.class.is_empty() {
             true => vec![None],
             false => chosen_classes(&args.class, &prior.classes)?.into_iter().map(Some).collect(),
         };
-        let length = prior.model.config().caption_length;
-        let (mut rows, mut cut) = (Vec::new(), Vec::new());
-        for prompt in prompts {
-            let tokens = vocabulary.tokens(&prompt)?;
-            if tokens.len() > length {
-                cut.push(prompt.clone());
-            }
+        let mut rows = Vec::new();
+        for prompt in &prompts {
             for &class in &classes {
-                let condition = Condition { class, caption: tokens.clone() };
-                rows.push(Row { condition, prompt: Some(prompt.clone()) });
+                rows.push(Row::new(class, Some(prompt), prior)?);
             }
         }
+        let length = prior.model.config().caption_length;
+        let is_cut = |row: &&Row| row.condition.caption.len() > length;
+        let mut cut: Vec<String> =
+            rows.iter().filter(is_cut).filter_map(|row| row.prompt.clone()).collect();
+        cut.dedup();
         Ok(Self { cut, ..Self::of_rows(rows, columns) })
+    }
+
+    /// Those of a picture.
+    fn of_note(rows: &[NoteRow], prior: &LoadedPrior, columns: usize) -> anyhow::Result<Self> {
+        let row = |NoteRow { class, prompt }: &NoteRow| {
+            let class = match class {
+                None => None,
+                Some(class) => {
+                    chosen_classes(std::slice::from_ref(class), &prior.classes)?.first().copied()
+                }
+            };
+            Row::new(class, prompt.as_deref(), prior)
+        };
+        Ok(Self::of_rows(rows.iter().map(row).collect::<anyhow::Result<_>>()?, columns))
+    }
+
+    /// For the description of the picture.
+    pub(super) fn note(&self, classes: &[String]) -> Vec<NoteRow> {
+        let row = |Row { condition, prompt }: &Row| NoteRow {
+            class: condition.class.map(|class| classes[class].clone()),
+            prompt: prompt.clone(),
+        };
+        self.rows.iter().map(row).collect()
     }
 
     fn of_rows(mut rows: Vec<Row>, columns: usize) -> Self {
@@ -96,6 +119,22 @@ impl Rows {
 }
 
 impl Row {
+    fn new(
+        class: Option<usize>,
+        prompt: Option<&str>,
+        prior: &LoadedPrior,
+    ) -> anyhow::Result<Self> {
+        let Some(prompt) = prompt else { return Ok(Self::of_class(class)) };
+        let Some(vocabulary) = &prior.vocabulary else {
+            anyhow::bail!(
+                "cannot sample a prompt: this prior was trained without captions (train it on images with captions, \
+                 see data.captions; --class samples a class)"
+            );
+        };
+        let condition = Condition { class, caption: vocabulary.tokens(prompt)? };
+        Ok(Self { condition, prompt: Some(prompt.to_owned()) })
+    }
+
     fn of_class(class: Option<usize>) -> Self {
         Self { condition: Condition::of_class(class), prompt: None }
     }
