@@ -69,6 +69,7 @@ enum Command {
   vqgen sample --class Flags --temperature 0.9 --top-p 0.95 -o flags.png
   vqgen sample --prompt \"red heart\" --prompt \"green apple\"
   vqgen sample --complete face.png --keep-rows 4 -n 8 --separate
+  vqgen sample --run checkpoints/masked --complete face.png --mask what-to-draw.png
   vqgen sample --like flags.png -o the-same.png
 
 Image i of a seed is the same however many are sampled with it.")]

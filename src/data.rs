@@ -48,6 +48,8 @@ mod split_notes;
 
 pub mod dataset;
 
+mod view;
+
 mod augment;
 
 mod files;
@@ -63,7 +65,7 @@ pub use captions::CaptionSource;
 pub(crate) use captions::{cleaned_caption, read_captions};
 pub use config::DataConfig;
 pub(crate) use config::EMBEDDED_NOTO_EMOJI;
-pub use dataset::{Dataset, View};
+pub use dataset::Dataset;
 pub(crate) use decode::Header;
 pub use decode::{Target, decode_bytes, decode_file};
 pub use files::{ImagePaths, image_paths};
@@ -74,3 +76,4 @@ pub use provenance::Provenance;
 pub use report::{Cause, Extensions, Report, Skip};
 pub use split::Split;
 pub use survey::Survey;
+pub use view::View;

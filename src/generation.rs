@@ -3,43 +3,91 @@
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::error::Result;
-use crate::prior::{Condition, Decoder, DeviceDecoder, HostDecoder, Prior};
-use crate::sampling::{DeviceSteps, HostSteps, NextCode, Steps};
+use crate::prior::{
+    Condition, Decoder, DeviceDecoder, Gpt, HostDecoder, MaskedDecoder, Prior, PriorConfig,
+};
+use crate::sampling::{
+    CodeModel, DeviceSteps, FillCodes, HostSteps, NextCode, Request, SamplingConfig, Steps, fill,
+    generate,
+};
 
-/// A trained prior and the sequences that it continues.
-#[derive(Debug)]
-pub struct PriorCodes<'a> {
-    prior: &'a Prior,
+/// Samples the codes of each request from a prior of either kind, which must not track gradients (`.valid()`).
+/// `progress` is called with `(done, total)` codes.
+///
+/// # Errors
+/// What does not fit the prior, or logits that are not finite.
+pub fn sample_codes(
+    prior: &Prior,
+    requests: &[Request<Condition>],
+    config: &SamplingConfig,
+    seed: u64,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Vec<u16>>> {
+    match prior {
+        Prior::Autoregressive(gpt) => {
+            let mut model = NextCodes { gpt, decoder: Decoder::new(gpt) };
+            generate(&mut model, requests, config, seed, progress)
+        }
+        Prior::Masked(gpt) => {
+            fill(&mut UnknownCodes(MaskedDecoder::new(gpt)), requests, config, seed, progress)
+        }
+    }
+}
+
+/// The sequences that an autoregressive prior continues.
+struct NextCodes<'a> {
+    gpt: &'a Gpt,
     decoder: Decoder<'a>,
 }
 
-impl<'a> PriorCodes<'a> {
-    /// The prior must not track gradients (`.valid()`).
-    pub fn new(prior: &'a Prior) -> Self {
-        Self { prior, decoder: prior.decoder() }
+/// The codes that a masked prior fills in.
+struct UnknownCodes<'a>(MaskedDecoder<'a>);
+
+/// A model with the shape of a prior.
+trait HasPrior {
+    fn config(&self) -> &PriorConfig;
+}
+
+impl HasPrior for NextCodes<'_> {
+    fn config(&self) -> &PriorConfig {
+        self.gpt.config()
     }
 }
 
-impl NextCode for PriorCodes<'_> {
+impl HasPrior for UnknownCodes<'_> {
+    fn config(&self) -> &PriorConfig {
+        self.0.gpt().config()
+    }
+}
+
+impl<P: HasPrior> CodeModel for P {
     type Condition = Condition;
 
     fn codebook_size(&self) -> usize {
-        self.prior.config().codebook_size
+        self.config().codebook_size
     }
 
     fn n_codes(&self) -> usize {
-        self.prior.config().n_codes()
+        self.config().n_codes()
     }
 
     fn check(&self, condition: &Condition) -> Result<()> {
-        condition.check(self.prior.config())
+        condition.check(self.config())
     }
 
     fn without(&self, condition: &Condition) -> Option<Condition> {
         let nothing = Condition::default();
         (*condition != nothing).then_some(nothing)
     }
+}
 
+impl FillCodes for UnknownCodes<'_> {
+    fn logits(&mut self, conditions: &[Condition], known: &[Option<u16>]) -> Result<Vec<f32>> {
+        self.0.logits(conditions, known)
+    }
+}
+
+impl NextCode for NextCodes<'_> {
     fn has_independent_rows(&self) -> bool {
         matches!(self.decoder, Decoder::Host(_))
     }
@@ -80,8 +128,7 @@ impl DeviceSteps<Condition> for DeviceDecoder<'_> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::prior::{Conditions, Gpt, Positions, PriorConfig};
-    use crate::sampling::{Request, SamplingConfig, generate};
+    use crate::prior::{Conditions, Positions, PriorKind};
 
     fn gpt(positions: Positions) -> Gpt {
         let config = PriorConfig {
@@ -105,7 +152,8 @@ mod tests {
     fn requests(indices: impl IntoIterator<Item = u64>, prompt: &[u16]) -> Vec<Request<Condition>> {
         let request = |index| {
             let class = Some(index as usize % 4).filter(|&class| class < 3);
-            Request { index, condition: Condition::of_class(class), prompt: prompt.to_vec() }
+            let given = prompt.iter().copied().map(Some).collect();
+            Request { index, condition: Condition::of_class(class), given }
         };
         indices.into_iter().map(request).collect()
     }
@@ -115,13 +163,18 @@ mod tests {
         requests: &[Request<Condition>],
         config: &SamplingConfig,
     ) -> Vec<Vec<u16>> {
-        generate(&mut PriorCodes::new(prior), requests, config, 7, &mut |_, _| ()).unwrap()
+        sample_codes(prior, requests, config, 7, &mut |_, _| ()).unwrap()
+    }
+
+    fn masked(positions: Positions) -> Prior {
+        let config = PriorConfig { kind: PriorKind::Masked, ..gpt(positions).config().clone() };
+        Prior::new(&config, 1, &Device::flex())
     }
 
     #[test]
     fn an_image_does_not_depend_on_what_is_sampled_with_it() {
-        for positions in [Positions::Learned, Positions::Rotary] {
-            let prior = prior(positions);
+        let positions = [Positions::Learned, Positions::Rotary];
+        for prior in positions.map(prior).into_iter().chain(positions.map(masked)) {
             for guidance in [1.0, 2.5] {
                 let config = SamplingConfig { guidance, top_k: Some(20), ..Default::default() };
                 let many = sample(&prior, &requests(0..40, &[]), &config);
@@ -143,10 +196,29 @@ mod tests {
             // Each image completed from its own beginning is the image, for its random numbers are the same.
             let mut parts = requests(0..3, &[]);
             for (request, codes) in parts.iter_mut().zip(&whole) {
-                request.prompt = codes[..given].to_vec();
+                request.given = codes[..given].iter().copied().map(Some).collect();
             }
             assert_eq!(sample(&prior, &parts, &config), whole, "{given} codes given");
         }
+    }
+
+    #[test]
+    fn a_masked_prior_keeps_codes_that_are_given_anywhere_and_another_says_that_it_cannot() {
+        let mut request = requests(0..1, &[]).remove(0);
+        request.given = (0..16).map(|place| (place % 3 == 1).then_some(place * 3)).collect();
+        for passes in [1, 5, 16] {
+            let config = SamplingConfig { passes, guidance: 2.0, ..Default::default() };
+            let codes = sample(&masked(Positions::Learned), &[request.clone()], &config).remove(0);
+            assert_eq!(codes.len(), 16);
+            for (code, given) in codes.iter().zip(&request.given) {
+                assert!(given.is_none_or(|given| given == *code), "{codes:?}");
+            }
+        }
+        let prior = prior(Positions::Learned);
+        let refused =
+            sample_codes(&prior, &[request], &SamplingConfig::default(), 7, &mut |_, _| ());
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("this prior continues from the first ones"), "{message}");
     }
 
     #[test]
@@ -155,7 +227,7 @@ mod tests {
         let prior = Prior::Autoregressive(gpt.clone());
         let config = SamplingConfig { temperature: 0.0, ..Default::default() };
         let condition = Condition::of_class(Some(1));
-        let request = Request { index: 0, condition: condition.clone(), prompt: Vec::new() };
+        let request = Request { index: 0, condition: condition.clone(), given: Vec::new() };
         let codes = sample(&prior, &[request], &config).remove(0);
         let known: Vec<i32> = codes[..15].iter().map(|&code| i32::from(code)).collect();
         let device = Device::flex();

@@ -1,11 +1,16 @@
-//! The prior: a GPT over code sequences in raster order (Radford et al. 2019, "Language Models are
-//! Unsupervised Multitask Learners"; pre-norm blocks). Tensors in, tensors out; it knows no files, images or
-//! training loop, nor how a code is drawn from its logits.
+//! The prior: a pre-norm transformer over code sequences in raster order. Tensors in, tensors out; it knows no files,
+//! images or training loop, nor how a code is drawn from its logits.
 //!
-//! A sequence starts with a condition, a prefix of embeddings, and goes on with the codes of an image but the last:
+//! The autoregressive kind is a GPT (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"). A
+//! sequence starts with a condition, a prefix of embeddings, and goes on with the codes of an image but the last:
 //! ```text
 //! input    t_0 … t_(l-1)   class   c_0   c_1  …  c_(n-2)      prefix + n_codes - 1 positions
 //! logits                    c_0    c_1   c_2  …  c_(n-1)      of the next code
+//! ```
+//! The masked kind sees all positions from each, and predicts every unknown code at its own:
+//! ```text
+//! input    t_0 … t_(l-1)   class   c_0   mask  …  mask        prefix + n_codes positions
+//! logits                           c_0   c_1   …  c_(n-1)
 //! ```
 //! A prior with captions has a prefix of the tokens of a caption, which see each other, and the class; one without has
 //! the class alone.
@@ -16,13 +21,15 @@ mod config;
 mod decoder;
 mod gpt;
 mod kind;
+mod masked;
 mod seeds;
 
 pub use block::{Attention, Block, Mlp};
 pub use condition::{Condition, Conditions};
 pub(crate) use config::LONGEST_CAPTION;
-pub use config::{Positions, PriorConfig};
-pub use decoder::{Decoder, DeviceDecoder, HostDecoder};
+pub use config::{Positions, PriorConfig, PriorKind};
+pub use decoder::{Decoder, DeviceDecoder, HostDecoder, MaskedDecoder};
 pub use gpt::{CaptionEmbedding, Gpt};
 pub use kind::Prior;
+pub(crate) use masked::masked;
 pub use seeds::DropoutSeeds;

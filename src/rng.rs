@@ -21,6 +21,9 @@ pub enum Purpose {
     Restart = 5,
     /// Dropout masks; step = optimizer step, item = micro batch within it.
     Dropout = 6,
+    /// Which codes a masked prior does not see. In training: step = micro batch; of the estimate of its likelihood: item =
+    /// mask.
+    Mask = 10,
     /// Which sequences lose their class token; step = micro batch, counted from the start of the training.
     ClassDropout = 7,
     /// Sampled codes; item = index of the image.

@@ -1,5 +1,5 @@
-//! Sampling: draws codes one by one from the logits of a model it knows only as [`NextCode`]. It has no weights, images
-//! or files; the same loop serves any model that can continue a sequence.
+//! Sampling: draws codes from the logits of a model it knows only as [`NextCode`], one by one, or as [`FillCodes`], many in
+//! a pass. It has no weights, images or files.
 //!
 //! Image `i` of a seed is the same whatever is sampled with it. Its randomness comes from a stream of its own, and
 //! every forward pass has the same number of rows ([`SamplingConfig::lanes`], the last one padded) unless the model
@@ -8,6 +8,7 @@
 
 mod config;
 mod device;
+mod fill;
 mod generate;
 mod host;
 
@@ -16,10 +17,11 @@ use burn::tensor::{Device, Int, Tensor};
 use crate::error::Result;
 
 pub use config::SamplingConfig;
+pub use fill::{FillCodes, fill};
 pub use generate::{Request, generate};
 
-/// A model that continues a batch of sequences, code by code.
-pub trait NextCode {
+/// A model of the codes of images.
+pub trait CodeModel {
     /// What a sequence can be asked to show.
     type Condition: Clone;
 
@@ -37,7 +39,10 @@ pub trait NextCode {
 
     /// `condition` without what it asks for, which guidance moves away from; `None` if it asks for nothing.
     fn without(&self, condition: &Self::Condition) -> Option<Self::Condition>;
+}
 
+/// A model that continues a batch of sequences, code by code.
+pub trait NextCode: CodeModel {
     /// Whether each row of a forward pass is bitwise independent of the number of rows.
     fn has_independent_rows(&self) -> bool {
         false

@@ -198,7 +198,7 @@ fn pictures_that_do_not_say_what_made_them_are_refused() {
     let note = json!({
         "vqgen": "0", "run": "../../etc", "tokenizer": "", "prior": "", "seed": 0, "precision": "f32",
         "count": 1, "columns": 1, "scale": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0,
-        "guidance": 1.0, "images_a_pass": 1, "rows": [], "complete": null, "given_codes": [9],
+        "guidance": 1.0, "passes": 12, "images_a_pass": 1, "rows": [], "complete": null, "given_codes": [9],
     });
     picture(&note.to_string()).stderr(contains("`../../etc`, which is no name of a folder"));
     let mut huge = note.clone();

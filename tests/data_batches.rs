@@ -97,10 +97,10 @@ fn without_augmentation_a_batch_is_the_images_and_labels_it_names() {
     let folder = folder(30);
     let dataset = open(&DataConfig { flip: false, crop: 0, ..config(folder.path()) });
     for batch in take(&dataset, 2, 6, 0, 8) {
-        let bytes = dataset.pixels(Split::Train, &batch.indices, View::AsIs).unwrap();
+        let bytes = dataset.pixels(Split::Train, &batch.indices, View::AS_IS).unwrap();
         assert_eq!(batch.pixels, pixels::to_model(&bytes));
         assert!(batch.pixels.iter().all(|value| (-0.5..=0.5).contains(value)));
-        let by_index = Batch::of(&dataset, Split::Train, &batch.indices, View::AsIs).unwrap();
+        let by_index = Batch::of(&dataset, Split::Train, &batch.indices, View::AS_IS).unwrap();
         assert_eq!((&by_index.pixels, &by_index.labels), (&batch.pixels, &batch.labels));
         for (&index, &label) in batch.indices.iter().zip(&batch.labels) {
             let class = dataset.name(Split::Train, index).split('/').next().unwrap();
@@ -167,7 +167,7 @@ fn in_order_every_image_of_every_view_comes_once_whether_kept_or_not() {
     let folder = folder(21);
     for memory_budget_mb in [1, 0] {
         let dataset = open(&DataConfig { memory_budget_mb, ..config(folder.path()) });
-        let parts = Part::all(&dataset, &[View::AsIs, View::Flipped], 4);
+        let parts = Part::all(&dataset, &[View::AS_IS, View::FLIPPED], 4);
         let n_images: usize = parts.iter().map(|part| part.images.len()).sum();
         assert_eq!(n_images, 2 * 21);
         let mut batches = BatchStream::in_order(Arc::clone(&dataset), parts.clone()).unwrap();

@@ -238,9 +238,9 @@ fn a_file_that_vanishes_beyond_the_memory_budget_is_an_error_that_names_it() {
     let dataset = Dataset::open(&config, false).unwrap();
     let name = dataset.name(Split::Train, 3).to_string();
     std::fs::remove_file(folder.path().join(&name)).unwrap();
-    let message = dataset.pixels(Split::Train, &[3], View::AsIs).unwrap_err().to_string();
+    let message = dataset.pixels(Split::Train, &[3], View::AS_IS).unwrap_err().to_string();
     assert!(message.contains(&name) && message.contains("cannot be read"), "{message}");
-    dataset.pixels(Split::Train, &[2], View::AsIs).unwrap();
+    dataset.pixels(Split::Train, &[2], View::AS_IS).unwrap();
 }
 
 #[test]
@@ -250,22 +250,22 @@ fn a_file_that_changes_beyond_the_memory_budget_is_an_error_that_names_it() {
     let dataset = Dataset::open(&config, false).unwrap();
     let name = dataset.name(Split::Train, 3).to_string();
     write_image(folder.path(), &name, 999);
-    let message = dataset.pixels(Split::Train, &[3], View::AsIs).unwrap_err().to_string();
+    let message = dataset.pixels(Split::Train, &[3], View::AS_IS).unwrap_err().to_string();
     assert!(message.contains(&name) && message.contains("has changed"), "{message}");
 }
 
 #[test]
 fn pixels_come_in_the_order_asked_for_and_flipped_on_request() {
     let dataset = open(two_classes(30).path());
-    let one = |index| dataset.pixels(Split::Train, &[index], View::AsIs).unwrap();
-    let both = dataset.pixels(Split::Train, &[4, 1], View::AsIs).unwrap();
+    let one = |index| dataset.pixels(Split::Train, &[index], View::AS_IS).unwrap();
+    let both = dataset.pixels(Split::Train, &[4, 1], View::AS_IS).unwrap();
     assert_eq!(both, [one(4), one(1)].concat());
-    let flipped = dataset.pixels(Split::Train, &[4], View::Flipped).unwrap();
+    let flipped = dataset.pixels(Split::Train, &[4], View::FLIPPED).unwrap();
     for (row, mirrored) in one(4).chunks(24).zip(flipped.chunks(24)) {
         let reversed: Vec<u8> = mirrored.chunks(3).rev().flatten().copied().collect();
         assert_eq!(row, reversed);
     }
-    let message = dataset.pixels(Split::Train, &[30], View::AsIs).unwrap_err().to_string();
+    let message = dataset.pixels(Split::Train, &[30], View::AS_IS).unwrap_err().to_string();
     assert!(message.contains("image 30"), "{message}");
 }
 
@@ -273,7 +273,7 @@ fn pixels_come_in_the_order_asked_for_and_flipped_on_request() {
 fn the_variance_is_that_of_the_training_pixels() {
     let dataset = open(two_classes(50).path());
     let indices: Vec<usize> = (0..dataset.len(Split::Train)).collect();
-    let pixels = dataset.pixels(Split::Train, &indices, View::AsIs).unwrap();
+    let pixels = dataset.pixels(Split::Train, &indices, View::AS_IS).unwrap();
     let values: Vec<f64> = pixels.iter().map(|&byte| f64::from(byte) / 255.0).collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;

@@ -58,7 +58,7 @@ fn idx_files_give_pixels_labels_and_the_published_test_split() {
         assert_eq!(dataset.name(Split::Test, i), format!("t10k/{i:05}"));
         assert_eq!(usize::from(dataset.label(Split::Test, i)), i);
         let expected: Vec<u8> = (0..16).map(|p| (i * 5 + p) as u8).collect();
-        assert_eq!(dataset.pixels(Split::Test, &[i], View::AsIs).unwrap(), expected);
+        assert_eq!(dataset.pixels(Split::Test, &[i], View::AS_IS).unwrap(), expected);
     }
 }
 
@@ -86,8 +86,8 @@ fn gzipped_images_and_streaming_give_the_same_data_set() {
     assert_eq!(plain.fingerprint(), streamed.fingerprint());
     let all: Vec<usize> = (0..plain.len(Split::Train)).collect();
     assert_eq!(
-        plain.pixels(Split::Train, &all, View::AsIs).unwrap(),
-        streamed.pixels(Split::Train, &all, View::AsIs).unwrap()
+        plain.pixels(Split::Train, &all, View::AS_IS).unwrap(),
+        streamed.pixels(Split::Train, &all, View::AS_IS).unwrap()
     );
 }
 
@@ -96,7 +96,7 @@ fn grey_files_become_colour_and_other_sizes_on_request() {
     let folder = mnist();
     let config = DataConfig { channels: 3, image_size: 8, ..config(folder.path()) };
     let dataset = Dataset::open(&config, true).unwrap();
-    let pixels = dataset.pixels(Split::Test, &[3], View::AsIs).unwrap();
+    let pixels = dataset.pixels(Split::Test, &[3], View::AS_IS).unwrap();
     assert_eq!(pixels.len(), 8 * 8 * 3);
     assert!(pixels.chunks(3).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]));
     assert!(pixels[0].abs_diff(15) <= 2 && pixels[8 * 8 * 3 - 1].abs_diff(30) <= 2);
@@ -212,7 +212,7 @@ fn cifar_planes_become_interleaved_pixels_and_the_test_batch_is_the_test_split()
     assert_eq!(dataset.classes().len(), 10);
     assert!(dataset.report().notes.is_empty());
     for i in 0..10 {
-        let pixels = dataset.pixels(Split::Test, &[i], View::AsIs).unwrap();
+        let pixels = dataset.pixels(Split::Test, &[i], View::AS_IS).unwrap();
         let value = i as u8;
         assert_eq!(pixels, [value, value + 1, value + 2].repeat(1024));
         assert_eq!(usize::from(dataset.label(Split::Test, i)), i);

@@ -146,7 +146,7 @@ fn letters_of_emnist_stand_upright_and_have_their_names() {
         ..Default::default()
     };
     let pixels =
-        Dataset::open(&config, true).unwrap().pixels(Split::Test, &[3], View::AsIs).unwrap();
+        Dataset::open(&config, true).unwrap().pixels(Split::Test, &[3], View::AS_IS).unwrap();
     let [left, right, below] = [pixels[0], pixels[15], pixels[15 * 16]];
     assert!(right > 100 && left < 60 && below < 60, "{left} {right} {below}");
 }
@@ -165,7 +165,7 @@ fn a_square_image_of_emnist_is_the_stored_one_with_rows_and_columns_swapped() {
     }
     let dataset = open(folder.path());
     assert_eq!(dataset.classes().join(""), "0123456789");
-    let pixels = dataset.pixels(Split::Test, &[0], View::AsIs).unwrap();
+    let pixels = dataset.pixels(Split::Test, &[0], View::AS_IS).unwrap();
     assert_eq!(pixels, [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15]);
 }
 

@@ -11,11 +11,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vqgen::checkpoint::{Codes, Kind, ModelFile, RunDir, Stage};
 use vqgen::data::{Split, View};
 use vqgen::device;
-use vqgen::generation::PriorCodes;
+use vqgen::generation::sample_codes;
 use vqgen::prior::{Condition, Prior, PriorConfig};
 use vqgen::recipe::Recipe;
 use vqgen::rng::{Purpose, stream};
-use vqgen::sampling::{Request, SamplingConfig, generate};
+use vqgen::sampling::{Request, SamplingConfig};
 use vqgen::training::prior::{PriorTrainer, SequenceBatch, train_prior};
 use vqgen::training::vqvae::VqvaeTrainer;
 use vqgen::training::{Begin, Job};
@@ -113,12 +113,12 @@ fn a_gpu_computes_what_the_cpu_does() {
     }
 
     // Sampling with the KV cache: greedy codes, which rounding does not change here, and random ones.
-    let requests = [Request { index: 0, condition: Condition::of_class(Some(0)), prompt: vec![3] }];
+    let requests =
+        [Request { index: 0, condition: Condition::of_class(Some(0)), given: vec![Some(3)] }];
     for temperature in [0.0, 1.0] {
         let config = SamplingConfig { temperature, lanes: 1, ..SamplingConfig::default() };
-        let sample = |prior: &Prior| {
-            generate(&mut PriorCodes::new(prior), &requests, &config, 11, &mut |_, _| {}).unwrap()
-        };
+        let sample =
+            |prior: &Prior| sample_codes(prior, &requests, &config, 11, &mut |_, _| {}).unwrap();
         assert_eq!(sample(&gpu_prior), sample(&cpu_prior), "temperature {temperature}");
     }
 }
@@ -133,7 +133,7 @@ fn codes() -> Codes {
         codes: (0..32).map(|i| (i * 5 % 8) as u16).collect(),
         labels: (0..8).map(|i| i % 2).collect(),
         splits: vec![Split::Train; 8],
-        views: vec![View::AsIs; 8],
+        views: vec![View::AS_IS; 8],
         names: Vec::new(),
         captions: Vec::new(),
         classes: vec!["a".to_owned(), "b".to_owned()],

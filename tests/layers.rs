@@ -12,13 +12,14 @@ use paths::{Found, collect, is_inside, names};
 use proc_macro2::TokenStream;
 
 /// The architectures of models, which the recipe may build, and choices of their training.
-const CONFIGS: [&str; 9] = [
+const CONFIGS: [&str; 10] = [
     "tokenizer::GradientEstimator",
     "tokenizer::QuantizerKind",
     "tokenizer::TokenizerConfig",
     "tokenizer::TokenizerPreset",
     "prior::LONGEST_CAPTION",
     "prior::PriorConfig",
+    "prior::PriorKind",
     "prior::Positions",
     "discriminator::AdversarialLoss",
     "features::Lpips",

@@ -81,7 +81,7 @@ fn codes_say_which_image_each_row_is() {
         assert!(name.starts_with(&codes.classes[usize::from(*label)]), "{name}");
     }
     let of = |view| codes.names.iter().zip(&codes.views).filter(move |(_, v)| **v == view);
-    let mut plain: Vec<_> = of(vqgen::data::View::AsIs).map(|(name, _)| name).collect();
+    let mut plain: Vec<_> = of(vqgen::data::View::AS_IS).map(|(name, _)| name).collect();
     plain.dedup();
     assert_eq!(plain.len(), 40);
     let provenance = codes.data.unwrap();

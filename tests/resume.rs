@@ -132,7 +132,7 @@ fn prior() -> Prior {
         splits: (0..n)
             .map(|i| if i % 10 == 0 { Split::Validation } else { Split::Train })
             .collect(),
-        views: (0..n).map(|i| if i < 30 { View::AsIs } else { View::Flipped }).collect(),
+        views: (0..n).map(|i| if i < 30 { View::AS_IS } else { View::FLIPPED }).collect(),
         names: Vec::new(),
         captions: (0..n).map(captions_of).collect(),
         classes: ["a", "b", "c"].map(String::from).to_vec(),
@@ -264,11 +264,23 @@ fn a_prior_of_several_codes_a_position_does_too() {
 }
 
 #[test]
+fn a_masked_prior_does_too() {
+    let recipe = recipe(&["prior.kind=masked", "prior.ema_weights=0.9", "prior.dropout=0.1"]);
+    check(&prior(), &recipe, &[Stop::Step(3), Stop::Validation(8)]);
+}
+
+#[test]
 fn a_prior_stopped_anywhere_ends_in_the_same_bytes() {
-    // With dropout, class dropout and gradient accumulation.
+    // With dropout of all kinds, noise, averages and gradient accumulation.
     check_everywhere(
         &prior(),
-        &recipe(&["prior.accumulate=3", "prior.dropout=0.2", "prior.word_dropout=0.3"]),
+        &recipe(&[
+            "prior.accumulate=3",
+            "prior.dropout=0.2",
+            "prior.word_dropout=0.3",
+            "prior.code_noise=0.2",
+            "prior.ema_weights=0.9",
+        ]),
     );
 }
 

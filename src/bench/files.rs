@@ -47,7 +47,7 @@ impl Files {
         Ok(Box::new(move || {
             let _kept = &folder;
             let dataset = Arc::new(Dataset::open(&data, true)?);
-            let parts = Part::all(&dataset, &[View::AsIs], batch_size);
+            let parts = Part::all(&dataset, &[View::AS_IS], batch_size);
             let n_batches = parts.len();
             let mut batches = BatchStream::in_order(Arc::clone(&dataset), parts)?;
             for _ in 0..n_batches {

@@ -9,10 +9,10 @@ use super::shapes::{
     SEED, VARIANCE, Work, prior_steps, random_codes, random_pixels, rng, vqvae_steps,
 };
 use crate::error::Result;
-use crate::generation::PriorCodes;
+use crate::generation::sample_codes;
 use crate::prior::{Condition, Prior, PriorConfig};
 use crate::recipe::Recipe;
-use crate::sampling::{Request, SamplingConfig, generate};
+use crate::sampling::{Request, SamplingConfig};
 use crate::tokenizer::TokenizerConfig;
 use crate::training::prior::{PriorTrainer, SequenceBatch};
 use crate::training::vqvae::VqvaeTrainer;
@@ -103,10 +103,11 @@ impl Quickstart {
             top_p: (section.top_p < 1.0).then_some(section.top_p),
             guidance: section.guidance,
             lanes: LANES,
+            passes: section.passes,
         };
         let prior = Prior::new(&self.prior, SEED, device).valid();
         Ok(Box::new(move || {
-            generate(&mut PriorCodes::new(&prior), &requests, &config, SEED, &mut |_, _| {})?;
+            sample_codes(&prior, &requests, &config, SEED, &mut |_, _| {})?;
             Ok(())
         }))
     }

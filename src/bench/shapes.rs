@@ -5,11 +5,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
-use crate::generation::PriorCodes;
+use crate::generation::sample_codes;
 use crate::prior::{Condition, Prior, PriorConfig};
 use crate::recipe::{Recipe, VqvaeSection};
 use crate::rng::{Purpose, Stream, stream};
-use crate::sampling::{Request, SamplingConfig, generate};
+use crate::sampling::{Request, SamplingConfig};
 use crate::tokenizer::Tokenizer;
 use crate::training::NonFinite;
 use crate::training::prior::{PriorTrainer, SequenceBatch};
@@ -153,7 +153,7 @@ impl Sequences {
         let lanes = self.batch;
         let config = SamplingConfig { top_k: Some(TOP_K), lanes, ..SamplingConfig::default() };
         Ok(Box::new(move || {
-            generate(&mut PriorCodes::new(&prior), &requests, &config, SEED, &mut |_, _| {})?;
+            sample_codes(&prior, &requests, &config, SEED, &mut |_, _| {})?;
             Ok(())
         }))
     }

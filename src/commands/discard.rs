@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use super::Context;
 use crate::checkpoint::{Codes, Kind, ModelFile, RunDir, Stage, atomic};
-use crate::data::{Dataset, Split, View};
+use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
-use crate::recipe::Views;
 use crate::training::{prior, vqvae};
 
 /// A piece of a run, in order of dependency.
@@ -101,10 +100,8 @@ impl Context {
         let (Some(codes), Some(tokenizer)) = (codes, tokenizer) else {
             return Ok(CodesState::Unknown);
         };
-        let flipped = codes.views.contains(&View::Flipped);
-        if codes.tokenizer != tokenizer.fingerprint()
-            || flipped != (self.recipe.prior.views == Views::Flip)
-        {
+        let has_views = codes.views_of(Split::Train) == self.recipe.prior.all_views();
+        if codes.tokenizer != tokenizer.fingerprint() || !has_views {
             return Ok(CodesState::Stale);
         }
         Ok(match &codes.data {

@@ -1,15 +1,17 @@
 //! `vqgen sample`: samples code sequences from the prior and decodes them to images, in one grid.
 
 mod file_name;
+mod given;
 mod note;
 mod rows;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args as ClapArgs;
 
 use self::file_name::{default_name, file_name_part};
+use self::given::given_codes;
 use self::note::Note;
 pub(super) use self::note::text_of_picture;
 use self::rows::Rows;
@@ -19,13 +21,13 @@ use super::stages::{LoadedPrior, LoadedTokenizer};
 use super::{Context, GlobalArgs};
 use crate::checkpoint::{check_prior, write_json};
 use crate::codec::{Codec, IMAGES_PER_PASS};
-use crate::data::{Header, Layout, Picture, Target, Tiles, decode_file, grid};
+use crate::data::{Layout, Picture, Tiles, grid};
 use crate::device::Device;
-use crate::generation::PriorCodes;
+use crate::generation::sample_codes;
 use crate::ops::runs_on_host;
 use crate::prior::{Condition, Prior};
 use crate::recipe::{Override, SampleSection};
-use crate::sampling::{Request, SamplingConfig, generate};
+use crate::sampling::{Request, SamplingConfig};
 use crate::training::Event;
 
 /// The flags of `sample`.
@@ -63,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub guidance: Option<f64>,
 
-    /// Keep the upper rows of this image and sample the rest
+    /// Keep a part of this image and sample the rest; all but the upper rows needs a masked prior
     #[arg(long, value_name = "IMAGE")]
     pub complete: Option<PathBuf>,
 
@@ -71,13 +73,25 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "complete")]
     pub keep_rows: Option<usize>,
 
+    /// With --complete: how many columns of codes to keep, besides the rows
+    #[arg(long, value_name = "N", requires = "complete")]
+    pub keep_columns: Option<usize>,
+
+    /// With --complete: draw what is white in this image anew
+    #[arg(long, value_name = "MASK", requires = "complete", conflicts_with_all = ["keep_rows", "keep_columns"])]
+    pub mask: Option<PathBuf>,
+
+    /// With --complete: reduce the image to half its size and draw what is around it
+    #[arg(long, requires = "complete", conflicts_with_all = ["keep_rows", "keep_columns", "mask"])]
+    pub outpaint: bool,
+
     /// Draw again what this picture shows, with the run, seed and settings that it names; other flags change one of them
     #[arg(long, value_name = "IMAGE", conflicts_with = "complete")]
     pub like: Option<PathBuf>,
 
     /// What `like` holds.
     #[arg(skip)]
-    repeated: Option<Note>,
+    repeated: Option<Box<Note>>,
 
     /// Also write each image to its own file; without a grid if it would be too large
     #[arg(long)]
@@ -97,7 +111,7 @@ impl Args {
         let Some(path) = &self.like else { return Ok((self.clone(), global.clone())) };
         let note = Note::of_picture(path)?;
         let global = note.applied_to(global)?;
-        Ok((Self { repeated: Some(note), ..self.clone() }, global))
+        Ok((Self { repeated: Some(Box::new(note)), ..self.clone() }, global))
     }
 
     /// The only image of a grid to draw, where `like` shows a single one.
@@ -167,12 +181,12 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
         .map(|index| Request {
             index: index as u64,
             condition: rows.of_image(index).condition.clone(),
-            prompt: given.clone(),
+            given: given.clone(),
         })
         .collect();
     let name = name(args, &prior.classes, &rows, context.recipe.seed)?;
     let default_path = context.run.generations.join(&name);
-    let inputs = args.complete.iter().chain(&args.prompt_file).chain(&args.like);
+    let inputs = args.complete.iter().chain(&args.mask).chain(&args.prompt_file).chain(&args.like);
     let inputs: Vec<PathBuf> = inputs.cloned().collect();
     let path = args.output.as_ref().unwrap_or(&default_path);
     let output = Output::prepare(path, &name, &inputs)?;
@@ -253,7 +267,7 @@ fn note(
     context: &Context,
     (tokenizer, prior): (&LoadedTokenizer, &LoadedPrior),
     config: &SamplingConfig,
-    (rows, count, given): (&Rows, usize, &[u16]),
+    (rows, count, given): (&Rows, usize, &[Option<u16>]),
 ) -> Note {
     let section = &context.recipe.sample;
     let repeated = args.repeated.as_ref();
@@ -273,6 +287,7 @@ fn note(
         top_k: section.top_k,
         top_p: section.top_p,
         guidance: config.guidance,
+        passes: config.passes,
         images_a_pass: config.lanes,
         rows: rows.note(&prior.classes),
         complete: complete.or_else(|| repeated.and_then(|note| note.complete.clone())),
@@ -298,41 +313,9 @@ fn sampling_config(section: &SampleSection, is_guided: bool, device: &Device) ->
         top_k: (section.top_k > 0).then_some(section.top_k),
         top_p: (section.top_p < 1.0).then_some(section.top_p),
         guidance: if is_guided { section.guidance } else { 1.0 },
+        passes: section.passes,
         lanes,
     }
-}
-
-/// The codes of the upper rows of an image.
-fn given_codes(
-    args: &Args,
-    image: &Path,
-    context: &Context,
-    codec: Codec<'_>,
-) -> anyhow::Result<Vec<u16>> {
-    let config = codec.config();
-    let grid = config.grid_size();
-    let keep_rows = args.keep_rows.unwrap_or(grid / 2);
-    anyhow::ensure!(
-        (1..grid).contains(&keep_rows),
-        "--keep-rows is {keep_rows}, the image is {grid} rows of codes: allowed are 1 to {}",
-        grid - 1
-    );
-    let (size, channels) = (config.image_size, config.channels);
-    let background = context.recipe.data.background;
-    let target = Target { image_size: size, channels, background };
-    let pixels = decode_file(image, &target)?;
-    if let Some(Header { size: [width, height], .. }) = Header::of_file(image)
-        && [width, height] != [size, size]
-    {
-        context.session.warn(format_args!(
-            "{} is {width}x{height} pixels, the tokenizer is for {size}x{size}: it is resized and \
-             centre-cropped",
-            image.display()
-        ));
-    }
-    let mut codes = codec.encode(&pixels);
-    codes.truncate(keep_rows * grid * config.depth);
-    Ok(codes)
 }
 
 /// Draws the codes of images.
@@ -343,13 +326,15 @@ pub(super) fn draw(
     context: &Context,
 ) -> anyhow::Result<Vec<Vec<u16>>> {
     let mut progress = context.session.progress();
-    let given = requests.first().map_or(0, |request| request.prompt.len());
+    let is_masked = prior.config().is_masked();
+    let given = requests.first().map_or(0, |request| request.given.len());
+    let given = if is_masked { 0 } else { given.min(prior.config().n_codes()) };
     let steps = requests.len() * (prior.config().n_codes() - given);
     let name = context.run.name.clone();
     progress.handle(&Event::Started { stage: "sample", name, step: 0, steps, training: None });
     let begun = Instant::now();
     let seed = context.recipe.seed;
-    let codes = generate(&mut PriorCodes::new(prior), requests, config, seed, &mut |step, _| {
+    let codes = sample_codes(prior, requests, config, seed, &mut |step, _| {
         progress.handle(&Event::Stepped { step });
     })?;
     let seconds = begun.elapsed().as_secs_f64();

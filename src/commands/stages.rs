@@ -14,12 +14,12 @@ use crate::checkpoint::{
 };
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{
-    BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, grid, pair_rows,
+    BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, View, grid, pair_rows,
 };
 use crate::device::Device;
 use crate::prior::{Prior, PriorConfig};
 use crate::progress::{Progress, Reading};
-use crate::recipe::{Adversarial, PerceptualNet, Views};
+use crate::recipe::{Adversarial, PerceptualNet};
 use crate::tokenizer::{QuantizerKind, Tokenizer, TokenizerConfig};
 use crate::training::prior::train_prior;
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
@@ -160,7 +160,8 @@ impl Context {
             self.session.warn(error);
         }
         let mut progress = self.session.progress();
-        let codes = encode(&tokenizer, dataset, self.recipe.prior.views, device, &mut progress)?;
+        let codes =
+            encode(&tokenizer, dataset, &self.recipe.prior.all_views(), device, &mut progress)?;
         let path = self.run.dir.codes_path();
         let of_prior = self.codes_of_prior()?;
         if of_prior.is_none_or(|of_prior| of_prior != codes.fingerprint()) {
@@ -272,7 +273,7 @@ fn missing(path: &Path) -> String {
 fn encode(
     tokenizer: &LoadedTokenizer,
     dataset: &Arc<Dataset>,
-    views: Views,
+    views: &[View],
     device: &Device,
     progress: &mut Progress,
 ) -> anyhow::Result<Codes> {
@@ -296,7 +297,7 @@ fn encode(
         channels: config.channels,
     };
     let codec = tokenizer.codec(device);
-    let parts = Part::all(dataset, views.of_images(), IMAGES_PER_PASS);
+    let parts = Part::all(dataset, views, IMAGES_PER_PASS);
     let steps = parts.iter().map(|part| part.images.len()).sum();
     let name = dataset.config().path.clone();
     progress.handle(&Event::Started { stage: "codes", name, step: 0, steps, training: None });

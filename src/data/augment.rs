@@ -1,6 +1,7 @@
 //! Augmentation of training images: a random horizontal flip and a random shift. The change of an image is a function
 //! of (seed, epoch, image), never of what was drawn before it.
 
+use super::View;
 use crate::rng::{Purpose, stream};
 
 /// The augmentation of one image.
@@ -9,6 +10,13 @@ pub(super) struct Change {
     flip: bool,
     /// Pixels to the right and down.
     shift: (isize, isize),
+}
+
+impl Change {
+    /// The change that makes `view` of an image.
+    pub(super) fn of_view(View { flipped, shift: [right, down] }: View) -> Self {
+        Self { flip: flipped, shift: (right.into(), down.into()) }
+    }
 }
 
 /// The change of image `index` in `epoch`. The flip is drawn even if unused, so that enabling one of the two does not
@@ -31,7 +39,7 @@ pub(super) fn apply(change: Change, image: &mut [u8], size: usize, channels: usi
 }
 
 /// Flips one image `[size, size, channels]` horizontally.
-pub(super) fn flip(image: &mut [u8], size: usize, channels: usize) {
+fn flip(image: &mut [u8], size: usize, channels: usize) {
     for row in image.chunks_exact_mut(size * channels) {
         for x in 0..size / 2 {
             for channel in 0..channels {

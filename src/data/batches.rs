@@ -110,7 +110,8 @@ pub struct Part {
 }
 
 impl Part {
-    /// All images of `dataset` in each of `views`, split by split, in parts of at most `batch_size`.
+    /// All images of `dataset` in each of `views`, split by split, in parts of at most `batch_size`. Shifted views are of
+    /// the training split alone.
     pub fn all(dataset: &Dataset, views: &[View], batch_size: usize) -> Vec<Self> {
         let of_split = |view: View, split: Split| {
             let n = dataset.len(split);
@@ -118,6 +119,7 @@ impl Part {
             (0..n).step_by(batch_size.max(1)).map(part)
         };
         let splits = views.iter().flat_map(|view| Split::ALL.map(|split| (*view, split)));
+        let splits = splits.filter(|(view, split)| view.distance() == 0 || *split == Split::Train);
         splits.flat_map(|(view, split)| of_split(view, split)).collect()
     }
 }
@@ -205,7 +207,7 @@ impl Drop for BatchStream {
 /// The batch of these draws, each image augmented from its own random stream.
 fn prepare(dataset: &Dataset, seed: u64, step: u64, draws: &[Draw]) -> Result<Batch> {
     let indices: Vec<usize> = draws.iter().map(|draw| draw.index).collect();
-    let mut bytes = dataset.pixels(Split::Train, &indices, View::AsIs)?;
+    let mut bytes = dataset.pixels(Split::Train, &indices, View::AS_IS)?;
     let (size, channels) = (dataset.image_size(), dataset.channels());
     let (flip, crop) = (dataset.config().flip, dataset.config().crop);
     if flip || crop > 0 {

@@ -8,30 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::augment::Change;
 use super::decode::Colours;
 use super::report::{unconverted_note, unusable};
 use super::source::{Decoded, Item, Source};
 use super::variance::{Sums, variance};
-use super::{DataConfig, Provenance, Report, Skip, Split, Target, augment, split, split_notes};
+use super::{
+    DataConfig, Provenance, Report, Skip, Split, Target, View, augment, split, split_notes,
+};
 use crate::error::{Error, Result};
 
 /// At most one in this many files may be unreadable; more is an error.
 const TOLERANCE: usize = 10;
-
-/// A view of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum View {
-    /// Unchanged.
-    AsIs = 0,
-    /// Flipped horizontally.
-    Flipped = 1,
-}
-
-impl View {
-    /// Both, in the order of their ids in files.
-    pub const ALL: [Self; 2] = [Self::AsIs, Self::Flipped];
-}
 
 /// Images of one size with their classes and splits. Within a split they are sorted by name. Shared between threads by
 /// `Arc`.
@@ -229,10 +217,9 @@ impl Dataset {
                 })?
             }
         }
-        if view == View::Flipped {
-            for image in out.chunks_exact_mut(n_bytes) {
-                augment::flip(image, self.target.image_size, self.target.channels);
-            }
+        let change = Change::of_view(view);
+        for image in out.chunks_exact_mut(n_bytes) {
+            augment::apply(change, image, self.target.image_size, self.target.channels);
         }
         Ok(out)
     }

@@ -72,7 +72,7 @@ pub(crate) fn score_tokenizer(
     let mut distance = 0.0;
     let indices: Vec<usize> = (0..n_images).collect();
     for part in indices.chunks(batch_size) {
-        let batch = Batch::of(dataset, split, part, View::AsIs)?;
+        let batch = Batch::of(dataset, split, part, View::AS_IS)?;
         let RoundTrip { codes, values: decoded } = codec.round_trip(batch.pixels.clone());
         all_codes.extend(codes);
         errors.extend(mse_per_image(&batch.pixels, &decoded, shape.image_len()));

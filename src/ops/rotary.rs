@@ -30,8 +30,10 @@ pub struct RotaryTables {
 /// What the tables are made of.
 #[derive(Debug, Clone)]
 struct Grid {
-    /// Tokens before the codes, the last of which predicts the first code.
+    /// Tokens before the codes.
     prefix: usize,
+    /// Cells that a position predicts ahead of the one that it holds: 1, or 0 where each predicts its own.
+    ahead: usize,
     n_codes: usize,
     width: usize,
     head_dim: usize,
@@ -56,14 +58,14 @@ struct Turn {
 }
 
 impl Tables {
-    fn new(&Grid { prefix, n_codes, width, head_dim, ref device }: &Grid) -> Self {
+    fn new(&Grid { prefix, ahead, n_codes, width, head_dim, ref device }: &Grid) -> Self {
         let cell = |code: usize| [(code / width) as f64, (code % width) as f64];
-        let positions = prefix + n_codes - 1;
+        let positions = prefix + n_codes - ahead;
         let after = |n: usize| {
             let before = std::iter::repeat_n([-1.0, -1.0], n);
             before.chain((0..n_codes).map(cell)).take(positions)
         };
-        let (predicted, held) = (|| after(prefix - 1), || after(prefix));
+        let (predicted, held) = (|| after(prefix - ahead), || after(prefix));
         let table = |cells: &mut dyn Iterator<Item = [f64; 2]>, function: fn(f64) -> f64| {
             let values: Vec<f32> = cells
                 .flat_map(|cell| {
@@ -90,8 +92,19 @@ impl RotaryTables {
     }
 
     /// As [`Self::new`], for a grid after `prefix` tokens, at least one.
-    pub fn after(
+    pub fn after(prefix: usize, grid: [usize; 2], head_dim: usize, device: &Device) -> Self {
+        Self::of(prefix, 1, grid, head_dim, device)
+    }
+
+    /// As [`Self::after`], for positions that each predict the code that they hold: queries and keys of a position are at
+    /// one cell.
+    pub fn at(prefix: usize, grid: [usize; 2], head_dim: usize, device: &Device) -> Self {
+        Self::of(prefix, 0, grid, head_dim, device)
+    }
+
+    fn of(
         prefix: usize,
+        ahead: usize,
         [grid_height, grid_width]: [usize; 2],
         head_dim: usize,
         device: &Device,
@@ -100,7 +113,7 @@ impl RotaryTables {
         assert!(head_dim.is_multiple_of(4), "a head of {head_dim} dimensions cannot turn in two");
         let device = device.clone().without_autodiff();
         let n_codes = grid_height * grid_width;
-        let grid = Grid { prefix, n_codes, width: grid_width, head_dim, device };
+        let grid = Grid { prefix, ahead, n_codes, width: grid_width, head_dim, device };
         Self { grid, tables: Arc::default() }
     }
 
@@ -207,6 +220,18 @@ mod tests {
             same(four.turn_queries(first.clone(), position), at_corner.clone());
             same(four.turn_keys(first.clone(), position), at_corner);
         }
+    }
+
+    #[test]
+    fn where_each_position_predicts_its_own_code_queries_and_keys_turn_alike() {
+        let device = Device::flex();
+        let (ahead, own) =
+            (RotaryTables::after(2, [2, 3], 8, &device), RotaryTables::at(2, [2, 3], 8, &device));
+        let x = Tensor::<4>::random([1, 8, 2, 8], Distribution::Default, &device);
+        let same = |a: Tensor<4>, b: Tensor<4>| a.into_data().assert_eq(&b.into_data(), true);
+        same(own.turn_queries(x.clone(), 0), own.turn_keys(x.clone(), 0));
+        let first = x.slice([0..1, 0..7, 0..2, 0..8]);
+        same(own.turn_keys(first.clone(), 0), ahead.turn_keys(first, 0));
     }
 
     #[test]

@@ -14,6 +14,23 @@ pub enum Positions {
     Rotary,
 }
 
+/// Kinds of prior.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PriorKind {
+    /// Each code from those before it (Radford et al. 2019).
+    #[default]
+    Autoregressive,
+    /// Every code from all others that are known, in a few passes (Chang et al. 2022, "MaskGIT").
+    Masked,
+}
+
+impl PriorKind {
+    fn is_autoregressive(&self) -> bool {
+        *self == Self::Autoregressive
+    }
+}
+
 /// The depth in files without one, written before codes had a depth.
 fn one() -> usize {
     1
@@ -34,6 +51,9 @@ pub(crate) const LONGEST_CAPTION: usize = 32;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PriorConfig {
+    /// How codes are predicted.
+    #[serde(default, skip_serializing_if = "PriorKind::is_autoregressive")]
+    pub kind: PriorKind,
     /// Number of codes, K: the width of the logits.
     pub codebook_size: usize,
     /// Number of classes; 0 for a data set without any.
@@ -69,6 +89,7 @@ pub struct PriorConfig {
 impl Default for PriorConfig {
     fn default() -> Self {
         Self {
+            kind: PriorKind::Autoregressive,
             codebook_size: 16,
             n_classes: 0,
             grid_height: 4,
@@ -92,8 +113,19 @@ impl PriorConfig {
         self.grid_height * self.grid_width * self.depth
     }
 
-    /// Size of the input vocabulary: the codes, one token per class and the unconditional one.
+    /// Whether it predicts every code from all others.
+    pub fn is_masked(&self) -> bool {
+        self.kind == PriorKind::Masked
+    }
+
+    /// Size of the input vocabulary: the codes, one token per class and the unconditional one, and of a masked prior the
+    /// one in place of an unknown code.
     pub fn vocabulary_size(&self) -> usize {
+        self.codebook_size + self.n_classes + 1 + usize::from(self.is_masked())
+    }
+
+    /// The token in place of an unknown code, of a masked prior.
+    pub fn mask_token(&self) -> usize {
         self.codebook_size + self.n_classes + 1
     }
 
@@ -107,9 +139,9 @@ impl PriorConfig {
         self.caption_length + 1
     }
 
-    /// Positions per sequence: the last code is predicted, never an input.
+    /// Positions per sequence: of an autoregressive prior the last code is predicted, never an input.
     pub fn n_positions(&self) -> usize {
-        self.prefix() + self.n_codes() - 1
+        self.prefix() + self.n_codes() - usize::from(!self.is_masked())
     }
 
     /// The token that a sequence of `class` starts with; `None` for the unconditional one.

@@ -16,7 +16,7 @@ use crate::prior::{Conditions, DropoutSeeds, Positions, PriorConfig};
 pub struct Gpt {
     /// Embeddings of the whole vocabulary, codes first.
     pub token: Embedding,
-    /// Of the class and the codes, `[n_codes, width]`; absent with rotary positions.
+    /// Of the class and the codes, `[n_positions - caption_length, width]`; absent with rotary positions.
     pub position: Option<Param<Tensor<2>>>,
     /// In the order of the forward pass.
     pub blocks: Vec<Block>,
@@ -52,7 +52,8 @@ impl Gpt {
         let mut init = WeightInit::new(seed, device);
         let token = Embedding { weight: init.normal([config.vocabulary_size(), width], DEVIATION) };
         let learned = config.positions == Positions::Learned;
-        let position = learned.then(|| init.normal([config.n_codes(), width], DEVIATION));
+        let position = learned
+            .then(|| init.normal([config.n_positions() - config.caption_length, width], DEVIATION));
         let blocks = (0..layers).map(|_| Block::new(config, &mut init)).collect();
         let head = (!config.tie_weights)
             .then(|| Linear { weight: init.normal([width, codebook_size], DEVIATION), bias: None });
@@ -61,8 +62,8 @@ impl Gpt {
             position: init.normal([config.caption_length, width], DEVIATION),
         });
         let grid = [grid_height, grid_width];
-        let rotary =
-            (!learned).then(|| RotaryTables::after(config.prefix(), grid, width / heads, device));
+        let tables = if config.is_masked() { RotaryTables::at } else { RotaryTables::after };
+        let rotary = (!learned).then(|| tables(config.prefix(), grid, width / heads, device));
         Self {
             token,
             position,
@@ -96,8 +97,18 @@ impl Gpt {
         known: Option<Tensor<2, Int>>,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
-        let x = self.embed(conditions, known);
+        let x = self.through_blocks(self.embed(conditions, known), dropout);
         let [batch, sequence, width] = x.dims();
+        let first = self.config.prefix() - 1;
+        let predicting = x.slice([0..batch, first..sequence, 0..width]);
+        self.logits(predicting.reshape([batch * (sequence - first), width]))
+    }
+
+    /// # Shapes
+    /// - x, output: `[batch, sequence, width]`
+    pub(super) fn through_blocks(&self, x: Tensor<3>, dropout: Option<DropoutSeeds>) -> Tensor<3> {
+        let shape = x.dims();
+        let [batch, sequence, width] = shape;
         let mask = self.mask(sequence);
         let attend = |qkv, dropped| {
             causal_attention(qkv, self.config.heads, &mask, self.rotary.as_ref(), dropped)
@@ -105,7 +116,7 @@ impl Gpt {
         let mut dropouts = Dropouts::new(dropout, self.config.dropout);
         let x = dropouts.apply(x.reshape([batch * sequence, width]));
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mut dropouts, attend));
-        self.logits(predicting(x, batch, self.config.prefix()))
+        x.reshape(shape)
     }
 
     /// Activations that the forward pass keeps per sequence for the backward pass: an estimate of training memory.
@@ -116,9 +127,11 @@ impl Gpt {
         self.config.n_positions() * blocks + self.config.n_codes() * ends
     }
 
-    /// Which positions see which in sequences of this length: those of a caption see each other.
+    /// Which positions see which in sequences of this length: those of a caption see each other, and in a masked prior
+    /// all do.
     pub(super) fn mask(&self, sequence: usize) -> CausalMask {
-        CausalMask::with_prefix(self.config.caption_length, sequence, &self.device())
+        let open = if self.config.is_masked() { sequence } else { self.config.caption_length };
+        CausalMask::with_prefix(open, sequence, &self.device())
     }
 
     /// Negative log-likelihood of each code given the condition and the codes before it, in nats.
@@ -131,8 +144,19 @@ impl Gpt {
         codes: Tensor<2, Int>,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
+        self.losses_seeing(conditions, codes.clone(), codes, dropout)
+    }
+
+    /// As [`Self::code_losses`], for a model that sees the codes `seen` and predicts `codes`.
+    pub fn losses_seeing(
+        &self,
+        conditions: &Conditions,
+        seen: Tensor<2, Int>,
+        codes: Tensor<2, Int>,
+        dropout: Option<DropoutSeeds>,
+    ) -> Tensor<2> {
         let [batch, n_codes] = codes.dims();
-        let known = (n_codes > 1).then(|| codes.clone().slice([0..batch, 0..n_codes - 1]));
+        let known = (n_codes > 1).then(|| seen.slice([0..batch, 0..n_codes - 1]));
         let logits = self.forward(conditions, known, dropout);
         token_losses(logits, codes.reshape([batch * n_codes])).reshape([batch, n_codes])
     }
@@ -193,21 +217,6 @@ impl Gpt {
             }
         }
     }
-}
-
-/// The positions that predict codes: the last of the prefix and those after it.
-///
-/// # Shapes
-/// - x: `[batch * sequence, width]`
-/// - output: `[batch * (sequence - prefix + 1), width]`
-fn predicting(x: Tensor<2>, batch: usize, prefix: usize) -> Tensor<2> {
-    if prefix == 1 {
-        return x;
-    }
-    let [rows, width] = x.dims();
-    let sequence = rows / batch;
-    let x = x.reshape([batch, sequence, width]).slice([0..batch, prefix - 1..sequence, 0..width]);
-    x.reshape([batch * (sequence + 1 - prefix), width])
 }
 
 #[cfg(test)]

@@ -3,16 +3,15 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::ops::runs_on_host;
-use crate::prior::{
-    Conditions, Decoder, DeviceDecoder, DropoutSeeds, Gpt, HostDecoder, PriorConfig,
-};
+use crate::prior::{Conditions, DropoutSeeds, Gpt, PriorConfig, PriorKind};
 
 /// One kind of prior with its weights.
 #[derive(Module, Debug)]
 pub enum Prior {
     /// Each code from the ones before it.
     Autoregressive(Gpt),
+    /// Every code from all others that are known.
+    Masked(Gpt),
 }
 
 impl Prior {
@@ -21,56 +20,54 @@ impl Prior {
     /// # Panics
     /// If `config` is one that [`PriorConfig::validate`] refuses.
     pub fn new(config: &PriorConfig, seed: u64, device: &Device) -> Self {
-        Self::Autoregressive(Gpt::new(config, seed, device))
+        let gpt = Gpt::new(config, seed, device);
+        match config.kind {
+            PriorKind::Autoregressive => Self::Autoregressive(gpt),
+            PriorKind::Masked => Self::Masked(gpt),
+        }
     }
 
     /// The shape it was built with.
     pub fn config(&self) -> &PriorConfig {
         match self {
-            Self::Autoregressive(gpt) => gpt.config(),
+            Self::Autoregressive(gpt) | Self::Masked(gpt) => gpt.config(),
         }
     }
 
-    /// The training loss: nats per code, averaged over the batch, `[1]`. Without `dropout`, none is applied.
+    /// The training loss: nats per code of `codes`, averaged over the batch, `[1]`, for a model that sees `seen`: the
+    /// same, but for noise, and of a masked prior with [`PriorConfig::mask_token`] for those that it learns. Without
+    /// `dropout`, none is applied.
     ///
     /// # Shapes
-    /// - codes: `[batch, n_codes]`
+    /// - seen, codes: `[batch, n_codes]`
     pub fn loss(
         &self,
         conditions: &Conditions,
+        seen: Tensor<2, Int>,
         codes: Tensor<2, Int>,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<1> {
         match self {
-            Self::Autoregressive(gpt) => gpt.code_losses(conditions, codes, dropout).mean(),
+            Self::Autoregressive(gpt) => gpt.losses_seeing(conditions, seen, codes, dropout).mean(),
+            Self::Masked(gpt) => gpt.masked_loss(conditions, seen, codes, dropout),
         }
     }
 
-    /// Negative log-likelihood of each code in nats; they sum to that of the image.
+    /// Negative log-likelihood of each code in nats; they sum to that of the image, of a masked prior to an upper bound.
     ///
     /// # Shapes
     /// - codes, output: `[batch, n_codes]`
     pub fn score(&self, conditions: &Conditions, codes: Tensor<2, Int>) -> Tensor<2> {
         match self {
             Self::Autoregressive(gpt) => gpt.code_losses(conditions, codes, None),
+            Self::Masked(gpt) => gpt.masked_score(conditions, codes),
         }
     }
 
     /// Activations that the forward pass keeps per sequence for the backward pass: an estimate of training memory.
     pub fn activations(&self) -> usize {
         match self {
-            Self::Autoregressive(gpt) => gpt.activations(),
-        }
-    }
-
-    /// A decoder for sampling, on the device of the weights. The model must not track gradients (`.valid()`), or every
-    /// step would stay in memory.
-    pub fn decoder(&self) -> Decoder<'_> {
-        match self {
-            Self::Autoregressive(gpt) if runs_on_host(&gpt.device()) => {
-                Decoder::Host(Box::new(HostDecoder::new(gpt)))
-            }
-            Self::Autoregressive(gpt) => Decoder::Device(DeviceDecoder::new(gpt)),
+            Self::Autoregressive(gpt) | Self::Masked(gpt) => gpt.activations(),
         }
     }
 }

@@ -6,7 +6,10 @@ use self::PriorPreset::{Medium, Nano, Small};
 use crate::data::View;
 use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
-use crate::prior::{LONGEST_CAPTION, Positions, PriorConfig};
+use crate::prior::{LONGEST_CAPTION, Positions, PriorConfig, PriorKind};
+
+/// See [`View::MOST_SHIFT`].
+const MOST_SHIFT: usize = View::MOST_SHIFT;
 
 /// Named sizes of the GPT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,18 +34,18 @@ pub enum Views {
 }
 
 impl Views {
-    /// The views of each image.
-    pub fn of_images(self) -> &'static [View] {
-        match self {
-            Self::None => &[View::AsIs],
-            Self::Flip => &[View::AsIs, View::Flipped],
-        }
+    /// The views of each image, without shifts.
+    pub fn of_images(self) -> Vec<View> {
+        View::all(self == Self::Flip, 0)
     }
 }
 
 section! {
     /// Stage 2: the architecture of the GPT and its training.
     pub struct PriorSection, prefix "prior." {
+        /// How codes are predicted: `autoregressive`, each from those before it, or `masked`, all that are unknown from all
+        /// that are known, in a few passes.
+        kind: PriorKind = PriorKind::Autoregressive, resume Refused;
         /// The size; with 512 codes `nano` has 0.9 million parameters, `small` 2.9 and `medium` 26.
         preset: PriorPreset = Small, resume Refused;
         /// Transformer blocks.
@@ -70,8 +73,12 @@ section! {
         caption_length: usize = LONGEST_CAPTION, allowed 0..=LONGEST_CAPTION, resume Refused;
         /// Probability of training a sequence without its caption, so that a class can be sampled without one.
         caption_dropout: f64 = 0.1, allowed 0.0..=1.0, resume Told;
+        /// Probability of showing the model a random code in place of each, while it learns what follows the right ones.
+        code_noise: f64 = 0.0, allowed 0.0..1.0, resume Told;
         /// Probability of training without each word of a caption.
         word_dropout: f64 = 0.0, allowed 0.0..1.0, resume Told;
+        /// Decay of a step of the moving average of the weights, which validation and files use; 0 keeps none.
+        ema_weights: f64 = 0.0, allowed 0.0..=0.999_999, resume Refused;
         /// Total optimizer steps.
         steps: usize = 1200, allowed 1..=MOST_STEPS, resume Silent;
         /// Sequences per micro batch.
@@ -97,6 +104,9 @@ section! {
         /// Which views of the images become sequences: `none` for the image unchanged, `flip` for that and its
         /// horizontal flip.
         views: Views = Views::Flip, resume Refused;
+        /// Each of these views of a training image also shifted by up to this many pixels in both directions: (2 `shift`
+        /// + 1)² times the sequences. More of them keep a prior of few images from memorising.
+        shift: usize = 0, allowed 0..=MOST_SHIFT, resume Refused;
         /// Steps between log lines.
         log_every: usize = 50, allowed 1..=MOST_STEPS, resume Silent;
         /// Steps between validations.
@@ -107,6 +117,11 @@ section! {
 }
 
 impl PriorSection {
+    /// The views of each training image, shifted ones too.
+    pub fn all_views(&self) -> Vec<View> {
+        View::all(self.views == Views::Flip, self.shift)
+    }
+
     /// The model's architecture for `codebook_size` codes in a grid of `[rows, columns, depth]` and `n_classes`
     /// classes, without captions.
     pub fn prior_config(
@@ -117,6 +132,7 @@ impl PriorSection {
     ) -> PriorConfig {
         let [grid_height, grid_width, depth] = grid;
         PriorConfig {
+            kind: self.kind,
             codebook_size,
             n_classes,
             grid_height,

@@ -19,6 +19,8 @@ section! {
         /// Classifier-free guidance: 1 samples the class as trained, above 1 exaggerates it, 0 ignores it. Without
         /// classes there is none.
         guidance: f64 = 2.0, allowed 0.0..=100.0, resume Silent;
+        /// Passes in which a masked prior draws all codes; an autoregressive one has a pass for each code.
+        passes: usize = 12, allowed 1..=65_536, resume Silent;
         /// Every pixel of a sample is enlarged to a square of this many pixels per side.
         scale: usize = 2, allowed 1..=64, resume Silent;
     }

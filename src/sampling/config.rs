@@ -15,6 +15,8 @@ pub struct SamplingConfig {
     /// Scale of classifier-free guidance (Ho and Salimans 2022): logits are extrapolated from the unconditional ones by
     /// this factor. 1 is off; any other value doubles the batch.
     pub guidance: f64,
+    /// Passes in which a model fills in all codes; one that continues sequences has a pass for each code.
+    pub passes: usize,
     /// Images per batch. It can affect rounding, so derive it from the device, never from how many images are wanted.
     pub lanes: usize,
 }
@@ -23,7 +25,7 @@ impl Default for SamplingConfig {
     /// The model's own distribution, in batches of 16 images: enough to occupy two cores without wasting much on a
     /// single image.
     fn default() -> Self {
-        Self { temperature: 1.0, top_k: None, top_p: None, guidance: 1.0, lanes: 16 }
+        Self { temperature: 1.0, top_k: None, top_p: None, guidance: 1.0, passes: 12, lanes: 16 }
     }
 }
 
@@ -31,7 +33,7 @@ impl SamplingConfig {
     /// Refuses values that are invalid for a model of `codebook_size` codes.
     pub fn validate(&self, codebook_size: usize) -> Result<()> {
         let fail = |message: String| Err(Error::invalid(message));
-        let Self { temperature, guidance, lanes, .. } = *self;
+        let Self { temperature, guidance, passes, lanes, .. } = *self;
         if !(temperature >= 0.0 && temperature.is_finite()) {
             return fail(format!("temperature is {temperature}, allowed are 0 (greedy) and above"));
         }
@@ -49,6 +51,9 @@ impl SamplingConfig {
         }
         if !(guidance >= 0.0 && guidance.is_finite()) {
             return fail(format!("guidance is {guidance}, allowed are 0 and above; 1 is off"));
+        }
+        if passes == 0 {
+            return fail("passes is 0, allowed are 1 and above".to_owned());
         }
         if lanes == 0 {
             return fail(
@@ -80,7 +85,7 @@ mod tests {
             config.validate(512).unwrap_err().to_string()
         };
         type Change = fn(&mut SamplingConfig);
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 10] = [
             (|c| c.temperature = -0.5, "temperature is -0.5, allowed are 0"),
             (|c| c.temperature = f64::NAN, "temperature is NaN"),
             (|c| c.top_k = Some(0), "top-k is 0, allowed are 1 to 512"),
@@ -89,6 +94,7 @@ mod tests {
             (|c| c.top_p = Some(1.5), "top-p is 1.5"),
             (|c| c.guidance = -1.0, "guidance is -1, allowed are 0 and above"),
             (|c| c.guidance = f64::INFINITY, "guidance is inf"),
+            (|c| c.passes = 0, "passes is 0"),
             (|c| c.lanes = 0, "0 images per batch"),
         ];
         for (change, expected) in cases {
@@ -104,6 +110,7 @@ mod tests {
             top_k: Some(512),
             top_p: Some(1.0),
             guidance: 0.0,
+            passes: 1,
             lanes: 1,
         };
         config.validate(512).unwrap();

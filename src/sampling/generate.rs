@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, stream};
-use crate::sampling::{NextCode, SamplingConfig, Steps, device, host};
+use crate::sampling::{CodeModel, NextCode, SamplingConfig, Steps, device, host};
 
 /// One image to sample.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,8 +11,23 @@ pub struct Request<C> {
     pub index: u64,
     /// What it is asked to show.
     pub condition: C,
-    /// The given leading codes; equally many in every request of one call.
-    pub prompt: Vec<u16>,
+    /// The codes that are given, in raster order, `None` for one to sample; those at the end may be left out.
+    pub given: Vec<Option<u16>>,
+}
+
+impl<C> Request<C> {
+    /// The given codes, where they are the first of the sequence.
+    fn leading(&self) -> Result<Vec<u16>> {
+        let leading: Vec<u16> = self.given.iter().map_while(|code| *code).collect();
+        match self.given[leading.len()..].iter().all(Option::is_none) {
+            true => Ok(leading),
+            false => Err(Error::invalid(format!(
+                "cannot complete image {}: codes are given after others that are not, and this prior continues from \
+                 the first ones (one of prior.kind masked fills in any)",
+                self.index
+            ))),
+        }
+    }
 }
 
 /// Samples the codes of each request, `n_codes` per image, including the given ones. `progress` is called with `(done,
@@ -32,11 +47,11 @@ pub fn generate<M: NextCode>(
     let Some(first) = requests.first() else {
         return Ok(Vec::new());
     };
-    let given = first.prompt.len();
+    let given = first.leading()?.len();
     let n_codes = model.n_codes();
     let total = requests.len() * (n_codes - given);
     if total == 0 {
-        return Ok(requests.iter().map(|request| request.prompt.clone()).collect());
+        return requests.iter().map(Request::leading).collect();
     }
     let mut images = Vec::with_capacity(requests.len());
     for wanted in requests.chunks(config.lanes) {
@@ -58,20 +73,43 @@ fn check<M: NextCode>(
     requests: &[Request<M::Condition>],
     config: &SamplingConfig,
 ) -> Result<()> {
+    check_conditions(model, requests, config)?;
+    let expected = match requests.first() {
+        Some(first) => first.leading()?.len(),
+        None => return Ok(()),
+    };
+    for request in requests {
+        let given = request.leading()?.len();
+        if given != expected {
+            return Err(Error::invalid(format!(
+                "cannot complete image {}: {given} codes are given, allowed are as many as for the first \
+                 image ({expected})",
+                request.index
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses conditions and given codes that the model does not know.
+pub(super) fn check_conditions<M: CodeModel>(
+    model: &M,
+    requests: &[Request<M::Condition>],
+    config: &SamplingConfig,
+) -> Result<()> {
     let fail = |message: String| Err(Error::invalid(message));
     let (n_codes, codebook_size) = (model.n_codes(), model.codebook_size());
     for request in requests {
         model.check(&request.condition)?;
-        let (given, expected) = (request.prompt.len(), requests[0].prompt.len());
-        if given > n_codes || given != expected {
+        let given = request.given.len();
+        if given > n_codes {
             return fail(format!(
-                "cannot complete image {}: {given} codes are given, allowed are as many as for the first \
-                 image ({expected}) and at most {n_codes}",
+                "cannot complete image {}: {given} codes are given, allowed are at most {n_codes}",
                 request.index
             ));
         }
-        if let Some(code) = request.prompt.iter().find(|&&code| usize::from(code) >= codebook_size)
-        {
+        let mut codes = request.given.iter().flatten();
+        if let Some(code) = codes.find(|&&code| usize::from(code) >= codebook_size) {
             return fail(format!(
                 "cannot complete image {}: code {code} is given, the prior knows 0 to {}",
                 request.index,
@@ -98,8 +136,8 @@ fn sample_rows<M: NextCode>(
     drawn: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<u16>>> {
     let mut conditions: Vec<_> = rows.iter().map(|row| row.condition.clone()).collect();
-    let mut given: Vec<usize> =
-        rows.iter().flat_map(|row| row.prompt.iter().map(|&code| usize::from(code))).collect();
+    let leading = rows.iter().map(|row| row.leading()).collect::<Result<Vec<_>>>()?;
+    let mut given: Vec<usize> = leading.iter().flatten().map(|&code| usize::from(code)).collect();
     if config.is_guided() {
         let without = |row: &&Request<_>| {
             model.without(&row.condition).unwrap_or_else(|| row.condition.clone())
@@ -112,15 +150,15 @@ fn sample_rows<M: NextCode>(
         given_codes: given,
         uniforms: uniforms(rows, model.n_codes(), seed),
         rows: rows.len(),
-        given: rows[0].prompt.len(),
+        given: leading[0].len(),
         n_codes: model.n_codes(),
     };
     let codes = match model.steps() {
         Steps::Host(steps) => host::sample(steps, &pass, config, drawn)?,
         Steps::Device(steps) => device::sample(steps, &pass, config, drawn)?,
     };
-    let whole = rows.iter().zip(codes);
-    Ok(whole.map(|(row, codes)| [row.prompt.clone(), codes].concat()).collect())
+    let whole = leading.into_iter().zip(codes);
+    Ok(whole.map(|(given, codes)| [given, codes].concat()).collect())
 }
 
 /// The start of every row of a batch, and the uniform numbers that its codes are drawn by.

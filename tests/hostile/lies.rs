@@ -31,7 +31,7 @@ fn a_code_file_that_lies_is_refused_with_the_lie() {
         (|f| tensor(f, "codes").bytes[5] = 255, "image 0 has the code"),
         (|f| tensor(f, "labels").bytes[2] = 2, "image 1 has the label 2, allowed are 0 to 1"),
         (|f| tensor(f, "splits").bytes[2] = 3, "image 2 has the split 3"),
-        (|f| tensor(f, "views").bytes[0] = 2, "image 0 has the view 2"),
+        (|f| tensor(f, "views").bytes[0] = 242, "image 0 has the view 242"),
         (|f| tensor(f, "codes").shape = vec![3, 4], "codes has shape [3, 4]"),
         (|f| tensor(f, "codes").shape = vec![2, 2, 3], "labels has shape [3], the codes need [2]"),
         (|f| tensor(f, "labels").shape = vec![1, 3], "labels has shape [1, 3]"),

@@ -71,7 +71,7 @@ pub(crate) fn codes() -> Codes {
         codes: vec![0, 1, 2, 3, 3, 2, 1, 0, 0, 0, 1, 1],
         labels: vec![0, 1, 0],
         splits: Split::ALL.to_vec(),
-        views: vec![View::AsIs; 3],
+        views: vec![View::AS_IS; 3],
         names: ["cats/1.png", "dögs/2.png", "cats/3.png"].map(str::to_owned).to_vec(),
         captions: Vec::new(),
         classes: CLASSES.map(str::to_owned).to_vec(),

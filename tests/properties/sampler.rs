@@ -1,7 +1,7 @@
 //! Sampling, with a model of given logits: what is drawn is allowed by the filters.
 
 use proptest::prelude::*;
-use vqgen::sampling::{HostSteps, NextCode, Request, SamplingConfig, Steps, generate};
+use vqgen::sampling::{CodeModel, HostSteps, NextCode, Request, SamplingConfig, Steps, generate};
 
 /// Codes of one image: repeated draws from one row of logits.
 const N_CODES: usize = 32;
@@ -9,7 +9,7 @@ const N_CODES: usize = 32;
 /// The same logits whatever precedes them.
 struct Fixed(Vec<f32>);
 
-impl NextCode for Fixed {
+impl CodeModel for Fixed {
     type Condition = ();
 
     fn codebook_size(&self) -> usize {
@@ -27,7 +27,9 @@ impl NextCode for Fixed {
     fn without(&self, (): &()) -> Option<()> {
         None
     }
+}
 
+impl NextCode for Fixed {
     fn steps(&mut self) -> Steps<'_, ()> {
         Steps::Host(self)
     }

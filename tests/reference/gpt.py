@@ -1,4 +1,5 @@
-"""The prior: a GPT over codes in raster order, with learned or two-dimensional rotary positions."""
+"""The prior: a transformer over codes in raster order, with learned or two-dimensional rotary positions. The tokens of a
+caption come first and see each other; the masked kind sees all positions from each."""
 
 import torch
 import torch.nn as nn
@@ -9,13 +10,18 @@ class Rotary:
     """The first half of a head's dimensions turns with the row, the second half with the column.
 
     Within a half of m dimensions, i and i + m/2 are a pair that turns by position * 100^(-i / (m/2)). A query stands
-    at the cell it predicts, a key at the cell it holds; the class token holds none and stands at row and column -1.
+    at the cell it predicts, a key at the cell it holds; what comes before the codes stands at row and column -1.
     """
 
-    def __init__(self, grid_height, grid_width, head_dim):
-        cells = [(t // grid_width, t % grid_width) for t in range(grid_height * grid_width)]
-        self.query = self.tables(cells, head_dim)
-        self.key = self.tables([(-1, -1)] + cells[:-1], head_dim)
+    def __init__(self, config, head_dim):
+        height, width = config["grid_height"], config["grid_width"]
+        cells = [(t // width, t % width) for t in range(height * width)]
+        before = [(-1, -1)] * (config.get("caption_length", 0) + 1)
+        if config.get("kind") == "masked":
+            self.query = self.key = self.tables(before + cells, head_dim)
+        else:
+            self.query = self.tables(before[1:] + cells, head_dim)
+            self.key = self.tables(before + cells[:-1], head_dim)
 
     @staticmethod
     def tables(cells, head_dim):
@@ -38,6 +44,7 @@ class Attention(nn.Module):
     def __init__(self, config, rotary):
         super().__init__()
         self.heads, self.rotary = config["heads"], rotary
+        self.is_masked, self.prefix = config.get("kind") == "masked", config.get("caption_length", 0)
         self.qkv = nn.Linear(config["width"], 3 * config["width"])
         self.out = nn.Linear(config["width"], config["width"])
 
@@ -46,7 +53,9 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         if self.rotary is not None:
             q, k = self.rotary.turn(q, self.rotary.query), self.rotary.turn(k, self.rotary.key)
-        return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, c))
+        position = torch.arange(t)
+        allowed = (position[None, :] <= position[:, None]) | (position[None, :] < self.prefix) | self.is_masked
+        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(1, 2).reshape(b, t, c))
 
 
 class Mlp(nn.Module):
@@ -70,26 +79,42 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+class Caption(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.token = nn.Embedding(config["caption_tokens"] + 1, config["width"])
+        self.position = nn.Parameter(torch.empty(config["caption_length"], config["width"]))
+
+    def forward(self, tokens):
+        return self.token(tokens) + self.position
+
+
 class Gpt(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.codebook_size, width = config["codebook_size"], config["width"]
-        self.token = nn.Embedding(config["codebook_size"] + config["n_classes"] + 1, width)
+        is_masked = config.get("kind") == "masked"
+        self.token = nn.Embedding(config["codebook_size"] + config["n_classes"] + 1 + is_masked, width)
         rotary = None
         if config["positions"] == "learned":
-            self.position = nn.Parameter(torch.empty(config["grid_height"] * config["grid_width"], width))
+            self.position = nn.Parameter(torch.empty(config["grid_height"] * config["grid_width"] + is_masked, width))
         else:
-            rotary = Rotary(config["grid_height"], config["grid_width"], width // config["heads"])
+            rotary = Rotary(config, width // config["heads"])
+        if "caption_length" in config:
+            self.caption = Caption(config)
         self.blocks = nn.ModuleList([Block(config, rotary) for _ in range(config["layers"])])
         self.norm = nn.LayerNorm(width)
         if not config["tie_weights"]:
             self.head = nn.Linear(width, config["codebook_size"], bias=False)
 
-    def forward(self, tokens):
+    def forward(self, tokens, captions=None):
+        """tokens: the class and the codes. Gives the logits at their positions."""
         x = self.token(tokens)
         if hasattr(self, "position"):
             x = x + self.position[: tokens.shape[1]]
+        if captions is not None:
+            x = torch.cat([self.caption(captions), x], dim=1)
         for block in self.blocks:
             x = block(x)
         head = self.head.weight if hasattr(self, "head") else self.token.weight[: self.codebook_size]
-        return self.norm(x) @ head.t()
+        return self.norm(x[:, -tokens.shape[1]:]) @ head.t()

@@ -166,11 +166,27 @@ def gpt_case(name, **changes):
     batch, n_codes = 3, config["grid_height"] * config["grid_width"]
     codes = torch.from_numpy(rng.integers(0, config["codebook_size"], (batch, n_codes)))
     classes = torch.tensor([config["codebook_size"] + i for i in (0, 2, config["n_classes"])])  # the last: unconditional
-    tokens = torch.cat([classes[:, None], codes[:, :-1]], dim=1)
-    logits = model(tokens)
+    captions, inputs = None, {}
+    if "caption_length" in config:
+        # One is longer than what counts, one shorter, one empty; after the end comes the last token of the table.
+        given = [[4, 0, 3, 1], [2], []]
+        end, length = config["caption_tokens"], config["caption_length"]
+        captions = torch.tensor([(tokens + length * [end])[:length] for tokens in given])
+        inputs["input.captions"] = torch.tensor([tokens + (4 - len(tokens)) * [-1] for tokens in given])
+    if config.get("kind") == "masked":
+        unknown = torch.from_numpy(rng.random((batch, n_codes)) < 0.6)
+        seen = torch.where(unknown, config["codebook_size"] + config["n_classes"] + 1, codes)
+        inputs["input.seen"] = seen
+        tokens = torch.cat([classes[:, None], seen], dim=1)
+        logits = model(tokens, captions)[:, 1:]
+    else:
+        tokens = torch.cat([classes[:, None], codes[:, :-1]], dim=1)
+        logits = model(tokens, captions)
     losses = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view(batch, n_codes)
+    if "input.seen" in inputs:
+        losses = losses[unknown]
     losses.mean().backward()
-    write(name, dict(model.named_parameters()) | gradients(model) | {
+    write(name, dict(model.named_parameters()) | gradients(model) | inputs | {
         "input.tokens": tokens, "input.codes": codes, "input.classes": classes,
         "expected.logits": logits, "expected.losses": losses, "expected.loss": losses.mean(),
     }, config=config, source=SOURCE)
@@ -249,6 +265,11 @@ def main():
     gpt_case("gpt_learned")
     gpt_case("gpt_rotary", positions="rotary")
     gpt_case("gpt_tied", tie_weights=True)
+    captions = {"caption_tokens": 5, "caption_length": 3}
+    gpt_case("gpt_captions", **captions)
+    gpt_case("gpt_captions_rotary", **captions, positions="rotary")
+    gpt_case("masked", **captions, kind="masked")
+    gpt_case("masked_rotary", kind="masked", positions="rotary")
     adamw_case()
     clip_case()
     similarity_case()

@@ -43,7 +43,7 @@ pub(crate) fn contents(dataset: &Dataset) -> Vec<(String, Split, u16, Vec<u8>)> 
     let mut all = Vec::new();
     for split in Split::ALL {
         for index in 0..dataset.len(split) {
-            let pixels = dataset.pixels(split, &[index], View::AsIs).unwrap();
+            let pixels = dataset.pixels(split, &[index], View::AS_IS).unwrap();
             let name = dataset.name(split, index).to_string();
             all.push((name, split, dataset.label(split, index), pixels));
         }

@@ -213,7 +213,7 @@ mod tests {
             codes: vec![0],
             labels: vec![0],
             splits: vec![Split::Train],
-            views: vec![View::AsIs],
+            views: vec![View::AS_IS],
             names: Vec::new(),
             captions: Vec::new(),
             classes: Vec::new(),

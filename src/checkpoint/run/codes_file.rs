@@ -1,6 +1,8 @@
 //! `codes.safetensors`: the grid of code ids of every image of a data set, with name, label, split and view. The file
 //! records which tokenizer and data set the codes are of. All of it is checked before any of it is used.
 
+use std::collections::BTreeSet;
+
 use crate::checkpoint::disk::digest::Digest;
 use crate::data::{Provenance, Split, View};
 
@@ -60,12 +62,18 @@ impl Codes {
         &self.codes[start..start + self.n_codes()]
     }
 
-    /// The images of a split, in file order; flipped views only with `with_flipped`.
-    pub fn images_of(&self, split: Split, with_flipped: bool) -> Vec<usize> {
-        let wanted = |image: &usize| {
-            self.splits[*image] == split && (with_flipped || self.views[*image] == View::AsIs)
-        };
+    /// The images of a split in any of `views`, in file order.
+    pub fn images_of(&self, split: Split, views: &[View]) -> Vec<usize> {
+        let wanted =
+            |image: &usize| self.splits[*image] == split && views.contains(&self.views[*image]);
         (0..self.n_images()).filter(wanted).collect()
+    }
+
+    /// The views in which the images of a split are there, in the order of their ids.
+    pub fn views_of(&self, split: Split) -> Vec<View> {
+        let views = self.splits.iter().zip(&self.views).filter(|(of, _)| **of == split);
+        let ids: BTreeSet<u8> = views.map(|(_, view)| view.id()).collect();
+        ids.into_iter().filter_map(View::of_id).collect()
     }
 
     /// 16 hexadecimal digits that identify what a prior learns from the codes: everything but the image names and the
@@ -109,7 +117,7 @@ mod tests {
             codes: vec![0, 7, 3, 3, 1, 0],
             labels: vec![0, 1, 0],
             splits: vec![Split::Train, Split::Test, Split::Train],
-            views: vec![View::AsIs, View::AsIs, View::Flipped],
+            views: vec![View::AS_IS, View::AS_IS, View::FLIPPED],
             names: ["cats/1.png", "dögs/2.png", "cats/1.png"].map(str::to_owned).to_vec(),
             captions: Vec::new(),
             classes: vec!["cats".into(), "dögs".into()],
@@ -130,8 +138,10 @@ mod tests {
         let codes = codes();
         assert_eq!((codes.n_images(), codes.n_codes()), (3, 2));
         assert_eq!(codes.grid(1), [3, 3]);
-        assert_eq!(codes.images_of(Split::Train, true), [0, 2]);
-        assert_eq!(codes.images_of(Split::Train, false), [0]);
+        assert_eq!(codes.images_of(Split::Train, &[View::AS_IS, View::FLIPPED]), [0, 2]);
+        assert_eq!(codes.images_of(Split::Train, &[View::AS_IS]), [0]);
+        assert_eq!(codes.views_of(Split::Train), [View::AS_IS, View::FLIPPED]);
+        assert_eq!(codes.views_of(Split::Test), [View::AS_IS]);
     }
 
     #[test]
@@ -141,7 +151,7 @@ mod tests {
             |c| c.codes[0] = 1,
             |c| c.labels[0] = 1,
             |c| c.splits[0] = Split::Validation,
-            |c| c.views[0] = View::Flipped,
+            |c| c.views[0] = View::FLIPPED,
             |c| c.classes[0] = "cat".into(),
             |c| c.captions = vec![vec![], vec!["a dog".into()], vec![]],
             |c| c.tokenizer = "f".into(),

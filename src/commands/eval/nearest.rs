@@ -96,7 +96,7 @@ pub(super) fn search(
 /// The features of training images, as the prior was trained on them.
 struct Training {
     images: Vec<usize>,
-    views: &'static [View],
+    views: Vec<View>,
     features: Vec<f32>,
     n_features: usize,
 }
@@ -107,7 +107,7 @@ impl Training {
         let views = context.recipe.prior.views.of_images();
         let mut features = Vec::new();
         with_progress(context, "training images", images.len() * views.len(), |done| {
-            for view in views {
+            for view in &views {
                 for part in images.chunks(IMAGES_PER_PASS) {
                     let pixels = dataset.pixels(Split::Train, part, *view)?;
                     features.extend(judges.features(&pixels));

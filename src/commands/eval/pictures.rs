@@ -67,7 +67,7 @@ pub(super) fn see_split(
     let parts = indices.chunks(IMAGES_PER_PASS).zip(codes.chunks(IMAGES_PER_PASS * n_codes));
     with_progress(context, "features", n_images, |done| {
         for (part, codes) in parts {
-            let originals = dataset.pixels(split, part, View::AsIs)?;
+            let originals = dataset.pixels(split, part, View::AS_IS)?;
             let decoded = codec.decode(codes);
             judges.see(&originals, &mut seen.originals);
             judges.see(&decoded, &mut seen.reconstructions);

@@ -35,7 +35,7 @@ pub(super) fn draw(
         .map(|index| Request {
             index: index as u64,
             condition: Condition::of_class(has_classes.then(|| class(index))),
-            prompt: Vec::new(),
+            given: Vec::new(),
         })
         .collect();
     let config = sample::config_of_recipe(context, &prior.classes, &judges.device);

@@ -29,13 +29,15 @@ pub(in crate::commands) struct Note {
     pub(super) top_k: usize,
     pub(super) top_p: f64,
     pub(super) guidance: f64,
+    /// Passes of a masked prior.
+    pub(super) passes: usize,
     pub(super) images_a_pass: usize,
     /// What the rows of the grid show; they repeat when they run out.
     pub(super) rows: Vec<NoteRow>,
     /// The name of the image that was completed.
     pub(super) complete: Option<String>,
     /// The codes that were kept of it.
-    pub(super) given_codes: Vec<u16>,
+    pub(super) given_codes: Vec<Option<u16>>,
     /// Which image of a seed it is, where the picture is a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) image: Option<usize>,
@@ -105,6 +107,7 @@ impl Note {
             flag("sample.top_k", &self.top_k),
             flag("sample.top_p", &self.top_p),
             flag("sample.guidance", &self.guidance),
+            flag("sample.passes", &self.passes),
         ];
         set.extend(global.set.iter().cloned());
         let mut global = GlobalArgs { set, ..global.clone() };

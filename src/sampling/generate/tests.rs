@@ -37,7 +37,7 @@ impl Table {
 
 type Class = Option<usize>;
 
-impl NextCode for Table {
+impl CodeModel for Table {
     type Condition = Class;
     fn codebook_size(&self) -> usize {
         CODES
@@ -54,6 +54,9 @@ impl NextCode for Table {
     fn without(&self, class: &Class) -> Option<Class> {
         class.map(|_| None)
     }
+}
+
+impl NextCode for Table {
     fn steps(&mut self) -> Steps<'_, Class> {
         if self.on_device { Steps::Device(self) } else { Steps::Host(self) }
     }
@@ -93,7 +96,7 @@ impl HostSteps<Class> for Table {
 }
 
 fn request(index: u64, condition: Class, prompt: &[u16]) -> Request<Class> {
-    Request { index, condition, prompt: prompt.to_vec() }
+    Request { index, condition, given: prompt.iter().copied().map(Some).collect() }
 }
 
 fn sample(
@@ -168,7 +171,7 @@ fn given_codes_are_kept_and_their_random_numbers_with_them() {
     let whole = sample(&images(6), &config, 3).unwrap();
     let mut requests = images(6);
     for (request, codes) in requests.iter_mut().zip(&whole) {
-        request.prompt = codes[..2].to_vec();
+        request.given = codes[..2].iter().copied().map(Some).collect();
     }
     assert_eq!(sample(&requests, &config, 3).unwrap(), whole);
     let full = [request(0, None, &[1, 2, 3, 4])];

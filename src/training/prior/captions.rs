@@ -138,7 +138,7 @@ mod tests {
             codes: vec![0; n],
             labels: vec![0; n],
             splits,
-            views: vec![View::AsIs; n],
+            views: vec![View::AS_IS; n],
             names: Vec::new(),
             captions: captions
                 .iter()
@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn read<'a>(codes: &'a Codes, section: &PriorSection) -> Captions<'a> {
-        Captions::new(codes, &codes.images_of(Split::Train, true), section).unwrap()
+        Captions::new(codes, &codes.images_of(Split::Train, &[View::AS_IS]), section).unwrap()
     }
 
     #[test]

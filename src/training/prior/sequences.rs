@@ -4,9 +4,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::captions::Captions;
 use crate::checkpoint::Codes;
-use crate::data::{Draw, Split};
+use crate::data::{Draw, Split, View};
 use crate::error::{Error, Result};
-use crate::prior::{Condition, Conditions, PriorConfig};
+use crate::prior::{Condition, Conditions, PriorConfig, masked};
 use crate::recipe::PriorSection;
 use crate::rng::Stream;
 
@@ -20,6 +20,8 @@ pub struct SequenceBatch {
     pub conditions: Conditions,
     /// `[batch, n_codes]`.
     pub codes: Tensor<2, Int>,
+    /// What the model sees of them, `[batch, n_codes]`: the same, but for noise.
+    pub seen: Tensor<2, Int>,
 }
 
 impl SequenceBatch {
@@ -32,10 +34,40 @@ impl SequenceBatch {
     ) -> Self {
         let shape = [conditions.len(), config.n_codes()];
         let codes: Vec<i32> = codes.map(i32::from).collect();
-        Self {
-            conditions: Conditions::new(conditions, config, device),
-            codes: Tensor::from_data(TensorData::new(codes, shape), device),
+        let codes = Tensor::from_data(TensorData::new(codes, shape), device);
+        let conditions = Conditions::new(conditions, config, device);
+        Self { conditions, seen: codes.clone(), codes }
+    }
+
+    /// The same, but that the model does not see some codes, which it learns: of each sequence the share is a quarter of a
+    /// cosine of a uniform number, so that most steps learn much from little, as sampling begins.
+    fn with_masks(self, config: &PriorConfig, rng: &mut Stream) -> Self {
+        let [batch, n_codes] = self.codes.dims();
+        let mut mask = Vec::with_capacity(batch * n_codes);
+        for _ in 0..batch {
+            let share = (std::f64::consts::FRAC_PI_2 * f64::from(rng.uniform())).cos();
+            let n_unknown = ((share * n_codes as f64).ceil() as usize).clamp(1, n_codes);
+            let mut places: Vec<bool> = (0..n_codes).map(|place| place < n_unknown).collect();
+            rng.shuffle(&mut places);
+            mask.extend(places);
         }
+        let device = self.seen.device();
+        Self { seen: masked(self.seen, &mask, config, &device), ..self }
+    }
+
+    /// The same, but that the model sees a random code instead of each with probability `noise`.
+    fn with_noise(self, noise: f64, codebook_size: usize, rng: &mut Stream) -> Self {
+        if noise == 0.0 {
+            return self;
+        }
+        let [batch, n_codes] = self.codes.dims();
+        let device = self.codes.device();
+        let n = batch * n_codes;
+        let replaced: Vec<bool> = (0..n).map(|_| f64::from(rng.uniform()) < noise).collect();
+        let random: Vec<i32> = (0..n).map(|_| rng.below(codebook_size) as i32).collect();
+        let replaced = Tensor::from_data(TensorData::new(replaced, [batch, n_codes]), &device);
+        let random = Tensor::from_data(TensorData::new(random, [batch, n_codes]), &device);
+        Self { seen: self.codes.clone().mask_where(replaced, random), ..self }
     }
 }
 
@@ -47,19 +79,34 @@ pub(crate) struct Sequences<'a> {
 }
 
 impl<'a> Sequences<'a> {
-    /// The images of `split`; flipped views only `with_flipped`.
+    /// The training images in the views of `section`.
     ///
     /// # Errors
-    /// `with_flipped` where the file has no flipped views.
-    pub(crate) fn new(codes: &'a Codes, split: Split, with_flipped: bool) -> Result<Self> {
-        let images = codes.images_of(split, with_flipped);
-        if with_flipped && !images.is_empty() && images.len() == codes.images_of(split, false).len()
+    /// A view that the file does not have.
+    pub(super) fn for_training(codes: &'a Codes, section: &PriorSection) -> Result<Self> {
+        let (wanted, found) = (section.all_views(), codes.views_of(Split::Train));
+        if let Some(missing) = wanted.iter().find(|view| !found.contains(view))
+            && !found.is_empty()
         {
-            return Err(Error::invalid(
-                "prior.views is flip, but the code file has no flipped views (run extract-codes with --views flip)",
-            ));
+            let message = match missing.distance() {
+                0 => "prior.views is flip, but the code file has no flipped views (run extract-codes with --views flip)"
+                    .to_owned(),
+                _ => format!(
+                    "prior.shift is {}, but the code file has views shifted by {} pixels at most (run extract-codes with \
+                     --set prior.shift={})",
+                    section.shift,
+                    found.iter().map(|view| view.distance()).max().unwrap_or_default(),
+                    section.shift
+                ),
+            };
+            return Err(Error::invalid(message));
         }
-        Ok(Self { codes, images })
+        Ok(Self { codes, images: codes.images_of(Split::Train, &wanted) })
+    }
+
+    /// The validation images as they are.
+    pub(super) fn for_validation(codes: &'a Codes) -> Self {
+        Self { codes, images: codes.images_of(Split::Validation, &[View::AS_IS]) }
     }
 
     /// How many there are.
@@ -72,7 +119,8 @@ impl<'a> Sequences<'a> {
         self.images.is_empty()
     }
 
-    /// The training batch of `draws`; `rng` decides which sequences lose their class, their caption or both.
+    /// The training batch of `draws`; `rng` decides which sequences lose their class, their caption or both, and which
+    /// codes the model does not see.
     ///
     /// # Errors
     /// A caption that has no tokens.
@@ -99,7 +147,9 @@ impl<'a> Sequences<'a> {
         };
         let conditions =
             images.iter().map(|image| condition_of(*image)).collect::<Result<Vec<_>>>()?;
-        Ok(self.batch(&images, &conditions, config, device))
+        let batch = self.batch(&images, &conditions, config, device);
+        let batch = batch.with_noise(section.code_noise, config.codebook_size, rng);
+        Ok(if config.is_masked() { batch.with_masks(config, rng) } else { batch })
     }
 
     /// The sequences `range` of the split in file order, with their classes and first captions.
@@ -120,11 +170,6 @@ impl<'a> Sequences<'a> {
         let conditions =
             images.iter().map(|image| condition_of(*image)).collect::<Result<Vec<_>>>()?;
         Ok(self.batch(images, &conditions, config, device))
-    }
-
-    /// The images of the code file, in order.
-    pub(super) fn images(&self) -> &[usize] {
-        &self.images
     }
 
     fn class_of(&self, image: usize) -> Option<usize> {

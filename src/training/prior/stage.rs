@@ -1,6 +1,5 @@
 //! Stage 2 for the common training loop: batches of sequences, log lines, validation and files.
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde_json::{Value, json};
 
@@ -10,11 +9,11 @@ use super::step::PriorTrainer;
 use crate::checkpoint::{
     Codes, DATA, Kind, MERGES, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
 };
-use crate::data::{Order, Split};
+use crate::data::{Order, Split, View};
 use crate::error::{Error, Result};
 use crate::evaluation::{bits_per_pixel, nats_per_code};
 use crate::prior::PriorConfig;
-use crate::recipe::{Recipe, Views};
+use crate::recipe::Recipe;
 use crate::rng::{Purpose, stream};
 use crate::training::counters;
 use crate::training::interval::Means;
@@ -78,12 +77,14 @@ impl<'a> PriorStage<'a> {
     fn new(recipe: &'a Recipe, codes: &'a Codes, device: &'a Device) -> Result<Self> {
         let section = &recipe.prior;
         let grid = [codes.height, codes.width, codes.depth];
-        let train = Sequences::new(codes, Split::Train, section.views == Views::Flip)?;
-        let validation = Sequences::new(codes, Split::Validation, false)?;
+        let train = Sequences::for_training(codes, section)?;
+        let validation = Sequences::for_validation(codes);
         if train.is_empty() {
             return Err(Error::invalid("the code file has no training images"));
         }
-        let captions = Captions::new(codes, train.images(), section)?;
+        // Each image once, whatever the number of its views.
+        let images = codes.images_of(Split::Train, &[View::AS_IS]);
+        let captions = Captions::new(codes, &images, section)?;
         let config = section.prior_config(codes.codebook_size, codes.classes.len(), grid);
         let config = captions.shaped(config);
         config.validate()?;
@@ -219,7 +220,7 @@ impl StageRun for PriorStage<'_> {
         if self.validation.is_empty() {
             return Ok(None);
         }
-        let prior = self.trainer.prior.module.valid();
+        let prior = self.trainer.model();
         let n = self.validation.len();
         let batch_size = self.recipe.prior.batch_size;
         let batches = (0..n).step_by(batch_size).map(|from| {
@@ -238,7 +239,7 @@ impl StageRun for PriorStage<'_> {
     }
 
     fn weights(&self) -> Result<Vec<NamedTensor>> {
-        parameters::named(&self.trainer.prior.module)
+        parameters::named(&self.trainer.model())
     }
 
     fn take_weights(&self, state: &mut ResumeState, prefix: &str) -> Result<Vec<NamedTensor>> {
@@ -274,11 +275,11 @@ impl StageRun for PriorStage<'_> {
         }
     }
 
-    fn save(&self, _state: &mut ResumeState) -> Result<()> {
-        Ok(())
+    fn save(&self, state: &mut ResumeState) -> Result<()> {
+        self.trainer.averaged.as_ref().map_or(Ok(()), |averaged| averaged.save(state))
     }
 
-    fn restore(&mut self, _state: &mut ResumeState, _updates: u64) -> Result<()> {
-        Ok(())
+    fn restore(&mut self, state: &mut ResumeState, _updates: u64) -> Result<()> {
+        self.trainer.averaged.as_mut().map_or(Ok(()), |averaged| averaged.restore(state))
     }
 }

@@ -1,11 +1,13 @@
 //! One optimizer step of stage 2: the cross entropy of code sequences, accumulated over micro batches.
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::sequences::SequenceBatch;
 use crate::prior::{DropoutSeeds, Prior, PriorConfig};
 use crate::recipe::PriorSection;
 use crate::rng::{Purpose, stream};
+use crate::training::averaged::Averaged;
 use crate::training::decay::decays;
 use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
 
@@ -18,6 +20,8 @@ const EPSILON: f64 = 1e-8;
 pub struct PriorTrainer {
     /// The model and its optimizer.
     pub prior: Trainee<Prior>,
+    /// Moving averages of its weights; `None` unless the recipe asks for them.
+    pub(super) averaged: Option<Averaged<Prior>>,
     objective: Objective,
     section: PriorSection,
     seed: u64,
@@ -26,6 +30,8 @@ pub struct PriorTrainer {
 /// The result of the backward passes of a step.
 #[derive(Debug)]
 pub struct PriorGradients {
+    /// The step that they are of.
+    step: u64,
     /// Of the model; data-parallel processes may average theirs before the update.
     pub gradients: NamedGradients,
     /// Nats per code, `[1]`.
@@ -41,12 +47,11 @@ impl PriorTrainer {
             epsilon: EPSILON,
             weight_decay: section.weight_decay,
         };
+        let prior = Prior::new(config, seed, device);
+        let decay = section.ema_weights;
         Self {
-            prior: Trainee::new(
-                Prior::new(config, seed, device),
-                AdamW::new(constants, decays),
-                "",
-            ),
+            averaged: (decay > 0.0).then(|| Averaged::new(prior.valid(), decay)),
+            prior: Trainee::new(prior, AdamW::new(constants, decays), ""),
             objective: Objective::new([("nats_per_code", 1.0)]),
             section: section.clone(),
             seed,
@@ -56,6 +61,12 @@ impl PriorTrainer {
     /// The loss terms and their weights.
     pub fn objective(&self) -> &Objective {
         &self.objective
+    }
+
+    /// The model for validation and files: without autodiff, and with averaged weights where they are kept.
+    pub fn model(&self) -> Prior {
+        let averaged = self.averaged.as_ref().map(|averaged| averaged.module().clone());
+        averaged.unwrap_or_else(|| self.prior.module.valid())
     }
 
     /// One step at learning rate `rate` over the micro batches `batches`; `step` counts from 0. Returns nats per code
@@ -83,13 +94,14 @@ impl PriorTrainer {
         let share = 1.0 / self.section.accumulate as f64;
         let mut gradients = NamedGradients::default();
         let mut losses = Vec::with_capacity(self.section.accumulate);
-        for (micro, SequenceBatch { conditions, codes }) in (0..).zip(batches) {
+        for (micro, SequenceBatch { conditions, codes, seen }) in (0..).zip(batches) {
             let seeds = DropoutSeeds::new(stream(self.seed, Purpose::Dropout, step, micro));
-            let loss = self.prior.module.loss(&conditions, codes, Some(seeds)).mul_scalar(share);
+            let loss = self.prior.module.loss(&conditions, seen, codes, Some(seeds));
+            let loss = loss.mul_scalar(share);
             losses.push(loss.clone().inner());
             gradients.add(self.prior.gradients_of(loss.backward()));
         }
-        PriorGradients { gradients, loss: Tensor::cat(losses, 0).sum() }
+        PriorGradients { step, gradients, loss: Tensor::cat(losses, 0).sum() }
     }
 
     /// Changes the model by `gradients` at learning rate `rate`.
@@ -102,7 +114,7 @@ impl PriorTrainer {
         rate: f64,
         guard: bool,
     ) -> Result<Tensor<1>, NonFinite> {
-        let PriorGradients { mut gradients, loss } = gradients;
+        let PriorGradients { step, mut gradients, loss } = gradients;
         let norm = gradients.norm().unwrap_or_else(|| loss.zeros_like());
         let terms = Tensor::cat(vec![loss, norm.clone()], 0); // [2]
         let names = self.objective.names();
@@ -113,6 +125,9 @@ impl PriorTrainer {
             gradients.clip(norm, self.section.gradient_clip);
         }
         self.prior.apply(gradients, rate);
+        if let Some(averaged) = &mut self.averaged {
+            averaged.update(&self.prior.module.valid(), step);
+        }
         Ok(terms)
     }
 }

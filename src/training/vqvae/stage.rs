@@ -156,7 +156,7 @@ impl<'a> VqvaeStage<'a> {
         let validates = self.dataset.len(Split::Validation) > 0;
         let split = if validates { Split::Validation } else { Split::Train };
         let shown: Vec<usize> = (0..self.dataset.len(split).min(PREVIEW_IMAGES)).collect();
-        let originals = self.dataset.pixels(split, &shown, View::AsIs)?;
+        let originals = self.dataset.pixels(split, &shown, View::AS_IS)?;
         let codec = Codec::new(&tokenizer, self.device);
         let reconstructions = codec.decode(&codec.encode(&originals));
         Ok(Event::Preview { step: step as usize, originals, reconstructions })

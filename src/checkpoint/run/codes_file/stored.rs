@@ -42,7 +42,7 @@ impl Bytes {
             shape,
             per_image: [codes.n_images()],
             splits: codes.splits.iter().map(|split| *split as u8).collect(),
-            views: codes.views.iter().map(|view| *view as u8).collect(),
+            views: codes.views.iter().map(|view| view.id()).collect(),
         }
     }
 
@@ -131,7 +131,8 @@ impl Codes {
         let splits = parse("split", &splits, &Split::ALL).map_err(|e| container.error(e))?;
         let (shape, views) = container.u8("views")?;
         per_image("views", shape)?;
-        let views = parse("view", &views, &View::ALL).map_err(|e| container.error(e))?;
+        let views = parse("view", &views, &View::all(true, View::MOST_SHIFT))
+            .map_err(|e| container.error(e))?;
         let per_image_texts = |name: &'static str| match container.optional_u8(name)? {
             Some(bytes) => texts::split(name, &bytes).map_err(|e| container.error(e)),
             None => Ok(Vec::new()),
@@ -375,8 +376,8 @@ mod tests {
         assert!(error(|e| e[0].values = Values::U16(&[1; 6])).contains("is damaged"));
         let wrong = error(|e| e[2].values = Values::U8(&[0, 3, 0]));
         assert!(wrong.contains("image 1 has the split 3, allowed are 0 to 2"), "{wrong}");
-        let wrong = error(|e| e[3].values = Values::U8(&[0, 0, 2]));
-        assert!(wrong.contains("image 2 has the view 2, allowed are 0 to 1"), "{wrong}");
+        let wrong = error(|e| e[3].values = Values::U8(&[0, 0, 242]));
+        assert!(wrong.contains("image 2 has the view 242, allowed are 0 to 241"), "{wrong}");
     }
 
     #[test]
