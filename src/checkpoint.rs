@@ -15,6 +15,8 @@ mod run;
 
 mod foreign_weights;
 
+mod warm_start;
+
 pub use disk::atomic;
 pub(crate) use disk::container::foreign_from_bytes;
 pub(crate) use disk::digest::text_fingerprint;
@@ -34,3 +36,4 @@ pub use tensors::named_tensor::NamedTensor;
 pub(crate) use tensors::parameter;
 pub use tensors::parameters;
 pub use tensors::place::Place;
+pub use warm_start::{Rows, TakenOver, start_from};

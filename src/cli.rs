@@ -48,7 +48,8 @@ enum Command {
     #[command(after_help = "Examples:
   vqgen train-vqvae --config cifar10
   vqgen train-vqvae --run checkpoints/mine --resume --steps 5000
-  vqgen train-vqvae --set vqvae.codebook_size=1024 --set vqvae.preset=resnet")]
+  vqgen train-vqvae --set vqvae.codebook_size=1024 --set vqvae.preset=resnet
+  vqgen train-vqvae --data my-pictures --run checkpoints/mine --from checkpoints/quickstart")]
     TrainVqvae(train_vqvae::Args),
 
     /// Every image becomes a grid of code ids, all in one file
@@ -60,7 +61,8 @@ enum Command {
     /// Stage 2: train a GPT to predict the next code
     #[command(after_help = "Examples:
   vqgen train-prior --run checkpoints/mine
-  vqgen train-prior --run checkpoints/mine --set prior.preset=medium --set prior.dropout=0.2")]
+  vqgen train-prior --run checkpoints/mine --set prior.preset=medium --set prior.dropout=0.2
+  vqgen train-prior --run checkpoints/mine --from checkpoints/quickstart")]
     TrainPrior(train_prior::Args),
 
     /// Codes from the GPT, decoded to images, in one grid
@@ -73,7 +75,7 @@ enum Command {
   vqgen sample --like flags.png -o the-same.png
 
 Image i of a seed is the same however many are sampled with it.")]
-    Sample(sample::Args),
+    Sample(Box<sample::Args>),
 
     /// Any images through the tokenizer and back, originals beside reconstructions
     #[command(after_help = "Examples:

@@ -1,10 +1,11 @@
 //! A prior as sampling sees it: the one place where the two meet, since neither may know the other.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::Result;
 use crate::prior::{
-    Condition, Decoder, DeviceDecoder, Gpt, HostDecoder, MaskedDecoder, Prior, PriorConfig,
+    Condition, Conditions, Decoder, DeviceDecoder, Gpt, HostDecoder, MaskedDecoder, Prior,
+    PriorConfig,
 };
 use crate::sampling::{
     CodeModel, DeviceSteps, FillCodes, HostSteps, NextCode, Request, SamplingConfig, Steps, fill,
@@ -32,6 +33,69 @@ pub fn sample_codes(
             fill(&mut UnknownCodes(MaskedDecoder::new(gpt)), requests, config, seed, progress)
         }
     }
+}
+
+/// Draws each request `best_of` times and keeps the codes that the prior itself finds most probable. The first draw of an
+/// image is that of [`sample_codes`].
+///
+/// # Errors
+/// As [`sample_codes`].
+pub fn best_codes(
+    prior: &Prior,
+    requests: &[Request<Condition>],
+    best_of: usize,
+    config: &SamplingConfig,
+    seed: u64,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Vec<u16>>> {
+    if best_of <= 1 {
+        return sample_codes(prior, requests, config, seed, progress);
+    }
+    let draws: Vec<Request<Condition>> = requests
+        .iter()
+        .flat_map(|request| {
+            (0..best_of as u64).map(|draw| Request {
+                index: request.index + draw * DRAWS_APART,
+                ..request.clone()
+            })
+        })
+        .collect();
+    let codes = sample_codes(prior, &draws, config, seed, progress)?;
+    let nats = nats(prior, &draws, &codes, config.lanes)?;
+    let best = codes.chunks(best_of).zip(nats.chunks(best_of)).map(|(codes, nats)| {
+        let least = nats.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+        codes[least.map_or(0, |(draw, _)| draw)].clone()
+    });
+    Ok(best.collect())
+}
+
+/// What the index of an image grows by for each further draw of it: no two images come so far.
+const DRAWS_APART: u64 = 1 << 32;
+
+/// Nats of the codes of each request, in passes of `lanes` rows, as sampling has them.
+fn nats(
+    prior: &Prior,
+    requests: &[Request<Condition>],
+    codes: &[Vec<u16>],
+    lanes: usize,
+) -> Result<Vec<f64>> {
+    let (config, device) = (prior.config(), prior.device());
+    let n_codes = config.n_codes();
+    let mut nats = Vec::with_capacity(requests.len());
+    for (requests, codes) in requests.chunks(lanes).zip(codes.chunks(lanes)) {
+        let last = requests.len() - 1;
+        let row = |lane: usize| lane.min(last);
+        let conditions: Vec<_> =
+            (0..lanes).map(|lane| requests[row(lane)].condition.clone()).collect();
+        let rows = (0..lanes).flat_map(|lane| &codes[row(lane)]);
+        let rows: Vec<i32> = rows.map(|code| i32::from(*code)).collect();
+        let conditions = Conditions::new(&conditions, config, &device);
+        let rows = Tensor::from_data(TensorData::new(rows, [lanes, n_codes]), &device);
+        let losses = prior.score(&conditions, rows).into_data_as::<f32>(); // sync
+        let losses: Vec<f64> = losses.iter::<f32>().map(f64::from).collect();
+        nats.extend(losses.chunks(n_codes).take(requests.len()).map(|row| row.iter().sum::<f64>()));
+    }
+    Ok(nats)
 }
 
 /// The sequences that an autoregressive prior continues.
@@ -128,7 +192,7 @@ impl DeviceSteps<Condition> for DeviceDecoder<'_> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::prior::{Conditions, Positions, PriorKind};
+    use crate::prior::{Positions, PriorKind};
 
     fn gpt(positions: Positions) -> Gpt {
         let config = PriorConfig {
@@ -219,6 +283,25 @@ mod tests {
             sample_codes(&prior, &[request], &SamplingConfig::default(), 7, &mut |_, _| ());
         let message = refused.unwrap_err().to_string();
         assert!(message.contains("this prior continues from the first ones"), "{message}");
+    }
+
+    #[test]
+    fn the_best_of_several_draws_is_the_most_probable_of_them() {
+        for prior in [prior(Positions::Learned), masked(Positions::Learned)] {
+            let config = SamplingConfig::default();
+            let best = |n, best_of| {
+                let requests = requests(0..n, &[]);
+                best_codes(&prior, &requests, best_of, &config, 7, &mut |_, _| ()).unwrap()
+            };
+            assert_eq!(best(3, 1), sample(&prior, &requests(0..3, &[]), &config));
+            let four = best(20, 4);
+            assert_eq!(four[..3], best(3, 4));
+            let score = |codes: &[Vec<u16>]| -> f64 {
+                let asked = requests(0..codes.len() as u64, &[]);
+                nats(&prior, &asked, codes, 16).unwrap().iter().sum()
+            };
+            assert!(score(&four) < score(&best(20, 1)) - 1.0);
+        }
     }
 
     #[test]

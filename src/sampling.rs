@@ -16,7 +16,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::error::Result;
 
-pub use config::SamplingConfig;
+pub use config::{GuidanceSchedule, SamplingConfig};
 pub use fill::{FillCodes, fill};
 pub use generate::{Request, generate};
 

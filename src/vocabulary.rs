@@ -31,7 +31,8 @@ const MOST_BYTES: usize = 4 * LONGEST_TOKEN;
 pub struct Vocabulary {
     /// Two tokens that become one, `a b`, in the order in which they are applied.
     merges: Vec<String>,
-    n_tokens: usize,
+    /// The characters of each token, by its id.
+    names: Vec<String>,
     model: BPE,
 }
 
@@ -97,10 +98,9 @@ impl Vocabulary {
             }
             pairs.push((a.to_owned(), b.to_owned()));
         }
-        let n_tokens = tokens.len();
         let builder = BPE::builder().vocab_and_merges(known.into_iter().collect::<Vocab>(), pairs);
         let model = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self { merges, n_tokens, model })
+        Ok(Self { merges, names: tokens, model })
     }
 
     /// What it is made of, for a file: two tokens that become one, `a b`, in the order in which they are applied. Their
@@ -111,7 +111,12 @@ impl Vocabulary {
 
     /// Number of tokens.
     pub fn n_tokens(&self) -> usize {
-        self.n_tokens
+        self.names.len()
+    }
+
+    /// What each token stands for, by its id: its bytes, one visible character each.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The tokens of a caption, each below [`Self::n_tokens`]; none of a caption without a visible character.

@@ -141,7 +141,21 @@ fn a_picture_says_what_made_it_and_is_drawn_again_to_the_byte() {
     with_tiny(&[
         "--prompt", "wide red", "--class", "red", "--seed", "9", "--top-k", "5", "-o", "a.png",
     ]);
-    with_tiny(&["--temperature", "0.7", "-n", "6", "--separate", "--guidance", "1", "-o", "b.png"]);
+    with_tiny(&[
+        "--temperature",
+        "0.7",
+        "-n",
+        "6",
+        "--separate",
+        "--guidance",
+        "1",
+        "--min-p",
+        "0.1",
+        "--best-of",
+        "2",
+        "-o",
+        "b.png",
+    ]);
     with_tiny(&["--complete", "pictures/red/01.png", "--keep-rows", "1", "-n", "3", "-o", "c.png"]);
     // Without --run: the picture names the run.
     for name in ["a", "b", "b-0004", "c"] {
@@ -198,7 +212,7 @@ fn pictures_that_do_not_say_what_made_them_are_refused() {
     let note = json!({
         "vqgen": "0", "run": "../../etc", "tokenizer": "", "prior": "", "seed": 0, "precision": "f32",
         "count": 1, "columns": 1, "scale": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0,
-        "guidance": 1.0, "passes": 12, "images_a_pass": 1, "rows": [], "complete": null, "given_codes": [9],
+        "min_p": 0.0, "best_of": 1, "guidance": 1.0, "guidance_schedule": "constant", "passes": 12, "images_a_pass": 1, "rows": [], "complete": null, "given_codes": [9],
     });
     picture(&note.to_string()).stderr(contains("`../../etc`, which is no name of a folder"));
     let mut huge = note.clone();

@@ -160,7 +160,8 @@ fn a_run_made_on_a_gpu_goes_on_on_the_cpu() {
     let train = |name: &str, device: &Device, steps: usize| {
         let run = RunDir::new(folder.path().join(name));
         let stop = AtomicBool::new(false);
-        let job = Job { run: &run, begin: Begin::Either, stop: &stop, emit: &mut |_| {} };
+        let job =
+            Job { run: &run, begin: Begin::Either, from: None, stop: &stop, emit: &mut |_| {} };
         train_prior(&with_steps(steps), &codes(), device, job).unwrap();
         let weights = ModelFile::load(run.model_path(Stage::Prior), Kind::Prior).unwrap();
         weights.tensors().to_vec()

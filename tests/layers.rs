@@ -12,7 +12,7 @@ use paths::{Found, collect, is_inside, names};
 use proc_macro2::TokenStream;
 
 /// The architectures of models, which the recipe may build, and choices of their training.
-const CONFIGS: [&str; 10] = [
+const CONFIGS: [&str; 11] = [
     "tokenizer::GradientEstimator",
     "tokenizer::QuantizerKind",
     "tokenizer::TokenizerConfig",
@@ -21,6 +21,7 @@ const CONFIGS: [&str; 10] = [
     "prior::PriorConfig",
     "prior::PriorKind",
     "prior::Positions",
+    "sampling::GuidanceSchedule",
     "discriminator::AdversarialLoss",
     "features::Lpips",
 ];

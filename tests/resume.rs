@@ -159,7 +159,10 @@ fn go<T: Training>(
         };
         stop.fetch_or(reached, Ordering::Relaxed);
     };
-    training.train(recipe, Job { run: dir, begin: Begin::Either, stop: &stop, emit: &mut emit })
+    training.train(
+        recipe,
+        Job { run: dir, begin: Begin::Either, from: None, stop: &stop, emit: &mut emit },
+    )
 }
 
 /// Everything that must be the same: the checkpoint, the model, the log without timings.

@@ -104,6 +104,7 @@ impl Quickstart {
             guidance: section.guidance,
             lanes: LANES,
             passes: section.passes,
+            ..SamplingConfig::default()
         };
         let prior = Prior::new(&self.prior, SEED, device).valid();
         Ok(Box::new(move || {

@@ -21,11 +21,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let _lock = context.lock("run")?;
     context.check_pictures(&dataset)?;
     context.make_way_for_all(&dataset, args.discard)?;
-    context.train_tokenizer(&dataset, &device, Begin::Either)?;
+    context.train_tokenizer(&dataset, &device, Begin::Either, None)?;
     if !matches!(context.codes_state(&dataset)?, CodesState::Current(_)) {
         context.encode_dataset(&dataset, &device, args.discard)?;
     }
-    context.train_prior(&device, Begin::Either)?;
+    context.train_prior(&device, Begin::Either, None)?;
     sample::sample(&sample::Args::default(), context, &device)?;
     reconstruct::held_out(&reconstruct::Args::default(), context, &dataset, &device)
 }

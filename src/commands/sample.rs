@@ -23,7 +23,7 @@ use crate::checkpoint::{check_prior, write_json};
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Layout, Picture, Tiles, grid};
 use crate::device::Device;
-use crate::generation::sample_codes;
+use crate::generation::best_codes;
 use crate::ops::runs_on_host;
 use crate::prior::{Condition, Prior};
 use crate::recipe::{Override, SampleSection};
@@ -60,6 +60,14 @@ pub struct Args {
     /// Sample from the most probable codes that together reach probability P, 1 from all [default: the recipe's]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f64>,
+
+    /// Sample from codes at least P times as probable as the most probable one, 0 from all [default: the recipe's]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub min_p: Option<f64>,
+
+    /// Draw each image N times and keep the one that the prior finds most probable [default: the recipe's, 1]
+    #[arg(long, value_name = "N")]
+    pub best_of: Option<usize>,
 
     /// Classifier-free guidance: 1 is none, above 1 exaggerates the class or the prompt [default: the recipe's]
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
@@ -127,7 +135,9 @@ impl Args {
         let top_k = self.top_k.map(|k| Override::of_flag("--top-k", "sample.top_k", k));
         let top_p = self.top_p.map(|p| Override::of_flag("--top-p", "sample.top_p", p));
         let guidance = self.guidance.map(|g| Override::of_flag("--guidance", "sample.guidance", g));
-        [count, temperature, top_k, top_p, guidance].into_iter().flatten().collect()
+        let min_p = self.min_p.map(|p| Override::of_flag("--min-p", "sample.min_p", p));
+        let best_of = self.best_of.map(|n| Override::of_flag("--best-of", "sample.best_of", n));
+        [count, temperature, top_k, top_p, min_p, best_of, guidance].into_iter().flatten().collect()
     }
 }
 
@@ -286,7 +296,10 @@ fn note(
         temperature: section.temperature,
         top_k: section.top_k,
         top_p: section.top_p,
+        min_p: section.min_p,
+        best_of: section.best_of,
         guidance: config.guidance,
+        guidance_schedule: section.guidance_schedule,
         passes: config.passes,
         images_a_pass: config.lanes,
         rows: rows.note(&prior.classes),
@@ -312,6 +325,8 @@ fn sampling_config(section: &SampleSection, is_guided: bool, device: &Device) ->
         temperature: section.temperature,
         top_k: (section.top_k > 0).then_some(section.top_k),
         top_p: (section.top_p < 1.0).then_some(section.top_p),
+        min_p: (section.min_p > 0.0).then_some(section.min_p),
+        guidance_schedule: section.guidance_schedule,
         guidance: if is_guided { section.guidance } else { 1.0 },
         passes: section.passes,
         lanes,
@@ -329,12 +344,13 @@ pub(super) fn draw(
     let is_masked = prior.config().is_masked();
     let given = requests.first().map_or(0, |request| request.given.len());
     let given = if is_masked { 0 } else { given.min(prior.config().n_codes()) };
-    let steps = requests.len() * (prior.config().n_codes() - given);
+    let best_of = context.recipe.sample.best_of;
+    let steps = best_of * requests.len() * (prior.config().n_codes() - given);
     let name = context.run.name.clone();
     progress.handle(&Event::Started { stage: "sample", name, step: 0, steps, training: None });
     let begun = Instant::now();
     let seed = context.recipe.seed;
-    let codes = sample_codes(prior, requests, config, seed, &mut |step, _| {
+    let codes = best_codes(prior, requests, best_of, config, seed, &mut |step, _| {
         progress.handle(&Event::Stepped { step });
     })?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::Context;
 use super::discard::Piece;
 use super::output::prepare_folder;
+use super::{Context, RunDirs};
 use crate::checkpoint::{
     Codes, Kind, MERGES, ModelFile, RunLock, Stage, atomic, check_codes, check_held_out,
 };
@@ -103,6 +103,7 @@ impl Context {
         dataset: &Arc<Dataset>,
         device: &Device,
         begin: Begin,
+        from: Option<&ModelFile>,
     ) -> anyhow::Result<()> {
         let vqvae = &self.recipe.vqvae;
         if vqvae.quantizer == QuantizerKind::Fsq {
@@ -125,7 +126,7 @@ impl Context {
             progress.handle(&event);
         };
         let outcome = self.session.saving(|stop| {
-            let job = Job { run: &self.run.dir, begin, stop, emit: &mut emit };
+            let job = Job { run: &self.run.dir, begin, from, stop, emit: &mut emit };
             train_vqvae(&self.recipe, dataset, device, job)
         })?;
         if let Some(error) = failed {
@@ -173,7 +174,12 @@ impl Context {
     }
 
     /// Stage 2. The run must be locked.
-    pub(super) fn train_prior(&self, device: &Device, begin: Begin) -> anyhow::Result<()> {
+    pub(super) fn train_prior(
+        &self,
+        device: &Device,
+        begin: Begin,
+        from: Option<&ModelFile>,
+    ) -> anyhow::Result<()> {
         let tokenizer = ModelFile::load(self.run.dir.model_path(Stage::Vqvae), Kind::Tokenizer)
             .with_context(|| missing(&self.run.dir.model_path(Stage::Vqvae)))?;
         let path = self.run.dir.codes_path();
@@ -182,7 +188,7 @@ impl Context {
         let mut progress = self.session.progress();
         let mut emit = |event: Event| progress.handle(&event);
         let outcome = self.session.saving(|stop| {
-            let job = Job { run: &self.run.dir, begin, stop, emit: &mut emit };
+            let job = Job { run: &self.run.dir, begin, from, stop, emit: &mut emit };
             train_prior(&self.recipe, &codes, device, job)
         })?;
         if let Some(best) = outcome.best {
@@ -248,6 +254,22 @@ fn vocabulary(file: &ModelFile, config: &PriorConfig) -> anyhow::Result<Option<V
         broken(format!("{found} tokens, the model was trained on {trained_on}"))
     );
     Ok(Some(vocabulary))
+}
+
+/// The model to start from: that of a run, by its folder, or a file.
+pub(super) fn model_to_start_from(
+    from: Option<&Path>,
+    stage: Stage,
+    kind: Kind,
+) -> anyhow::Result<Option<ModelFile>> {
+    let Some(path) = from else { return Ok(None) };
+    let path = match path.is_dir() {
+        true => RunDirs::at(path)?.dir.model_path(stage),
+        false => path.to_path_buf(),
+    };
+    let file = ModelFile::load(&path, kind);
+    let file = file.with_context(|| format!("cannot start from {}", path.display()))?;
+    Ok(Some(file))
 }
 
 /// Requires a file of an earlier stage.

@@ -1,11 +1,13 @@
 //! `vqgen train-prior`: stage 2, a GPT that predicts the next code.
 
+use std::path::PathBuf;
+
 use clap::Args as ClapArgs;
 
 use super::Context;
 use super::discard::Piece;
-use super::stages::require;
-use crate::checkpoint::Stage;
+use super::stages::{model_to_start_from, require};
+use crate::checkpoint::{Kind, Stage};
 use crate::recipe::Override;
 use crate::training::Begin;
 
@@ -19,6 +21,10 @@ pub struct Args {
     /// Resume at the step where the run stopped; without it, a run that holds this stage is refused
     #[arg(long)]
     pub resume: bool,
+
+    /// Start from the weights of another model, a run's folder or a file: what fits is kept, what does not is named
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    pub from: Option<PathBuf>,
 
     /// Remove what the run holds of this stage, and train from scratch
     #[arg(long, conflicts_with = "resume")]
@@ -35,6 +41,7 @@ impl Args {
 /// Trains the prior of the run on its code file.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
+    let from = model_to_start_from(args.from.as_deref(), Stage::Prior, Kind::Prior)?;
     if !args.discard {
         begin.resumes(&context.run.dir, Stage::Prior)?;
     }
@@ -45,5 +52,5 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     if args.discard {
         context.make_way(Piece::Prior, "train the prior", true)?;
     }
-    context.train_prior(&device, begin)
+    context.train_prior(&device, begin, from.as_ref())
 }

@@ -1,10 +1,13 @@
 //! `vqgen train-vqvae`: stage 1, encoder, codebook and decoder.
 
+use std::path::PathBuf;
+
 use clap::Args as ClapArgs;
 
 use super::Context;
 use super::discard::Piece;
-use crate::checkpoint::Stage;
+use super::stages::model_to_start_from;
+use crate::checkpoint::{Kind, Stage};
 use crate::recipe::Override;
 use crate::training::Begin;
 use crate::training::vqvae::steps_made;
@@ -19,6 +22,10 @@ pub struct Args {
     /// Resume at the step where the run stopped; without it, a run that holds this stage is refused
     #[arg(long)]
     pub resume: bool,
+
+    /// Start from the weights of another model, a run's folder or a file: what fits is kept, what does not is named
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    pub from: Option<PathBuf>,
 
     /// Remove what would be invalid: without --resume this stage itself, and in any case what was made from it
     #[arg(long)]
@@ -35,6 +42,7 @@ impl Args {
 /// Trains the tokenizer of the run.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
+    let from = model_to_start_from(args.from.as_deref(), Stage::Vqvae, Kind::Tokenizer)?;
     if args.resume || !args.discard {
         begin.resumes(&context.run.dir, Stage::Vqvae)?;
     }
@@ -51,5 +59,5 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
             context.make_way(Piece::Codes, &action, args.discard)?;
         }
     }
-    context.train_tokenizer(&dataset, &device, begin)
+    context.train_tokenizer(&dataset, &device, begin, from.as_ref())
 }

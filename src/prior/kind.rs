@@ -34,6 +34,13 @@ impl Prior {
         }
     }
 
+    /// Where its weights are.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Autoregressive(gpt) | Self::Masked(gpt) => gpt.device(),
+        }
+    }
+
     /// The training loss: nats per code of `codes`, averaged over the batch, `[1]`, for a model that sees `seen`: the
     /// same, but for noise, and of a masked prior with [`PriorConfig::mask_token`] for those that it learns. Without
     /// `dropout`, none is applied.

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::keys::{AboveZero, section};
+use crate::sampling::GuidanceSchedule;
 
 section! {
     /// How images are sampled from the prior and arranged.
@@ -16,9 +17,16 @@ section! {
         top_k: usize = 0, allowed 0..=65_536, resume Silent;
         /// Top-p: only the most probable codes that together reach this probability; 1 keeps all.
         top_p: f64 = 0.95, allowed AboveZero(1.0), resume Silent;
+        /// Min-p: only codes at least this fraction as probable as the most probable one; 0 keeps all.
+        min_p: f64 = 0.0, allowed 0.0..1.0, resume Silent;
         /// Classifier-free guidance: 1 samples the class as trained, above 1 exaggerates it, 0 ignores it. Without
         /// classes there is none.
         guidance: f64 = 2.0, allowed 0.0..=100.0, resume Silent;
+        /// Whether guidance is the same for all codes, `constant`, or rises from none at the first to the whole at the last,
+        /// `cosine`.
+        guidance_schedule: GuidanceSchedule = GuidanceSchedule::Constant, resume Silent;
+        /// Draw each image this many times and keep the one that the prior itself finds most probable.
+        best_of: usize = 1, allowed 1..=1_000, resume Silent;
         /// Passes in which a masked prior draws all codes; an autoregressive one has a pass for each code.
         passes: usize = 12, allowed 1..=65_536, resume Silent;
         /// Every pixel of a sample is enlarged to a square of this many pixels per side.

@@ -29,7 +29,11 @@ pub(super) fn sample<C>(
     let mut codes = Vec::with_capacity(n_codes - given);
     for position in given..n_codes {
         let uniform = uniforms.clone().slice([0..rows, position..position + 1]);
-        let chosen = choose(guide(logits, config), config, uniform);
+        let guided = match config.is_guided() {
+            true => guide(logits, config.guidance_at(position, n_codes)),
+            false => logits,
+        };
+        let chosen = choose(guided, config, uniform);
         codes.push(chosen.clone());
         drawn(position + 1 - given);
         if position + 1 == n_codes {
@@ -51,17 +55,14 @@ pub(super) fn sample<C>(
 }
 
 /// # Shapes
-/// - logits: `[rows, codebook_size]`, under guidance `[2 * rows, codebook_size]`, unconditional ones last
+/// - logits: `[2 * rows, codebook_size]`, unconditional ones last
 /// - output: `[rows, codebook_size]`
-pub(super) fn guide(logits: Tensor<2>, config: &SamplingConfig) -> Tensor<2> {
-    if !config.is_guided() {
-        return logits;
-    }
+pub(super) fn guide(logits: Tensor<2>, guidance: f64) -> Tensor<2> {
     let [both, codebook_size] = logits.dims();
     let rows = both / 2;
     let conditional = logits.clone().slice([0..rows, 0..codebook_size]);
     let unconditional = logits.slice([rows..both, 0..codebook_size]);
-    unconditional.clone() + (conditional - unconditional).mul_scalar(config.guidance)
+    unconditional.clone() + (conditional - unconditional).mul_scalar(guidance)
 }
 
 /// One code per row, by the rules of the host's `choose`; sums are f32, so a uniform number within rounding of a
@@ -94,6 +95,10 @@ pub(super) fn choose(
     {
         let wanted = weights.clone().sum_dim(1).mul_scalar(p);
         weights = keep_most_probable(weights, wanted, |kept, weights| kept * weights);
+    }
+    if let Some(least) = config.min_p {
+        // The most probable code has the weight 1.
+        weights = weights.clone() * weights.greater_equal_elem(least as f32).float();
     }
     inverse_cdf(weights, uniform)
 }

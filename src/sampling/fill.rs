@@ -90,7 +90,7 @@ fn fill_rows<M: FillCodes>(
         }
         let mut logits = model.logits(&conditions, &seen)?;
         if config.is_guided() {
-            guide(&mut logits, config.guidance as f32);
+            guide(&mut logits, config.guidance_at(pass, config.passes) as f32);
         }
         let all = known
             .par_chunks_mut(n_codes)

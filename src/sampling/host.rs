@@ -21,7 +21,7 @@ pub(super) fn sample<C>(
     for position in given..n_codes {
         let codebook_size = logits.len() / batch;
         if config.is_guided() {
-            guide(&mut logits, config.guidance as f32);
+            guide(&mut logits, config.guidance_at(position, n_codes) as f32);
         }
         let numbers = pass.uniforms.par_chunks(n_codes);
         let chosen: Option<Vec<usize>> = (logits.par_chunks(codebook_size).zip(numbers))
@@ -76,6 +76,10 @@ pub(super) fn choose(logits: &[f32], config: &SamplingConfig, uniform: f32) -> O
         && p < 1.0
     {
         keep_top_p(&mut weights, p);
+    }
+    if let Some(least) = config.min_p {
+        // The most probable code has the weight 1.
+        weights.retain(|(_, weight)| *weight >= least);
     }
     Some(inverse_cdf(&weights, uniform))
 }
@@ -133,6 +137,10 @@ pub(super) mod tests {
         [0.1f32, 0.4, 0.2, 0.3].map(|p| p.ln() + 3.0)
     }
 
+    fn min_p(min_p: f64, top_p: Option<f64>) -> SamplingConfig {
+        SamplingConfig { min_p: Some(min_p), top_p, ..SamplingConfig::default() }
+    }
+
     pub(crate) fn config(top_k: Option<usize>, top_p: Option<f64>) -> SamplingConfig {
         SamplingConfig { top_k, top_p, ..SamplingConfig::default() }
     }
@@ -166,6 +174,11 @@ pub(super) mod tests {
             (config(None, Some(0.85)), vec![(0.0, 1), (0.45, 2), (0.67, 3)]),
             // After top-k 2 the shares are 4/7 and 3/7, so 0.5 needs code 1 alone.
             (config(Some(2), Some(0.5)), vec![(0.0, 1), (ALMOST_ONE, 1)]),
+            // At least .6 and .5 of .4: codes 1 and 3, and 2 too; after top-p .85, the three largest.
+            (min_p(0.6, None), vec![(0.0, 1), (0.57, 1), (0.58, 3), (ALMOST_ONE, 3)]),
+            (min_p(0.49, None), vec![(0.0, 1), (0.45, 2), (0.67, 3)]),
+            (min_p(0.0, Some(0.6)), vec![(0.0, 1), (0.57, 1), (0.58, 3)]),
+            (min_p(0.9, Some(0.85)), vec![(0.0, 1), (ALMOST_ONE, 1)]),
             // Temperature 1/2 squares the odds: 1, 16, 4, 9 of 30.
             (
                 SamplingConfig { temperature: 0.5, ..SamplingConfig::default() },

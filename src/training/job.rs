@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Map, Value};
 
 use super::event::Event;
-use crate::checkpoint::{RunDir, Stage};
+use crate::checkpoint::{ModelFile, RunDir, Stage};
 use crate::error::{Error, Result};
 use crate::keys::OnResume;
 use crate::recipe;
@@ -38,6 +38,8 @@ pub struct Job<'a> {
     pub run: &'a RunDir,
     /// Where to begin.
     pub begin: Begin,
+    /// A model whose weights a new training starts from, as far as they fit.
+    pub from: Option<&'a ModelFile>,
     /// Set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
     /// Receives the events.

@@ -2,6 +2,7 @@
 
 mod captions;
 mod sequences;
+mod shared;
 mod stage;
 mod step;
 

@@ -60,6 +60,9 @@ pub(super) fn train<S: StageRun>(stage: S, job: &mut Job) -> Result<StageOutcome
     let mut this = StageLoop::new(stage);
     if resumes {
         this.restore(job)?;
+    } else if let Some(from) = job.from {
+        let note = this.stage.start_from(from)?;
+        (job.emit)(Event::Note(note));
     }
     this.go(job)
 }

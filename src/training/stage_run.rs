@@ -75,6 +75,8 @@ pub(super) trait StageRun {
     /// The part of the recipe that training depends on.
     fn settings(&self) -> Result<Value>;
 
+    /// Takes over what fits of another model's weights, before the first step; returns what that is, in words.
+    fn start_from(&mut self, from: &ModelFile) -> Result<String>;
     /// Prepares for `step`; before step 0 also what precedes all training.
     fn prepare(&mut self, step: u64) -> Result<()>;
     /// One optimizer step; `step` counts from 0. Returns the terms of the objective and the gradient norm, `[terms +

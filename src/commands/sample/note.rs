@@ -8,6 +8,7 @@ use super::super::GlobalArgs;
 use crate::data::{is_description, picture_text};
 use crate::error::{Error, Result};
 use crate::recipe::{Override, PrecisionChoice};
+use crate::sampling::GuidanceSchedule;
 
 /// All that a picture of samples depends on, but for the files of the models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +29,10 @@ pub(in crate::commands) struct Note {
     pub(super) temperature: f64,
     pub(super) top_k: usize,
     pub(super) top_p: f64,
+    pub(super) min_p: f64,
+    pub(super) best_of: usize,
     pub(super) guidance: f64,
+    pub(super) guidance_schedule: GuidanceSchedule,
     /// Passes of a masked prior.
     pub(super) passes: usize,
     pub(super) images_a_pass: usize,
@@ -107,6 +111,9 @@ impl Note {
             flag("sample.top_k", &self.top_k),
             flag("sample.top_p", &self.top_p),
             flag("sample.guidance", &self.guidance),
+            flag("sample.min_p", &self.min_p),
+            flag("sample.best_of", &self.best_of),
+            flag("sample.guidance_schedule", &self.guidance_schedule),
             flag("sample.passes", &self.passes),
         ];
         set.extend(global.set.iter().cloned());

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 
 use super::captions::Captions;
 use super::sequences::{SequenceBatch, Sequences};
+use super::shared::Shared;
 use super::step::PriorTrainer;
 use crate::checkpoint::{
     Codes, DATA, Kind, MERGES, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
+    start_from,
 };
 use crate::data::{Order, Split, View};
 use crate::error::{Error, Result};
@@ -189,6 +191,16 @@ impl StageRun for PriorStage<'_> {
 
     fn settings(&self) -> Result<Value> {
         settings(self.recipe)
+    }
+
+    fn start_from(&mut self, from: &ModelFile) -> Result<String> {
+        let own = (&self.config, self.captions.vocabulary(), &self.codes.classes[..]);
+        let shared = Shared::with(own, from)?;
+        let module = self.trainer.prior.module.clone();
+        let (module, taken) = start_from(module, from, &|name| shared.rows(name))?;
+        self.trainer.prior.module = module;
+        self.trainer.restart_average();
+        Ok(taken.note(from))
     }
 
     fn prepare(&mut self, _step: u64) -> Result<()> {

@@ -69,6 +69,13 @@ impl PriorTrainer {
         averaged.unwrap_or_else(|| self.prior.module.valid())
     }
 
+    /// Lets the averages start anew from the current weights.
+    pub(super) fn restart_average(&mut self) {
+        if let Some(averaged) = &mut self.averaged {
+            *averaged = Averaged::new(self.prior.module.valid(), self.section.ema_weights);
+        }
+    }
+
     /// One step at learning rate `rate` over the micro batches `batches`; `step` counts from 0. Returns nats per code
     /// and the global gradient norm before clipping, `[2]`. With `guard`, both are checked before the update.
     ///

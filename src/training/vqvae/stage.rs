@@ -13,7 +13,7 @@ use super::health::Health;
 use super::levels::{by_level, lowest, read_counts};
 use super::step::VqvaeTrainer;
 use crate::checkpoint::{
-    DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters,
+    DATA, Kind, ModelFile, NamedTensor, ResumeState, RunDir, Stage, parameters, start_from,
 };
 use crate::codec::{Codec, images_on};
 use crate::data::{Batch, BatchStream, Dataset, Split, View};
@@ -35,6 +35,9 @@ const KMEANS_ROWS_PER_CODE: usize = 32;
 const PREVIEW_IMAGES: usize = 16;
 /// A codebook whose perplexity is below this fraction of its size has collapsed.
 const COLLAPSED_SHARE: f64 = 0.05;
+
+/// What the names of the codebooks' tensors start with.
+const CODEBOOK: &str = "codebook.";
 
 /// Prefix and name of the counts of the log interval in a checkpoint.
 const COUNTS: (&str, &str) = ("extra.", "counts");
@@ -85,6 +88,8 @@ pub(super) struct VqvaeStage<'a> {
     /// Positions assigned to each code since the last log line, level by level, `[depth * codes]`.
     pub(super) counts: Tensor<1>,
     pub(super) warned: bool,
+    /// Whether the codebook is another model's, which k-means would replace.
+    has_codebook: bool,
     pub(super) health: Health,
 }
 
@@ -108,6 +113,7 @@ impl<'a> VqvaeStage<'a> {
             batches: None,
             counts: Tensor::zeros([config.depth * config.codebook_size], device),
             warned: false,
+            has_codebook: false,
             health: Health::default(),
         })
     }
@@ -234,13 +240,22 @@ impl StageRun for VqvaeStage<'_> {
         settings(self.recipe)
     }
 
+    fn start_from(&mut self, from: &ModelFile) -> Result<String> {
+        let (module, taken) = start_from(self.trainer.tokenizer.module.clone(), from, &|_| None)?;
+        self.trainer.tokenizer.module = module;
+        let codebook = |name: &str| name.starts_with(CODEBOOK);
+        let has_one = from.tensors().iter().any(|tensor| codebook(&tensor.name));
+        self.has_codebook = has_one && !taken.new.iter().any(|name| codebook(name));
+        Ok(taken.note(from))
+    }
+
     fn prepare(&mut self, step: u64) -> Result<()> {
         let section = &self.recipe.vqvae;
         if step == 0 && !section.backbone.is_empty() {
             let tokenizer = self.trainer.tokenizer.module.clone();
             self.trainer.tokenizer.module = load_backbone(tokenizer, Path::new(&section.backbone))?;
         }
-        if step == 0 && section.kmeans_init {
+        if step == 0 && section.kmeans_init && !self.has_codebook {
             self.start_codebook()?;
         }
         if step == 0 {
