@@ -73,7 +73,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     );
     let (tokenizer, prior) = models(args, context, &dataset, split, &device)?;
     if let (Some(_), Some(prior)) = (args.samples, &prior) {
-        let config = sample::config_of_recipe(context, &prior.classes, &device);
+        let is_guided = likelihood::has_conditions(prior, &dataset);
+        let config = sample::config_of_recipe(context, is_guided, &device);
         config.validate(tokenizer.model.config().codebook_size)?;
     }
     let judges = pictures::judges(args, &dataset, &device)?;

@@ -309,13 +309,13 @@ fn note(
     }
 }
 
-/// The sampling settings of the recipe for a prior of `classes`.
+/// The sampling settings of the recipe, with its guidance where images have classes or captions.
 pub(super) fn config_of_recipe(
     context: &Context,
-    classes: &[String],
+    is_guided: bool,
     device: &Device,
 ) -> SamplingConfig {
-    sampling_config(&context.recipe.sample, !classes.is_empty(), device)
+    sampling_config(&context.recipe.sample, is_guided, device)
 }
 
 /// The recipe's guidance applies to priors with classes; without classes, a guidance flag is refused.

@@ -100,7 +100,10 @@ impl Gpt {
         let x = self.through_blocks(self.embed(conditions, known), dropout);
         let [batch, sequence, width] = x.dims();
         let first = self.config.prefix() - 1;
-        let predicting = x.slice([0..batch, first..sequence, 0..width]);
+        let predicting = match first {
+            0 => x,
+            first => x.slice([0..batch, first..sequence, 0..width]),
+        };
         self.logits(predicting.reshape([batch * (sequence - first), width]))
     }
 

@@ -50,20 +50,24 @@ pub fn fill<M: FillCodes>(
         let last = &wanted[wanted.len() - 1];
         let rows: Vec<_> =
             wanted.iter().chain(std::iter::repeat(last)).take(config.lanes).collect();
-        let mut codes = fill_rows(model, &rows, config, seed)?;
+        let done = images.len() * n_codes;
+        let mut passed = |pass: usize| {
+            progress(done + wanted.len() * n_codes * pass / config.passes, total);
+        };
+        let mut codes = fill_rows(model, &rows, config, seed, &mut passed)?;
         codes.truncate(wanted.len());
         images.extend(codes);
-        progress(images.len() * n_codes, total);
     }
     Ok(images)
 }
 
-/// One batch of rows.
+/// One batch of rows; `passed` is called with the number of passes done.
 fn fill_rows<M: FillCodes>(
     model: &mut M,
     rows: &[&Request<M::Condition>],
     config: &SamplingConfig,
     seed: u64,
+    passed: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<u16>>> {
     let (n_codes, codebook_size) = (model.n_codes(), model.codebook_size());
     let mut conditions: Vec<_> = rows.iter().map(|row| row.condition.clone()).collect();
@@ -105,7 +109,9 @@ fn fill_rows<M: FillCodes>(
                 (0..n_codes).map(|_| [rng.uniform(), rng.uniform()]).collect();
             reveal(known, logits, &numbers, config, (left, heat))
         })?;
+        passed(pass + 1);
     }
+    passed(config.passes);
     Ok(known
         .chunks(n_codes)
         .map(|row| row.iter().map(|code| code.unwrap_or(0)).collect())
@@ -263,7 +269,7 @@ mod tests {
         let codes = fill(&mut model(), &requests, &config(3), 3, progress).unwrap();
         assert_eq!(codes[0], [3, 1, 2, 3, 0, 3, 2, 3, 0]);
         assert_eq!(codes[1], [0, 1, 2, 3, 0, 1, 2, 3, 0]);
-        assert_eq!(calls, [(18, 18)]);
+        assert_eq!(calls, [(6, 18), (12, 18), (18, 18), (18, 18)]);
     }
 
     #[test]

@@ -55,6 +55,32 @@ pub(super) fn likelihood(
     Ok(Likelihood { nats: of(Given::Own)?, captions })
 }
 
+/// Whether images of the data set have classes or captions that the prior knows.
+pub(super) fn has_conditions(prior: &LoadedPrior, dataset: &Dataset) -> bool {
+    !prior.classes.is_empty() || (prior.vocabulary.is_some() && dataset.is_captioned())
+}
+
+/// The condition of an image of the split: its class, and the first caption of image `caption`, as far as the prior knows
+/// them.
+///
+/// # Errors
+/// A caption that has no tokens.
+pub(super) fn condition_of(
+    prior: &LoadedPrior,
+    (dataset, split): (&Dataset, Split),
+    index: usize,
+    caption: Option<usize>,
+) -> Result<Condition> {
+    let has_classes = !dataset.classes().is_empty();
+    let class = has_classes.then(|| usize::from(dataset.label(split, index)));
+    let caption = caption.and_then(|image| dataset.captions(split, image).first());
+    let caption = match (&prior.vocabulary, caption) {
+        (Some(vocabulary), Some(caption)) => vocabulary.tokens(caption)?,
+        _ => Vec::new(),
+    };
+    Ok(Condition { class, caption })
+}
+
 fn nats(
     prior: &LoadedPrior,
     codes: &[u16],
@@ -63,27 +89,20 @@ fn nats(
     device: &Device,
 ) -> Result<f64> {
     let config = prior.model.config();
-    let has_classes = !dataset.classes().is_empty();
     let n_images = dataset.len(split);
-    let condition_of = |index: usize| {
-        let class = has_classes.then(|| usize::from(dataset.label(split, index)));
-        let of = match given {
+    let condition = |index: usize| {
+        let caption = match given {
             Given::Own => Some(index),
             Given::Another => Some((index + n_images / 2) % n_images),
             Given::None => None,
         };
-        let caption = of.and_then(|image| dataset.captions(split, image).first());
-        let caption = match (&prior.vocabulary, caption) {
-            (Some(vocabulary), Some(caption)) => vocabulary.tokens(caption)?,
-            _ => Vec::new(),
-        };
-        Ok(Condition { class, caption })
+        condition_of(prior, (dataset, split), index, caption)
     };
     let images = codes.chunks(IMAGES_PER_PASS * config.n_codes());
     let batches = images.enumerate().map(|(part, codes)| {
         let from = part * IMAGES_PER_PASS;
         let images = from..from + codes.len() / config.n_codes();
-        let conditions = images.map(condition_of).collect::<Result<Vec<_>>>()?;
+        let conditions = images.map(condition).collect::<Result<Vec<_>>>()?;
         let batch = SequenceBatch::new(&conditions, codes.iter().copied(), config, device);
         Ok((batch.conditions, batch.codes))
     });

@@ -3,11 +3,11 @@
 use super::super::sample;
 use super::super::stages::LoadedPrior;
 use super::Context;
+use super::likelihood::{condition_of, has_conditions};
 use super::pictures::with_progress;
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Dataset, Split};
 use crate::evaluation::{ImageSet, Judges};
-use crate::prior::Condition;
 use crate::sampling::Request;
 
 /// Samples and what the nets see in them.
@@ -19,8 +19,8 @@ pub(super) struct Samples {
     pub features: Vec<f32>,
 }
 
-/// Draws `n` images with the sampling settings of the recipe, of the classes of the split in proportion, and passes them
-/// through the nets.
+/// Draws `n` images with the sampling settings of the recipe, of the classes and captions of the split in proportion, and
+/// passes them through the nets.
 pub(super) fn draw(
     n: usize,
     prior: &LoadedPrior,
@@ -29,16 +29,15 @@ pub(super) fn draw(
     (dataset, split): (&Dataset, Split),
     context: &Context,
 ) -> anyhow::Result<Samples> {
-    let has_classes = !dataset.classes().is_empty();
-    let class = |index: usize| usize::from(dataset.label(split, index * dataset.len(split) / n));
-    let requests: Vec<_> = (0..n)
-        .map(|index| Request {
-            index: index as u64,
-            condition: Condition::of_class(has_classes.then(|| class(index))),
-            given: Vec::new(),
-        })
-        .collect();
-    let config = sample::config_of_recipe(context, &prior.classes, &judges.device);
+    // Evenly spaced images of the split.
+    let request = |index: usize| {
+        let image = index * dataset.len(split) / n;
+        let condition = condition_of(prior, (dataset, split), image, Some(image))?;
+        Ok(Request { index: index as u64, condition, given: Vec::new() })
+    };
+    let requests = (0..n).map(request).collect::<anyhow::Result<Vec<_>>>()?;
+    let is_guided = has_conditions(prior, dataset);
+    let config = sample::config_of_recipe(context, is_guided, &judges.device);
     let codes = sample::draw(&prior.model, &requests, &config, context)?;
     let mut samples = Samples { codes, set: judges.set(n), features: Vec::new() };
     with_progress(context, "features", n, |done| {
