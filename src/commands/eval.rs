@@ -74,7 +74,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let (tokenizer, prior) = models(args, context, &dataset, split, &device)?;
     if let (Some(_), Some(prior)) = (args.samples, &prior) {
         let is_guided = likelihood::has_conditions(prior, &dataset);
-        let config = sample::config_of_recipe(context, is_guided, &device);
+        let config = sample::config_of_recipe(context, is_guided, prior.model.config(), &device);
         config.validate(tokenizer.model.config().codebook_size)?;
     }
     let judges = pictures::judges(args, &dataset, &device)?;

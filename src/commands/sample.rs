@@ -25,7 +25,7 @@ use crate::data::{Layout, Picture, Tiles, grid};
 use crate::device::Device;
 use crate::generation::best_codes;
 use crate::ops::runs_on_host;
-use crate::prior::{Condition, Prior};
+use crate::prior::{Condition, Prior, PriorConfig};
 use crate::recipe::{Override, SampleSection};
 use crate::sampling::{Request, SamplingConfig};
 use crate::training::Event;
@@ -145,6 +145,10 @@ impl Args {
 /// reading the weights from memory, limits the speed.
 const HOST_LANES: usize = 64;
 
+/// Positions per pass of a masked prior on the CPU device, where every pass computes all lanes: enough for the GEMM, and as
+/// few as possible wasted on lanes without an image.
+const HOST_POSITIONS: usize = 512;
+
 /// Samples from the prior of the run.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let device = context.session.open_device()?;
@@ -161,7 +165,7 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
     let rows = Rows::new(args, &prior, section.columns)?;
     let is_asked = args.guidance.is_some() || args.repeated.is_some();
     let is_guided = !prior.classes.is_empty() || rows.has_prompts() || is_asked;
-    let config = sampling_config(section, is_guided, device);
+    let config = sampling_config(section, is_guided, prior.model.config(), device);
     for prompt in &rows.cut {
         context.session.warn(format_args!(
             "of the prompt `{prompt}` only the first {} tokens count, as in training",
@@ -313,14 +317,24 @@ fn note(
 pub(super) fn config_of_recipe(
     context: &Context,
     is_guided: bool,
+    prior: &PriorConfig,
     device: &Device,
 ) -> SamplingConfig {
-    sampling_config(&context.recipe.sample, is_guided, device)
+    sampling_config(&context.recipe.sample, is_guided, prior, device)
 }
 
 /// The recipe's guidance applies to priors with classes; without classes, a guidance flag is refused.
-fn sampling_config(section: &SampleSection, is_guided: bool, device: &Device) -> SamplingConfig {
-    let lanes = if runs_on_host(device) { HOST_LANES } else { SamplingConfig::default().lanes };
+fn sampling_config(
+    section: &SampleSection,
+    is_guided: bool,
+    prior: &PriorConfig,
+    device: &Device,
+) -> SamplingConfig {
+    let lanes = match (runs_on_host(device), prior.is_masked()) {
+        (true, true) => (HOST_POSITIONS / prior.n_codes()).clamp(1, HOST_LANES),
+        (true, false) => HOST_LANES,
+        (false, _) => SamplingConfig::default().lanes,
+    };
     SamplingConfig {
         temperature: section.temperature,
         top_k: (section.top_k > 0).then_some(section.top_k),

@@ -37,7 +37,7 @@ pub(super) fn draw(
     };
     let requests = (0..n).map(request).collect::<anyhow::Result<Vec<_>>>()?;
     let is_guided = has_conditions(prior, dataset);
-    let config = sample::config_of_recipe(context, is_guided, &judges.device);
+    let config = sample::config_of_recipe(context, is_guided, prior.model.config(), &judges.device);
     let codes = sample::draw(&prior.model, &requests, &config, context)?;
     let mut samples = Samples { codes, set: judges.set(n), features: Vec::new() };
     with_progress(context, "features", n, |done| {
