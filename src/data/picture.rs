@@ -139,12 +139,12 @@ impl Picture {
 /// # Errors
 /// A file that cannot be read or is no PNG.
 pub fn picture_text(path: &Path) -> Result<Option<String>> {
-    let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
-    // A folder or a pipe would give errors that say less.
-    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    if !is_file {
+    let cannot = |error| Error::io("read", path, error);
+    // The path's metadata first: opening a pipe would block until there is a writer.
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
         return Err(Error::file(path, "is not a regular file"));
     }
+    let file = File::open(path).map_err(cannot)?;
     let decoder = png::Decoder::new(BufReader::new(file));
     let reader = decoder
         .read_info()
