@@ -127,11 +127,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quickstart_recipe_has_the_defaults_but_for_stage_1() {
+    fn the_quickstart_recipe_has_the_defaults_but_for_stage_1_and_what_few_images_need() {
         let quickstart = Recipe::load("quickstart", &[]).unwrap();
         let vqvae = VqvaeSection::default();
         assert_ne!(quickstart.vqvae, vqvae);
-        assert_eq!(Recipe { vqvae, ..quickstart }, Recipe::default());
+        let prior = PriorSection::default();
+        let prior = PriorSection { shift: 1, ema_weights: 0.995, steps: 3_200, ..prior };
+        let expected = Recipe { prior, ..Recipe::default() };
+        assert_eq!(Recipe { vqvae, ..quickstart }, expected);
     }
 
     #[test]

@@ -253,13 +253,14 @@ fn write(
     fn tiles(pixels: &[u8], size: usize, channels: usize) -> Tiles<'_> {
         Tiles { pixels, height: size, width: size, channels }
     }
+    let first = note.image.unwrap_or(0);
     let (mut pixels, mut index) = (Vec::new(), 0);
     for part in codes.chunks(IMAGES_PER_PASS) {
         let decoded = codec.decode(&part.concat());
         if let Some(separate) = separate {
             for image in decoded.chunks_exact(size * size * channels) {
                 let picture = grid(&tiles(image, size, channels), &single(layout))?;
-                separate.write(index, &picture, Some(&note.of_image(index).text()))?;
+                separate.write(index, &picture, Some(&note.of_image(first + index).text()))?;
                 index += 1;
             }
         }

@@ -12,7 +12,7 @@ use super::forge::Forged;
 use super::samples;
 
 /// Settings that fit the samples, with training in milliseconds.
-const TINY: [&str; 22] = [
+const TINY: [&str; 23] = [
     "data.image_size=4",
     "data.channels=1",
     "data.validation=0.05",
@@ -20,6 +20,7 @@ const TINY: [&str; 22] = [
     "vqvae.loss=mse",
     "vqvae.perceptual.net=none",
     "vqvae.adversarial.loss=none",
+    "prior.shift=0",
     "vqvae.width=2",
     "vqvae.residual_blocks=0",
     "vqvae.residual_width=1",
