@@ -3,9 +3,9 @@
 
 use rayon::prelude::*;
 
-use super::generate::check_conditions;
-use super::host::{choose, guide};
-use crate::error::{Error, Result};
+use super::generate::{check_conditions, conditions, padded};
+use super::host::{choose, guide, not_finite};
+use crate::error::Result;
 use crate::rng::{Purpose, stream};
 use crate::sampling::{CodeModel, Request, SamplingConfig};
 
@@ -46,10 +46,8 @@ pub fn fill<M: FillCodes>(
     let total = requests.len() * n_codes;
     let mut images = Vec::with_capacity(requests.len());
     for wanted in requests.chunks(config.lanes) {
-        // Padding rows repeat the last request and are discarded: every forward pass has the same shape.
-        let last = &wanted[wanted.len() - 1];
-        let rows: Vec<_> =
-            wanted.iter().chain(std::iter::repeat(last)).take(config.lanes).collect();
+        // Every forward pass has the same shape.
+        let rows = padded(wanted, config.lanes);
         let done = images.len() * n_codes;
         let mut passed = |pass: usize| {
             progress(done + wanted.len() * n_codes * pass / config.passes, total);
@@ -70,13 +68,7 @@ fn fill_rows<M: FillCodes>(
     passed: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<u16>>> {
     let (n_codes, codebook_size) = (model.n_codes(), model.codebook_size());
-    let mut conditions: Vec<_> = rows.iter().map(|row| row.condition.clone()).collect();
-    if config.is_guided() {
-        let without = |row: &&Request<_>| {
-            model.without(&row.condition).unwrap_or_else(|| row.condition.clone())
-        };
-        conditions.extend(rows.iter().map(without));
-    }
+    let conditions = conditions(model, rows, config);
     let mut known: Vec<Option<u16>> = Vec::with_capacity(rows.len() * n_codes);
     for row in rows {
         known.extend(row.given.iter().copied().chain(std::iter::repeat(None)).take(n_codes));
@@ -141,16 +133,10 @@ fn reveal(
 ) -> Result<()> {
     let codebook_size = logits.len() / known.len();
     let mut drawn = Vec::new();
-    for (place, code) in known.iter().enumerate().filter(|(_, code)| code.is_none()) {
-        debug_assert!(code.is_none());
+    for (place, _) in known.iter().enumerate().filter(|(_, code)| code.is_none()) {
         let logits = &logits[place * codebook_size..][..codebook_size];
         let [uniform, noise] = numbers[place];
-        let chosen = choose(logits, config, uniform).ok_or_else(|| {
-            Error::invalid(
-                "cannot sample: the prior's logits are not finite (its weights are damaged or its training \\
-                 diverged; train it again with a lower learning rate)",
-            )
-        })?;
+        let chosen = choose(logits, config, uniform).ok_or_else(not_finite)?;
         // Gumbel noise; the number is below 1, and 0 is moved into the range of the logarithm.
         let gumbel = -(-f64::from(noise.max(f32::MIN_POSITIVE)).ln()).ln();
         let confidence = log_probability(logits, chosen) + NOISE * heat * gumbel;
@@ -175,6 +161,7 @@ fn log_probability(logits: &[f32], code: usize) -> f64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     const CODES: usize = 4;
     const POSITIONS: usize = 9;

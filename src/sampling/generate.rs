@@ -55,10 +55,8 @@ pub fn generate<M: NextCode>(
     }
     let mut images = Vec::with_capacity(requests.len());
     for wanted in requests.chunks(config.lanes) {
-        // Padding rows repeat the last request and are discarded.
         let n = if model.has_independent_rows() { wanted.len() } else { config.lanes };
-        let rows: Vec<_> =
-            wanted.iter().chain(std::iter::repeat(&wanted[wanted.len() - 1])).take(n).collect();
+        let rows = padded(wanted, n);
         let done = images.len() * (n_codes - given);
         let mut told = |drawn: usize| progress(done + wanted.len() * drawn, total);
         let mut codes = sample_rows(model, &rows, config, seed, &mut told)?;
@@ -135,18 +133,13 @@ fn sample_rows<M: NextCode>(
     seed: u64,
     drawn: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<u16>>> {
-    let mut conditions: Vec<_> = rows.iter().map(|row| row.condition.clone()).collect();
     let leading = rows.iter().map(|row| row.leading()).collect::<Result<Vec<_>>>()?;
     let mut given: Vec<usize> = leading.iter().flatten().map(|&code| usize::from(code)).collect();
     if config.is_guided() {
-        let without = |row: &&Request<_>| {
-            model.without(&row.condition).unwrap_or_else(|| row.condition.clone())
-        };
-        conditions.extend(rows.iter().map(without));
         given.extend_from_within(..);
     }
     let pass = Pass {
-        conditions,
+        conditions: conditions(model, rows, config),
         given_codes: given,
         uniforms: uniforms(rows, model.n_codes(), seed),
         rows: rows.len(),
@@ -159,6 +152,28 @@ fn sample_rows<M: NextCode>(
     };
     let whole = leading.into_iter().zip(codes);
     Ok(whole.map(|(given, codes)| [given, codes].concat()).collect())
+}
+
+/// `n` rows: the requests, at least one, and the last of them as often as it takes; what is drawn for these is discarded.
+pub(super) fn padded<C>(requests: &[Request<C>], n: usize) -> Vec<&Request<C>> {
+    let last = &requests[requests.len() - 1];
+    requests.iter().chain(std::iter::repeat(last)).take(n).collect()
+}
+
+/// The conditions of the rows; under guidance, followed by the unconditional ones.
+pub(super) fn conditions<M: CodeModel>(
+    model: &M,
+    rows: &[&Request<M::Condition>],
+    config: &SamplingConfig,
+) -> Vec<M::Condition> {
+    let mut conditions: Vec<_> = rows.iter().map(|row| row.condition.clone()).collect();
+    if config.is_guided() {
+        let without = |row: &&Request<_>| {
+            model.without(&row.condition).unwrap_or_else(|| row.condition.clone())
+        };
+        conditions.extend(rows.iter().map(without));
+    }
+    conditions
 }
 
 /// The start of every row of a batch, and the uniform numbers that its codes are drawn by.

@@ -27,12 +27,7 @@ pub(super) fn sample<C>(
         let chosen: Option<Vec<usize>> = (logits.par_chunks(codebook_size).zip(numbers))
             .map(|(row, numbers)| choose(row, config, numbers[position]))
             .collect();
-        let mut chosen = chosen.ok_or_else(|| {
-            Error::invalid(
-                "cannot sample: the prior's logits are not finite (its weights are damaged or its training \
-                 diverged; train it again with a lower learning rate)",
-            )
-        })?;
+        let mut chosen = chosen.ok_or_else(not_finite)?;
         codes.iter_mut().zip(&chosen).for_each(|(codes, &code)| codes.push(code as u16));
         drawn(position + 1 - given);
         if position + 1 < n_codes {
@@ -43,6 +38,14 @@ pub(super) fn sample<C>(
         }
     }
     Ok(codes)
+}
+
+/// What is said where [`choose`] finds no code.
+pub(super) fn not_finite() -> Error {
+    Error::invalid(
+        "cannot sample: the prior's logits are not finite (its weights are damaged or its training \
+         diverged; train it again with a lower learning rate)",
+    )
 }
 
 /// Classifier-free guidance: extrapolates the first half of the rows away from the second, their unconditional
