@@ -9,7 +9,7 @@ use vqgen::ops::conv::{conv_transpose2d, conv2d};
 use vqgen::ops::nearest::nearest_code;
 use vqgen::ops::norm::{EPSILON, group_norm_silu};
 use vqgen::ops::{
-    AdamWStep, CausalMask, Moving, adamw_step, causal_attention, gelu, layer_norm, linear,
+    AdamWStep, CausalMask, Heads, Moving, adamw_step, causal_attention, gelu, layer_norm, linear,
     linear_gelu, token_losses,
 };
 
@@ -101,8 +101,9 @@ fn attention(bencher: Bencher, [sequences, codes, heads, head_dim]: [usize; 4]) 
     let width = heads * head_dim;
     let qkv = random([sequences * codes, 3 * width], &device).require_grad();
     let mask = CausalMask::new(codes, &device);
+    let heads = Heads { n: heads, normalise: false, rotary: None };
     let flops = 6 * sequences * codes * codes * width;
-    both_ways(bencher, flops, || causal_attention(qkv.clone(), heads, &mask, None, None));
+    both_ways(bencher, flops, || causal_attention(qkv.clone(), heads, &mask, None));
 }
 
 #[divan::bench]

@@ -40,14 +40,14 @@ pub use activation::gelu;
 pub(crate) use activation::relu;
 pub use adamw::{AdamWStep, Moving, adamw_step};
 pub(crate) use adamw::{lerp, scaled_by, square_sum};
-pub use attention::{CausalMask, causal_attention};
+pub use attention::{CausalMask, Heads, causal_attention};
 pub(crate) use attention::{KeyValues, cached_attention};
 pub use cross_entropy::token_losses;
 pub(crate) use dropout::{Dropout, dropout};
 pub use embedding::Embedding;
 pub(crate) use linear::packed_linear;
-pub use linear::{Linear, linear, linear_gelu};
-pub use norm::{GroupNorm, LayerNorm, layer_norm};
+pub use linear::{Linear, linear, linear_gelu, linear_squared_relu};
+pub use norm::{GroupNorm, Norm, layer_norm, rms_norm};
 pub use precision::{Precision, set_precision};
 pub(crate) use quantize::{
     mean_absolute_error, mean_huber_error, mean_squared_error, rotation, straight_through,
@@ -56,7 +56,7 @@ pub(crate) use quantize::{
 pub use rotary::RotaryTables;
 pub use vqgen_kernels::runs_on_host;
 pub(crate) use vqgen_kernels::{
-    HeadCache, PackedLinear, RotaryRows, RowNorm, Share, Then, keep_freed_memory, max, values,
+    HeadCache, HeadMap, PackedLinear, RowNorm, Share, Then, keep_freed_memory, max, values,
 };
 
 /// Checks the environment variable that limits the vector instructions in use: `VQGEN_INSTRUCTIONS`, one of `plain`,

@@ -27,7 +27,7 @@ mod seeds;
 pub use block::{Attention, Block, Mlp};
 pub use condition::{Condition, Conditions};
 pub(crate) use config::LONGEST_CAPTION;
-pub use config::{Positions, PriorConfig, PriorKind};
+pub use config::{Positions, PriorActivation, PriorConfig, PriorKind, PriorNorm};
 pub use decoder::{Decoder, DeviceDecoder, HostDecoder, MaskedDecoder};
 pub use gpt::{CaptionEmbedding, Gpt};
 pub use kind::Prior;

@@ -12,14 +12,16 @@ use paths::{Found, collect, is_inside, names};
 use proc_macro2::TokenStream;
 
 /// The architectures of models, which the recipe may build, and choices of their training.
-const CONFIGS: [&str; 11] = [
+const CONFIGS: [&str; 13] = [
     "tokenizer::GradientEstimator",
     "tokenizer::QuantizerKind",
     "tokenizer::TokenizerConfig",
     "tokenizer::TokenizerPreset",
     "prior::LONGEST_CAPTION",
+    "prior::PriorActivation",
     "prior::PriorConfig",
     "prior::PriorKind",
+    "prior::PriorNorm",
     "prior::Positions",
     "sampling::GuidanceSchedule",
     "discriminator::AdversarialLoss",

@@ -6,7 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use vqgen::ops::conv::{conv_transpose2d, conv2d};
-use vqgen::ops::{CausalMask, Precision, causal_attention, linear, linear_gelu, set_precision};
+use vqgen::ops::{
+    CausalMask, Heads, Precision, causal_attention, linear, linear_gelu, set_precision,
+};
 use vqgen::rng::{Purpose, stream};
 
 /// Tests that set the precision take turns.
@@ -47,7 +49,8 @@ fn all_passes(precisions: [Precision; 2]) -> Vec<(&'static str, Vec<Vec<f32>>)> 
     let spread = |x, weight| conv_transpose2d(x, weight, None, 2, 1);
     let attend = |x, weight| {
         let mask = CausalMask::new(48, &Device::flex());
-        linear(causal_attention(x, 2, &mask, None, None), weight, None)
+        let heads = Heads { n: 2, normalise: false, rotary: None };
+        linear(causal_attention(x, heads, &mask, None), weight, None)
     };
     vec![
         ("linear", passes(of_linear, [[96, 64], [64, 48]], precisions)),

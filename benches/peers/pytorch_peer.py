@@ -147,39 +147,65 @@ def resnet(channels):
     return VqVae(ResnetEncoder(channels), ResnetDecoder(channels), 8).to(memory_format=torch.channels_last)
 
 
-class Block(nn.Module):
-    def __init__(self, width, heads):
+class Rotary(nn.Module):
+    """Rotary embeddings of row and column, half of each head's dimensions each."""
+
+    def __init__(self, context, head_dim):
         super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        side, pairs = int(context ** 0.5), head_dim // 4
+        cells = torch.arange(context)
+        angles = torch.stack([cells // side, cells % side], 1)[:, :, None] * 100.0 ** (-torch.arange(pairs) / pairs)
+        self.register_buffer("cos", angles.cos().repeat(1, 1, 2).flatten(1))
+        self.register_buffer("sin", torch.cat([-angles.sin(), angles.sin()], 2).flatten(1))
+
+    def forward(self, x, first=0):
+        at = slice(first, first + x.shape[-2])
+        swapped = x.unflatten(-1, (2, 2, -1)).flip(-2).flatten(-3)
+        return x * self.cos[at] + swapped * self.sin[at]
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads, rotary=None):
+        super().__init__()
+        self.heads, self.rotary = heads, rotary
+        norm = nn.RMSNorm if rotary else nn.LayerNorm
+        self.norm1, self.norm2 = norm(width), norm(width)
+        self.activation = (lambda x: F.relu(x).square()) if rotary else F.gelu
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x):
         b, t, c = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        q, k = self.mapped(q), self.mapped(k)
         a = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, c)
         x = x + self.out(a)
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        return x + self.down(self.activation(self.up(self.norm2(x))))
+
+    def mapped(self, x, first=0):
+        """Queries or keys [batch, heads, sequence, head_dim] as attention takes them."""
+        return self.rotary(F.rms_norm(x, x.shape[-1:]), first) if self.rotary else x
 
     def step(self, x, position, keys, values):
         b, c = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, 3, self.heads, c // self.heads).unbind(1)
+        q, k = (self.mapped(part.unsqueeze(2), position).squeeze(2) for part in (q, k))
         keys[:, :, position], values[:, :, position] = k, v
         end = position + 1
         a = F.scaled_dot_product_attention(q.unsqueeze(2), keys[:, :, :end], values[:, :, :end]).reshape(b, c)
         x = x + self.out(a)
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        return x + self.down(self.activation(self.up(self.norm2(x))))
 
 
 class Gpt(nn.Module):
-    def __init__(self, context, layers, width, heads):
+    def __init__(self, context, layers, width, heads, other_blocks=False):
         super().__init__()
+        rotary = Rotary(context, width // heads) if other_blocks else None
         self.context, self.head_dim, self.heads = context, width // heads, heads
         self.token = nn.Embedding(CODES + 1, width)
-        self.position = nn.Parameter(torch.randn(context, width) * 0.02)
-        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(layers)])
-        self.norm = nn.LayerNorm(width)
+        self.position = 0 if other_blocks else nn.Parameter(torch.randn(context, width) * 0.02)
+        self.blocks = nn.ModuleList([Block(width, heads, rotary) for _ in range(layers)])
+        self.norm = (nn.RMSNorm if other_blocks else nn.LayerNorm)(width)
         self.head = nn.Linear(width, CODES, bias=False)
 
     def loss(self, codes):
@@ -196,7 +222,7 @@ class Gpt(nn.Module):
         token = torch.full((batch,), CODES)
         codes = []
         for t in range(self.context):
-            x = self.token(token) + self.position[t]
+            x = self.token(token) + (0 if isinstance(self.position, int) else self.position[t])
             for block, (keys, values) in zip(self.blocks, cache):
                 x = block.step(x, t, keys, values)
             logits = self.head(self.norm(x))
@@ -307,6 +333,8 @@ def cases():
             return lambda: model.sample(batch)
 
         yield "gpt-sample", f"batch {batch}", sample, batch * 64, "tokens/s"
+    sample_other = lambda: (lambda model: lambda: model.sample(16))(Gpt(64, 6, 256, 8, True))
+    yield "gpt-sample", "other blocks, batch 16", sample_other, 16 * 64, "tokens/s"
 
     for name, model_of, batch in (
         ("96x1x28x28", lambda: plain(1), images(96, 1, 28)),
@@ -319,6 +347,9 @@ def cases():
         ("8x384 on 256", 8, 256, (8, 384, 6)),
         ("head size 24", 32, 64, (6, 192, 8)),
         ("head size 40", 32, 64, (6, 320, 8)),
+        ("6x256 on 784", 2, 784, (6, 256, 8)),
+        ("6x256 on 1024", 2, 1024, (6, 256, 8)),
+        ("other blocks", 32, 64, (6, 256, 8, True)),
     ):
         codes = torch.randint(0, CODES, (batch, context))
         model_of = lambda context=context, shape=shape: Gpt(context, *shape)

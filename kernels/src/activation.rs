@@ -91,6 +91,20 @@ fn gelu_slope(x: f32) -> f32 {
     gelu_and_slope(x).1
 }
 
+/// max(x, 0)².
+#[inline(always)]
+pub(super) fn squared_relu(x: f32) -> f32 {
+    squared_relu_and_slope(x).0
+}
+
+/// [`squared_relu`] and its slope.
+#[inline(always)]
+pub(super) fn squared_relu_and_slope(x: f32) -> (f32, f32) {
+    // Written so that NaN propagates.
+    let positive = if x <= 0.0 { 0.0 } else { x };
+    (positive * positive, 2.0 * positive)
+}
+
 /// [`gelu`] and its slope.
 #[inline(always)]
 pub(super) fn gelu_and_slope(x: f32) -> (f32, f32) {

@@ -8,7 +8,8 @@ mod head_cache;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::activation::gelu;
+use super::activation::{gelu, squared_relu};
+use super::head_map::Side;
 use super::layer_norm::{Row, normalise};
 use super::precision::Precision;
 use super::product::{Left, Matrix, MatrixMut, Right, multiply_columns};
@@ -55,6 +56,8 @@ pub enum Then<'a> {
     Nothing,
     /// GELU.
     Gelu,
+    /// The square of ReLU.
+    SquaredRelu,
     /// Adds a residual, `[rows, width_out]`.
     Add(&'a [f32]),
 }
@@ -93,6 +96,9 @@ impl PackedLinear {
                     Then::Gelu => {
                         wide!(values.iter_mut().for_each(|value| *value = gelu(*value)))
                     }
+                    Then::SquaredRelu => {
+                        wide!(values.iter_mut().for_each(|value| *value = squared_relu(*value)))
+                    }
                     Then::Add(residual) => add(values, &residual[row * self.width_out + first..]),
                 }
             }
@@ -104,21 +110,22 @@ fn add(sums: &mut [f32], values: &[f32]) {
     wide!(sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value));
 }
 
-/// The parameters of a layer norm.
+/// The parameters of a layer norm, or of a norm by the root mean square.
 #[derive(Debug)]
 pub struct RowNorm {
     gain: Vec<f32>,
-    bias: Vec<f32>,
+    /// `None` for the latter.
+    bias: Option<Vec<f32>>,
     epsilon: f32,
 }
 
 impl RowNorm {
-    /// Copies the parameters; `epsilon` is added to the variance.
+    /// Copies the parameters; `epsilon` is added to the variance, or without a bias to the mean square.
     ///
     /// # Shapes
     /// - gain, bias: `[width]`
-    pub fn new(gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Self {
-        Self { gain: values(gain), bias: values(bias), epsilon: epsilon as f32 }
+    pub fn new(gain: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f64) -> Self {
+        Self { gain: values(gain), bias: bias.map(values), epsilon: epsilon as f32 }
     }
 
     /// # Shapes
@@ -135,7 +142,7 @@ impl RowNorm {
 
     fn normalise(&self, x: &[f32], out: &mut [f32]) {
         let mut rows = vec![Row::default(); x.len() / self.gain.len()];
-        normalise(x, &self.gain, &self.bias, self.epsilon, out, &mut rows);
+        normalise(x, &self.gain, self.bias.as_deref(), self.epsilon, out, &mut rows);
     }
 }
 
@@ -152,19 +159,15 @@ impl RotaryRows {
     pub fn new(query: [Tensor<2>; 2], key: [Tensor<2>; 2]) -> Self {
         Self { query: query.map(values), key: key.map(values) }
     }
-}
 
-/// Rotates one head at a position.
-fn turn(head: &mut [f32], [cos, sin]: &[Vec<f32>; 2], position: usize) {
-    let head_dim = head.len();
-    let at = position * head_dim..(position + 1) * head_dim;
-    let (cos, sin, pairs) = (&cos[at.clone()], &sin[at], head_dim / 4);
-    for half in [0, head_dim / 2] {
-        for i in half..half + pairs {
-            let (a, b) = (head[i], head[i + pairs]);
-            head[i] = a * cos[i] - b * sin[i];
-            head[i + pairs] = b * cos[i + pairs] + a * sin[i + pairs];
-        }
+    /// Cosines and sines at a position.
+    #[inline(always)]
+    pub(super) fn at(&self, side: Side, position: usize, head_dim: usize) -> [&[f32]; 2] {
+        let [cos, sin] = match side {
+            Side::Query => &self.query,
+            Side::Key => &self.key,
+        };
+        [cos, sin].map(|table| &table[position * head_dim..][..head_dim])
     }
 }
 

@@ -1,4 +1,5 @@
-//! Layer norm in one pass over the rows forward and one backward. A row keeps its mean and 1 / standard deviation.
+//! Layer norm, and the norm by the root mean square (Zhang and Sennrich 2019), which is the same without a mean and a
+//! bias, in one pass over the rows forward and one backward. A row keeps its mean and 1 / standard deviation.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -10,6 +11,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::extension::{Optional, optional, optional_parts};
 use super::fresh::in_blocks_with;
 use super::gradients::{MapGradients, Wanted};
 use super::math::{sum, sum_pairs};
@@ -27,46 +29,60 @@ const ROWS: usize = 64;
 /// - x, output: `[rows, width]`
 /// - gain, bias: `[width]`
 pub fn layer_norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
-    let (x, gain, bias) = (x.into_dispatch(), gain.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(Dispatch::vqgen_layer_norm(x, gain, bias, epsilon as f32))
+    norm(x, gain, Some(bias), epsilon)
+}
+
+/// Divides each row by its root mean square and multiplies by `gain`; `epsilon` is added to the mean square.
+///
+/// # Shapes
+/// - x, output: `[rows, width]`
+/// - gain: `[width]`
+pub fn rms_norm(x: Tensor<2>, gain: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    norm(x, gain, None, epsilon)
+}
+
+fn norm(x: Tensor<2>, gain: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f64) -> Tensor<2> {
+    let (x, gain, bias) = (x.into_dispatch(), gain.into_dispatch(), optional(bias));
+    Tensor::from_dispatch(Dispatch::vqgen_row_norm(x, gain, bias, epsilon as f32))
 }
 
 /// The operation as the backend sees it.
 #[backend_extension(Flex, Autodiff)]
-pub(super) trait LayerNormOps: Backend {
-    /// See [`layer_norm`].
-    fn vqgen_layer_norm(
+pub(super) trait RowNormOps: Backend {
+    /// See [`layer_norm`], and without a bias [`rms_norm`].
+    fn vqgen_row_norm(
         x: FloatTensor<Self>,
         gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
+        #[extension_type] bias: Optional<Self>,
         epsilon: f32,
     ) -> FloatTensor<Self>;
 }
 
-impl LayerNormOps for Flex {
-    fn vqgen_layer_norm(
+impl RowNormOps for Flex {
+    fn vqgen_row_norm(
         x: FlexTensor,
         gain: FlexTensor,
-        bias: FlexTensor,
+        bias: Optional<Self>,
         epsilon: f32,
     ) -> FlexTensor {
-        let (out, _) = forward(Values::of(x), Values::of(gain), &Values::of(bias), epsilon);
+        let bias = bias.values();
+        let (out, _) = forward(Values::of(x), Values::of(gain), bias.as_ref(), epsilon);
         out
     }
 }
 
-impl<C: CheckpointStrategy> LayerNormOps for Autodiff<Flex, C> {
-    fn vqgen_layer_norm(
+impl<C: CheckpointStrategy> RowNormOps for Autodiff<Flex, C> {
+    fn vqgen_row_norm(
         x: FloatTensor<Self>,
         gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
+        bias: Optional<Self>,
         epsilon: f32,
     ) -> FloatTensor<Self> {
         let ((x, x_node), (gain, gain_node)) = (x.into_parts(), gain.into_parts());
-        let (bias, bias_node) = bias.into_parts();
-        let (out, saved) = forward(Values::of(x), Values::of(gain), &Values::of(bias), epsilon);
+        let (bias, bias_node) = optional_parts::<C>(bias);
+        let (out, saved) = forward(Values::of(x), Values::of(gain), bias.as_ref(), epsilon);
         let nodes = [x_node, gain_node, bias_node];
-        match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match RowNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(step) => step.finish(saved, out),
             OpsKind::UnTracked(step) => step.finish(out),
         }
@@ -79,6 +95,8 @@ struct Saved {
     x: Values,
     gain: Values,
     rows: Vec<Row>,
+    /// Whether the mean was subtracted.
+    is_centred: bool,
 }
 
 /// Statistics of a row.
@@ -89,23 +107,25 @@ pub(super) struct Row {
     scale: f32,
 }
 
-fn forward(x: Values, gain: Values, bias: &Values, epsilon: f32) -> (FlexTensor, Saved) {
+fn forward(x: Values, gain: Values, bias: Option<&Values>, epsilon: f32) -> (FlexTensor, Saved) {
     let [n_rows, width] = x.dims();
-    assert_eq!((gain.dims(), bias.dims()), ([width], [width]), "gain and bias of rows of {width}");
+    assert_eq!(gain.dims(), [width], "gain of rows of {width}");
+    let bias = bias.map(Values::slice);
+    assert_eq!(bias.map_or(width, <[f32]>::len), width, "bias of rows of {width}");
     let (out, rows) = in_blocks_with(n_rows * width, ROWS * width, |index, out| {
         let mut rows = vec![Row::default(); out.len() / width];
         let x = &x.slice()[index * ROWS * width..][..out.len()];
-        normalise(x, gain.slice(), bias.slice(), epsilon, out, &mut rows);
+        normalise(x, gain.slice(), bias, epsilon, out, &mut rows);
         rows
     });
-    let rows = rows.concat();
-    (tensor(out, [n_rows, width]), Saved { x, gain, rows })
+    let (rows, is_centred) = (rows.concat(), bias.is_some());
+    (tensor(out, [n_rows, width]), Saved { x, gain, rows, is_centred })
 }
 
 #[derive(Debug)]
-struct LayerNormBackward;
+struct RowNormBackward;
 
-impl Backward<Flex, 3> for LayerNormBackward {
+impl Backward<Flex, 3> for RowNormBackward {
     type State = Saved;
 
     fn backward(
@@ -129,7 +149,7 @@ impl Backward<Flex, 3> for LayerNormBackward {
 impl Saved {
     /// Gradients w.r.t. `x`, the gain (as `weight`) and the bias, given `gradient` w.r.t. the output.
     fn gradients(&self, gradient: &[f32], wanted: Wanted) -> MapGradients {
-        let Self { x, gain, rows } = self;
+        let &Self { ref x, ref gain, ref rows, is_centred } = self;
         let [n_rows, width] = x.dims();
         let block_len = ROWS * width;
         let wants_sums = wanted.weight || wanted.bias;
@@ -138,7 +158,8 @@ impl Saved {
             let mut sums = vec![0.0; if wants_sums { 2 * width } else { 0 }];
             let part = index * block_len..gradient.len().min((index + 1) * block_len);
             let (x, gradient) = (&x.slice()[part.clone()], &gradient[part]);
-            gradients(x, &rows[index * ROWS..], gain.slice(), gradient, by_x, &mut sums);
+            let rows = &rows[index * ROWS..];
+            gradients(x, rows, is_centred, gain.slice(), gradient, by_x, &mut sums);
             sums
         };
         let (input, sums) = if wanted.input {
@@ -162,10 +183,11 @@ impl Saved {
 }
 
 vectorised! {
+    /// Without a bias no mean is subtracted.
     pub(super) fn normalise(
         x: &[f32],
         gain: &[f32],
-        bias: &[f32],
+        bias: Option<&[f32]>,
         epsilon: f32,
         out: &mut [f32],
         rows: &mut [Row],
@@ -174,12 +196,22 @@ vectorised! {
         let pairs = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
         for ((x, out), row) in pairs.zip(rows) {
             // Equal lengths spelled out, so that the indices below need no bounds checks.
-            let (x, out, bias) = (&x[..width], &mut out[..width], &bias[..width]);
-            let mean = sum(x, |x| x) / width as f32;
+            let (x, out) = (&x[..width], &mut out[..width]);
+            let mean = if bias.is_some() { sum(x, |x| x) / width as f32 } else { 0.0 };
             let variance = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
             let scale = 1.0 / (variance + epsilon).sqrt();
-            for i in 0..width {
-                out[i] = (x[i] - mean) * scale * gain[i] + bias[i];
+            match bias {
+                Some(bias) => {
+                    let bias = &bias[..width];
+                    for i in 0..width {
+                        out[i] = (x[i] - mean) * scale * gain[i] + bias[i];
+                    }
+                }
+                None => {
+                    for i in 0..width {
+                        out[i] = x[i] * scale * gain[i];
+                    }
+                }
             }
             *row = Row { mean, scale };
         }
@@ -192,6 +224,7 @@ vectorised! {
     fn gradients(
         x: &[f32],
         rows: &[Row],
+        is_centred: bool,
         gain: &[f32],
         gradient: &[f32],
         by_x: &mut [f32],
@@ -217,7 +250,7 @@ vectorised! {
             for i in 0..width {
                 by_x[i] = gradient[i] * gain[i];
             }
-            let slope = sum(by_x, |slope| slope) / width as f32;
+            let slope = if is_centred { sum(by_x, |slope| slope) / width as f32 } else { 0.0 };
             let along = sum_pairs(by_x, x, |slope, x| slope * (x - mean)) / width as f32;
             let along = along * scale * scale;
             for i in 0..width {
@@ -239,7 +272,7 @@ mod tests {
             |item, shape: [usize; 2]| Values::of(tensor(normals(item, shape[0] * shape[1]), shape));
         for rows in [1, 64, 150] {
             let [gain, bias] = [1, 2].map(|item| Values::of(tensor(normals(item, 19), [19])));
-            let (_, saved) = forward(random(0, [rows, 19]), gain, &bias, 1e-5);
+            let (_, saved) = forward(random(0, [rows, 19]), gain, Some(&bias), 1e-5);
             let gradient = random(3, [rows, 19]);
             check_what_is_wanted(|wanted| saved.gradients(gradient.slice(), wanted));
         }

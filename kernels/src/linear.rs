@@ -14,7 +14,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::activation::{gelu, gelu_and_slope};
+use super::activation::{gelu, gelu_and_slope, squared_relu, squared_relu_and_slope};
 use super::dropout::Mask;
 use super::extension::{Optional, optional, optional_parts};
 use super::fresh::{Pieces, set_from, set_in_blocks, set_in_blocks_with, set_pair_in_blocks};
@@ -48,6 +48,8 @@ pub enum After {
     Nothing,
     /// GELU.
     Gelu,
+    /// The square of ReLU (So et al. 2021, "Primer").
+    SquaredRelu,
     /// Dropout, if any, then adds the residual.
     Add(Option<Mask>),
 }
@@ -118,10 +120,11 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
             .stateful()
         {
             OpsKind::Tracked(step) => {
-                let out = if after == After::Gelu {
-                    map.forward_keeping_slopes(bias.as_ref())
-                } else {
-                    map.forward(bias.as_ref(), residual.as_ref())
+                let bias = bias.as_ref();
+                let out = match after {
+                    After::Gelu => map.forward_keeping_slopes(bias, gelu_and_slope),
+                    After::SquaredRelu => map.forward_keeping_slopes(bias, squared_relu_and_slope),
+                    _ => map.forward(bias, residual.as_ref()),
                 };
                 step.finish(map, out)
             }
@@ -200,6 +203,9 @@ impl LinearMap {
             let out = self.product(index, &weight, bias, out);
             match (self.after, residual) {
                 (After::Gelu, _) => wide!(out.iter_mut().for_each(|value| *value = gelu(*value))),
+                (After::SquaredRelu, _) => {
+                    wide!(out.iter_mut().for_each(|x| *x = squared_relu(*x)))
+                }
                 (After::Add(mask), Some(residual)) => {
                     let from = index * block_len;
                     add_masked(out, &residual.slice()[from..], mask, from);
@@ -211,15 +217,19 @@ impl LinearMap {
         tensor(out, [rows, width])
     }
 
-    /// The forward pass with GELU, keeping its derivatives.
-    fn forward_keeping_slopes(&mut self, bias: Option<&Values>) -> FlexTensor {
+    /// The forward pass with an activation, keeping its derivatives.
+    fn forward_keeping_slopes(
+        &mut self,
+        bias: Option<&Values>,
+        activation: impl Fn(f32) -> (f32, f32) + Copy + Sync,
+    ) -> FlexTensor {
         let [rows, _, width] = self.sizes();
         let bias = bias.map(Values::slice);
         let weight = Right::shared(self.weight(), self.precision);
         let block_len = self.block_rows() * width;
         let (out, slopes) = set_pair_in_blocks(rows * width, block_len, |index, out, slopes| {
             let out = self.product(index, &weight, bias, out);
-            let slopes = wide!(set_from(slopes, out, gelu_and_slope));
+            let slopes = wide!(set_from(slopes, out, activation));
             (out, slopes)
         });
         self.slopes = Some(Values::of(tensor(slopes, [rows, width])));
@@ -309,7 +319,7 @@ impl LinearMap {
     ) {
         let gradient = &gradient[from..from + len];
         match (self.after, &self.slopes) {
-            (After::Gelu, Some(slopes)) => with_scratch(len, |scratch| {
+            (After::Gelu | After::SquaredRelu, Some(slopes)) => with_scratch(len, |scratch| {
                 let operands = gradient.iter().zip(&slopes.slice()[from..]);
                 let places = scratch.iter_mut().zip(operands);
                 wide!(places.for_each(|(out, (&gradient, &slope))| *out = gradient * slope));
@@ -381,7 +391,7 @@ mod tests {
                 let [x, weight] = [random(0, [rows, 17]), random(1, [17, 33])];
                 let mut map = LinearMap::new(x, weight, after, precision);
                 if after == After::Gelu {
-                    map.forward_keeping_slopes(None);
+                    map.forward_keeping_slopes(None, gelu_and_slope);
                 }
                 let gradient = Values::of(random(2, [rows, 33]));
                 check_what_is_wanted(|wanted| map.gradients(&gradient, wanted));

@@ -55,7 +55,8 @@ const FASHION: Images = Images { batch: 96, channels: 1, size: 28, keys: &["pres
 const RESNET: Images = Images { batch: 16, channels: 3, size: 64, keys: &["preset=resnet"] };
 
 /// 6 layers of width 256 with 8 heads on 64 codes.
-const GPT: Sequences = Sequences { batch: 32, grid: [8, 8], layers: 6, width: 256, heads: 8 };
+const GPT: Sequences =
+    Sequences { batch: 32, grid: [8, 8], layers: 6, width: 256, heads: 8, other_blocks: false };
 
 /// Small enough that decoding takes as long as encoding: it has no counterpart in the PyTorch program.
 const FILES: Files = Files {
@@ -98,15 +99,27 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
         let shape = Sequences { batch, ..GPT };
         all.push(sequences("gpt-sample", variant, shape, Sequences::sample));
     }
+    let shape = Sequences { batch: 16, other_blocks: true, ..GPT };
+    all.push(sequences("gpt-sample", "other blocks, batch 16", shape, Sequences::sample));
     for (variant, shape) in [("96x1x28x28", FASHION), ("resnet 16x3x64x64", RESNET)] {
         all.push(images("vqvae-train-other", variant, shape, Images::train));
     }
-    let gpt = |batch, grid, layers, width, heads| Sequences { batch, grid, layers, width, heads };
+    let gpt = |batch, grid, layers, width, heads| Sequences {
+        batch,
+        grid,
+        layers,
+        width,
+        heads,
+        other_blocks: false,
+    };
     for (variant, shape) in [
         ("4x128 on 49", gpt(64, [7, 7], 4, 128, 4)),
         ("8x384 on 256", gpt(8, [16, 16], 8, 384, 6)),
         ("head size 24", gpt(32, [8, 8], 6, 192, 8)),
         ("head size 40", gpt(32, [8, 8], 6, 320, 8)),
+        ("6x256 on 784", gpt(2, [28, 28], 6, 256, 8)),
+        ("6x256 on 1024", gpt(2, [32, 32], 6, 256, 8)),
+        ("other blocks", Sequences { other_blocks: true, ..GPT }),
     ] {
         all.push(sequences("gpt-train-other", variant, shape, Sequences::train));
     }

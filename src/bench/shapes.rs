@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::generation::sample_codes;
-use crate::prior::{Condition, Prior, PriorConfig};
+use crate::prior::{Condition, Positions, Prior, PriorActivation, PriorConfig, PriorNorm};
 use crate::recipe::{Recipe, VqvaeSection};
 use crate::rng::{Purpose, Stream, stream};
 use crate::sampling::{Request, SamplingConfig};
@@ -44,6 +44,8 @@ pub(super) struct Sequences {
     pub(super) layers: usize,
     pub(super) width: usize,
     pub(super) heads: usize,
+    /// Rotary positions, normalised queries and keys, norms by the root mean square and squared ReLU.
+    pub(super) other_blocks: bool,
 }
 
 /// Codes in the codebook of every case.
@@ -118,6 +120,16 @@ impl Sequences {
     }
 
     fn config(&self) -> PriorConfig {
+        let blocks = match self.other_blocks {
+            false => PriorConfig::default(),
+            true => PriorConfig {
+                positions: Positions::Rotary,
+                qk_norm: true,
+                norm: PriorNorm::Rms,
+                activation: PriorActivation::SquaredRelu,
+                ..PriorConfig::default()
+            },
+        };
         PriorConfig {
             codebook_size: CODES,
             grid_height: self.grid[0],
@@ -125,7 +137,7 @@ impl Sequences {
             layers: self.layers,
             heads: self.heads,
             width: self.width,
-            ..PriorConfig::default()
+            ..blocks
         }
     }
 

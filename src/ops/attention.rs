@@ -4,8 +4,9 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use vqgen_kernels as kernels;
 
+use super::norm::unit_root_mean_square;
 use super::precision::in_use;
-use crate::ops::{Dropout, RotaryTables, dropout};
+use crate::ops::{Dropout, HeadMap, RotaryTables, dropout};
 
 /// The causal mask: 0 where a query may attend, -infinity where it may not. Made once per forward pass and shared by
 /// the layers.
@@ -40,6 +41,44 @@ impl CausalMask {
     }
 }
 
+/// How attention treats queries and keys, the same in every layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Heads<'a> {
+    /// Number of heads.
+    pub n: usize,
+    /// Whether queries and keys are divided by their root mean square ("QK-norm").
+    pub normalise: bool,
+    /// Rotary embeddings, applied after that.
+    pub rotary: Option<&'a RotaryTables>,
+}
+
+impl Heads<'_> {
+    /// For the CPU device.
+    pub(crate) fn map(&self) -> HeadMap {
+        HeadMap { normalise: self.normalise, rotary: self.rotary.map(RotaryTables::to_rows) }
+    }
+
+    /// # Shapes
+    /// - x, output: `[batch, sequence, heads, head_dim]`
+    fn of_queries(&self, x: Tensor<4>, position: usize) -> Tensor<4> {
+        let x = self.normalised(x);
+        self.rotary.map_or(x.clone(), |tables| tables.turn_queries(x, position))
+    }
+
+    /// As [`Self::of_queries`].
+    fn of_keys(&self, x: Tensor<4>, position: usize) -> Tensor<4> {
+        let x = self.normalised(x);
+        self.rotary.map_or(x.clone(), |tables| tables.turn_keys(x, position))
+    }
+
+    fn normalised(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.normalise { unit_root_mean_square(x, HEAD_EPSILON) } else { x }
+    }
+}
+
+/// Added to the mean square of a query or a key.
+const HEAD_EPSILON: f64 = 1e-6;
+
 /// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions that `mask` allows. Dropout acts on
 /// the attention weights; the CPU device computes its mask differently from the other devices.
 ///
@@ -48,21 +87,16 @@ impl CausalMask {
 /// - output: `[batch * sequence, width]`
 pub fn causal_attention(
     qkv: Tensor<2>,
-    heads: usize,
+    heads: Heads,
     mask: &CausalMask,
-    rotary: Option<&RotaryTables>,
     dropped: Option<Dropout>,
 ) -> Tensor<2> {
     if kernels::runs_here(&qkv) {
-        let qkv = match rotary {
-            Some(tables) => turned(qkv, mask.sequence(), heads, tables),
-            None => qkv,
-        };
         let dropped = dropped.and_then(Dropout::weight_mask);
         let shape = [mask.prefix, mask.sequence()];
-        return kernels::causal_attention(qkv, shape, heads, dropped, in_use());
+        return kernels::causal_attention(qkv, shape, heads.n, heads.map(), dropped, in_use());
     }
-    plain_causal_attention(qkv, heads, mask, rotary, |weights| match dropped {
+    plain_causal_attention(qkv, heads, mask, |weights| match dropped {
         Some(dropped) => dropout(weights, dropped),
         None => weights,
     })
@@ -71,18 +105,14 @@ pub fn causal_attention(
 /// What [`causal_attention`] computes, in Burn's own operations; `thin` is its dropout.
 fn plain_causal_attention(
     qkv: Tensor<2>,
-    heads: usize,
+    heads: Heads,
     mask: &CausalMask,
-    rotary: Option<&RotaryTables>,
     thin: impl FnOnce(Tensor<4>) -> Tensor<4>,
 ) -> Tensor<2> {
     let sequence = mask.sequence();
     let [rows, three_widths] = qkv.dims();
-    let [query, key, value] = split(qkv, sequence, heads);
-    let (query, key) = match rotary {
-        Some(tables) => (tables.turn_queries(query, 0), tables.turn_keys(key, 0)),
-        None => (query, key),
-    };
+    let [query, key, value] = split(qkv, sequence, heads.n);
+    let (query, key) = (heads.of_queries(query, 0), heads.of_keys(key, 0));
     let [query, key, value] = [query, key, value].map(|x| x.swap_dims(1, 2)); // [batch, heads, sequence, head_dim]
     let [_, _, _, head_dim] = query.dims();
     let scores = query.matmul(key.transpose()).mul_scalar(scale(head_dim)) + mask.mask.clone();
@@ -120,20 +150,11 @@ impl KeyValues {
     ///
     /// # Shapes
     /// - qkv: `[batch * sequence, 3 * width]`
-    pub fn append(
-        self,
-        qkv: Tensor<2>,
-        position: usize,
-        sequence: usize,
-        rotary: Option<&RotaryTables>,
-    ) -> Self {
-        let [batch, heads, _, head_dim] = self.keys.dims();
-        let [_, key, value] = split(qkv, sequence, heads);
-        let key = match rotary {
-            Some(tables) => tables.turn_keys(key, position),
-            None => key,
-        };
-        let place = [0..batch, 0..heads, position..position + sequence, 0..head_dim];
+    pub fn append(self, qkv: Tensor<2>, position: usize, sequence: usize, heads: Heads) -> Self {
+        let [batch, n_heads, _, head_dim] = self.keys.dims();
+        let [_, key, value] = split(qkv, sequence, n_heads);
+        let key = heads.of_keys(key, position);
+        let place = [0..batch, 0..n_heads, position..position + sequence, 0..head_dim];
         Self {
             keys: self.keys.slice_assign(place.clone(), key.swap_dims(1, 2)),
             values: self.values.slice_assign(place, value.swap_dims(1, 2)),
@@ -150,20 +171,16 @@ pub fn cached_attention(
     qkv: Tensor<2>,
     cache: &KeyValues,
     position: usize,
-    rotary: Option<&RotaryTables>,
+    heads: Heads,
 ) -> Tensor<2> {
-    let [batch, heads, _, head_dim] = cache.keys.dims();
-    let [query, _, _] = split(qkv, 1, heads);
-    let query = match rotary {
-        Some(tables) => tables.turn_queries(query, position),
-        None => query,
-    };
-    let query = query.swap_dims(1, 2); // [batch, heads, 1, head_dim]
-    let seen = [0..batch, 0..heads, 0..position + 1, 0..head_dim];
+    let [batch, n_heads, _, head_dim] = cache.keys.dims();
+    let [query, _, _] = split(qkv, 1, n_heads);
+    let query = heads.of_queries(query, position).swap_dims(1, 2); // [batch, heads, 1, head_dim]
+    let seen = [0..batch, 0..n_heads, 0..position + 1, 0..head_dim];
     let keys = cache.keys.clone().slice(seen.clone()).transpose(); // [batch, heads, head_dim, seen]
     let scores = query.matmul(keys).mul_scalar(scale(head_dim));
     let output = activation::softmax(scores, 3).matmul(cache.values.clone().slice(seen));
-    output.reshape([batch, heads * head_dim])
+    output.reshape([batch, n_heads * head_dim])
 }
 
 fn scale(head_dim: usize) -> f32 {
@@ -182,15 +199,6 @@ fn split(qkv: Tensor<2>, sequence: usize, heads: usize) -> [Tensor<4>; 3] {
             width / heads,
         ])
     })
-}
-
-/// `qkv` with rotary embeddings applied to its queries and keys.
-fn turned(qkv: Tensor<2>, sequence: usize, heads: usize, tables: &RotaryTables) -> Tensor<2> {
-    let [rows, three_widths] = qkv.dims();
-    let [query, key, value] = split(qkv, sequence, heads);
-    let parts = [tables.turn_queries(query, 0), tables.turn_keys(key, 0), value];
-    let parts = parts.map(|part| part.reshape([rows, three_widths / 3])); // [batch * sequence, width]
-    Tensor::cat(parts.to_vec(), 1)
 }
 
 #[cfg(test)]

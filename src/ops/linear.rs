@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, module};
 use vqgen_kernels::{self as kernels, After, PackedLinear};
 
-use super::activation::gelu;
+use super::activation::{gelu, relu};
 use super::dropout::{Dropout, dropout};
 use super::precision::in_use;
 
@@ -28,6 +28,14 @@ pub fn linear_gelu(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> 
         return kernels::linear(x, weight, bias, None, After::Gelu, in_use());
     }
     gelu(linear(x, weight, bias))
+}
+
+/// The square of ReLU of [`linear`], fused on the CPU.
+pub fn linear_squared_relu(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    if runs_on_cpu(&x) {
+        return kernels::linear(x, weight, bias, None, After::SquaredRelu, in_use());
+    }
+    relu(linear(x, weight, bias)).square()
 }
 
 /// `residual` plus [`linear`], with optional dropout on the latter, fused on the CPU.
@@ -97,6 +105,11 @@ impl Linear {
         linear_gelu(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 
+    /// See [`linear_squared_relu`].
+    pub fn forward_squared_relu(&self, x: Tensor<2>) -> Tensor<2> {
+        linear_squared_relu(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+
     /// See [`linear_residual`].
     pub fn forward_onto(
         &self,
@@ -163,9 +176,13 @@ mod tests {
     type Map = fn(Tensor<2>, Tensor<2>, Option<Tensor<1>>, Tensor<2>) -> Tensor<2>;
 
     /// The operations of this file and their compositions of Burn's own operations (except for dropout).
-    const MAPS: [(Map, Map); 4] = [
+    const MAPS: [(Map, Map); 5] = [
         (|x, w, b, _| linear(x, w, b), |x, w, b, _| module::linear(x, w, b)),
         (|x, w, b, _| linear_gelu(x, w, b), |x, w, b, _| activation::gelu(module::linear(x, w, b))),
+        (
+            |x, w, b, _| linear_squared_relu(x, w, b),
+            |x, w, b, _| activation::relu(module::linear(x, w, b)).square(),
+        ),
         (|x, w, b, r| linear_residual(x, w, b, r, None), |x, w, b, r| r + module::linear(x, w, b)),
         (
             |x, w, b, r| linear_residual(x, w, b, r, Some(DROP)),

@@ -48,6 +48,7 @@ struct Tables {
     key: Turn,
     /// `[head_dim, head_dim]`: x · swap holds -x[i + m/2] at i and x[i] at i + m/2.
     swap: Tensor<2>,
+    rows: OnceLock<Arc<RotaryRows>>,
 }
 
 /// `[positions, head_dim]` each.
@@ -81,6 +82,7 @@ impl Tables {
             },
             key: Turn { cos: table(&mut held(), f64::cos), sin: table(&mut held(), f64::sin) },
             swap: Tensor::from_data(TensorData::new(swap(head_dim), [head_dim, head_dim]), device),
+            rows: OnceLock::new(),
         }
     }
 }
@@ -137,11 +139,14 @@ impl RotaryTables {
         self.turn(x, &self.tables().key, position)
     }
 
-    /// For decoding on the CPU device: copies on the host.
-    pub fn to_rows(&self) -> RotaryRows {
-        let Tables { query, key, .. } = self.tables();
-        let [query, key] = [query, key].map(|turn| [turn.cos.clone(), turn.sin.clone()]);
-        RotaryRows::new(query, key)
+    /// For the CPU device: copies on the host, made once.
+    pub(crate) fn to_rows(&self) -> Arc<RotaryRows> {
+        let Tables { query, key, rows, .. } = self.tables();
+        let rows = rows.get_or_init(|| {
+            let [query, key] = [query, key].map(|turn| [turn.cos.clone(), turn.sin.clone()]);
+            Arc::new(RotaryRows::new(query, key))
+        });
+        Arc::clone(rows)
     }
 
     fn turn(&self, x: Tensor<4>, turn: &Turn, position: usize) -> Tensor<4> {

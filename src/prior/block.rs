@@ -4,19 +4,19 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use crate::ops::init::WeightInit;
-use crate::ops::{Dropout, LayerNorm, Linear};
-use crate::prior::PriorConfig;
+use crate::ops::{Dropout, Linear, Norm};
 use crate::prior::seeds::Dropouts;
+use crate::prior::{PriorActivation, PriorConfig, PriorNorm};
 
 /// A pre-norm transformer block.
 #[derive(Module, Debug)]
 pub struct Block {
     /// Before attention.
-    pub norm1: LayerNorm,
+    pub norm1: Norm,
     /// Across positions.
     pub attention: Attention,
     /// Before the MLP.
-    pub norm2: LayerNorm,
+    pub norm2: Norm,
     /// Across features.
     pub mlp: Mlp,
 }
@@ -37,6 +37,18 @@ pub struct Mlp {
     pub up: Linear,
     /// `[4 * width, width]`.
     pub down: Linear,
+    /// Between the two.
+    #[module(skip)]
+    pub activation: PriorActivation,
+}
+
+impl Mlp {
+    fn hidden(&self, x: Tensor<2>) -> Tensor<2> {
+        match self.activation {
+            PriorActivation::Gelu => self.up.forward_gelu(x),
+            PriorActivation::SquaredRelu => self.up.forward_squared_relu(x),
+        }
+    }
 }
 
 /// GPT-2's standard deviation of initial weights.
@@ -61,8 +73,9 @@ impl Block {
         let mlp = Mlp {
             up: linear([width, 4 * width], DEVIATION),
             down: linear([4 * width, width], residual),
+            activation: config.activation,
         };
-        let norm = || LayerNorm::new(width, init.device());
+        let norm = || Norm::new(width, config.norm == PriorNorm::Layer, init.device());
         Self { norm1: norm(), attention, norm2: norm(), mlp }
     }
 
@@ -81,7 +94,7 @@ impl Block {
         let qkv = self.attention.qkv.forward(self.norm1.forward(x.clone()));
         let attended = attend(qkv, dropouts.draw());
         let x = self.attention.out.forward_onto(attended, x, dropouts.draw());
-        let hidden = self.mlp.up.forward_gelu(self.norm2.forward(x.clone()));
+        let hidden = self.mlp.hidden(self.norm2.forward(x.clone()));
         self.mlp.down.forward_onto(hidden, x, dropouts.draw())
     }
 

@@ -31,6 +31,44 @@ impl PriorKind {
     }
 }
 
+/// How the residual stream is normalised before each part of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PriorNorm {
+    /// To mean 0 and variance 1 (Ba et al. 2016).
+    #[default]
+    Layer,
+    /// To root mean square 1, without a bias (Zhang and Sennrich 2019).
+    Rms,
+}
+
+impl PriorNorm {
+    fn is_layer(&self) -> bool {
+        *self == Self::Layer
+    }
+}
+
+/// The activation between the two maps of a block's MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PriorActivation {
+    /// `x · Φ(x)`, as in GPT-2.
+    #[default]
+    Gelu,
+    /// `max(x, 0)²` (So et al. 2021, "Primer").
+    SquaredRelu,
+}
+
+impl PriorActivation {
+    fn is_gelu(&self) -> bool {
+        *self == Self::Gelu
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// The depth in files without one, written before codes had a depth.
 fn one() -> usize {
     1
@@ -83,6 +121,15 @@ pub struct PriorConfig {
     pub positions: Positions,
     /// Whether the head shares the code embeddings (weight tying).
     pub tie_weights: bool,
+    /// The norms of the blocks and the last one.
+    #[serde(default, skip_serializing_if = "PriorNorm::is_layer")]
+    pub norm: PriorNorm,
+    /// Of the MLPs.
+    #[serde(default, skip_serializing_if = "PriorActivation::is_gelu")]
+    pub activation: PriorActivation,
+    /// Whether queries and keys are divided by their root mean square before attention.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub qk_norm: bool,
 }
 
 /// A shape of a few thousand parameters, for tests and examples that care for a part of it.
@@ -103,6 +150,9 @@ impl Default for PriorConfig {
             dropout: 0.0,
             positions: Positions::Learned,
             tie_weights: false,
+            norm: PriorNorm::Layer,
+            activation: PriorActivation::Gelu,
+            qk_norm: false,
         }
     }
 }

@@ -5,11 +5,11 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::ops::init::WeightInit;
 use crate::ops::{
-    CausalMask, Embedding, LayerNorm, Linear, RotaryTables, causal_attention, token_losses,
+    CausalMask, Embedding, Heads, Linear, Norm, RotaryTables, causal_attention, token_losses,
 };
 use crate::prior::block::{Block, DEVIATION};
 use crate::prior::seeds::Dropouts;
-use crate::prior::{Conditions, DropoutSeeds, Positions, PriorConfig};
+use crate::prior::{Conditions, DropoutSeeds, Positions, PriorConfig, PriorNorm};
 
 /// A GPT over codes.
 #[derive(Module, Debug)]
@@ -21,7 +21,7 @@ pub struct Gpt {
     /// In the order of the forward pass.
     pub blocks: Vec<Block>,
     /// The final norm.
-    pub norm: LayerNorm,
+    pub norm: Norm,
     /// `[width, codebook_size]`, without bias; absent with tied weights.
     pub head: Option<Linear>,
     /// Absent without captions.
@@ -68,7 +68,7 @@ impl Gpt {
             token,
             position,
             blocks,
-            norm: LayerNorm::new(width, device),
+            norm: Norm::new(width, config.norm == PriorNorm::Layer, device),
             head,
             caption,
             rotary,
@@ -113,13 +113,17 @@ impl Gpt {
         let shape = x.dims();
         let [batch, sequence, width] = shape;
         let mask = self.mask(sequence);
-        let attend = |qkv, dropped| {
-            causal_attention(qkv, self.config.heads, &mask, self.rotary.as_ref(), dropped)
-        };
+        let attend = |qkv, dropped| causal_attention(qkv, self.heads(), &mask, dropped);
         let mut dropouts = Dropouts::new(dropout, self.config.dropout);
         let x = dropouts.apply(x.reshape([batch * sequence, width]));
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mut dropouts, attend));
         x.reshape(shape)
+    }
+
+    /// How its attention treats queries and keys.
+    pub(super) fn heads(&self) -> Heads<'_> {
+        let &PriorConfig { heads, qk_norm, .. } = &self.config;
+        Heads { n: heads, normalise: qk_norm, rotary: self.rotary.as_ref() }
     }
 
     /// Activations that the forward pass keeps per sequence for the backward pass: an estimate of training memory.

@@ -6,7 +6,9 @@ use self::PriorPreset::{Medium, Nano, Small};
 use crate::data::View;
 use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
-use crate::prior::{LONGEST_CAPTION, Positions, PriorConfig, PriorKind};
+use crate::prior::{
+    LONGEST_CAPTION, Positions, PriorActivation, PriorConfig, PriorKind, PriorNorm,
+};
 
 /// See [`View::MOST_SHIFT`].
 const MOST_SHIFT: usize = View::MOST_SHIFT;
@@ -66,6 +68,12 @@ section! {
         positions: Positions = Positions::Learned, resume Refused;
         /// Whether the output layer shares the weights of the code embedding.
         tie_weights: bool = false, resume Refused;
+        /// The norms of the blocks: `layer`, or `rms` by the root mean square alone.
+        norm: PriorNorm = PriorNorm::Layer, resume Refused;
+        /// The activation of the MLPs: `gelu` or `squared-relu`.
+        activation: PriorActivation = PriorActivation::Gelu, resume Refused;
+        /// Whether attention divides queries and keys by their root mean square, which bounds its scores.
+        qk_norm: bool = false, resume Refused;
         /// Probability of training a sequence without its class and its caption; classifier-free guidance needs some.
         class_dropout: f64 = 0.1, allowed 0.0..=1.0, resume Told;
         /// The most tokens of a caption that count, where the code file has captions; 0 ignores them. If 99 of 100
@@ -146,6 +154,9 @@ impl PriorSection {
             dropout: self.dropout,
             positions: self.positions,
             tie_weights: self.tie_weights,
+            norm: self.norm,
+            activation: self.activation,
+            qk_norm: self.qk_norm,
         }
     }
 

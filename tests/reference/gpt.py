@@ -43,7 +43,7 @@ class Rotary:
 class Attention(nn.Module):
     def __init__(self, config, rotary):
         super().__init__()
-        self.heads, self.rotary = config["heads"], rotary
+        self.heads, self.rotary, self.qk_norm = config["heads"], rotary, config.get("qk_norm", False)
         self.is_masked, self.prefix = config.get("kind") == "masked", config.get("caption_length", 0)
         self.qkv = nn.Linear(config["width"], 3 * config["width"])
         self.out = nn.Linear(config["width"], config["width"])
@@ -51,6 +51,8 @@ class Attention(nn.Module):
     def forward(self, x):
         b, t, c = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        if self.qk_norm:
+            q, k = (F.rms_norm(x, x.shape[-1:], eps=1e-6) for x in (q, k))
         if self.rotary is not None:
             q, k = self.rotary.turn(q, self.rotary.query), self.rotary.turn(k, self.rotary.key)
         position = torch.arange(t)
@@ -58,21 +60,29 @@ class Attention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(1, 2).reshape(b, t, c))
 
 
+def norm(config):
+    kind = nn.RMSNorm if config.get("norm") == "rms" else nn.LayerNorm
+    return kind(config["width"], eps=1e-5)
+
+
 class Mlp(nn.Module):
-    def __init__(self, width):
+    def __init__(self, config):
         super().__init__()
+        width = config["width"]
+        self.activation = config.get("activation", "gelu")
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x):
-        return self.down(F.gelu(self.up(x)))
+        hidden = self.up(x)
+        return self.down(F.gelu(hidden) if self.activation == "gelu" else F.relu(hidden).square())
 
 
 class Block(nn.Module):
     def __init__(self, config, rotary):
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(config["width"]), nn.LayerNorm(config["width"])
+        self.norm1, self.norm2 = norm(config), norm(config)
         self.attention = Attention(config, rotary)
-        self.mlp = Mlp(config["width"])
+        self.mlp = Mlp(config)
 
     def forward(self, x):
         x = x + self.attention(self.norm1(x))
@@ -103,7 +113,7 @@ class Gpt(nn.Module):
         if "caption_length" in config:
             self.caption = Caption(config)
         self.blocks = nn.ModuleList([Block(config, rotary) for _ in range(config["layers"])])
-        self.norm = nn.LayerNorm(width)
+        self.norm = norm(config)
         if not config["tie_weights"]:
             self.head = nn.Linear(width, config["codebook_size"], bias=False)
 

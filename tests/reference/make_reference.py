@@ -268,6 +268,9 @@ def main():
     captions = {"caption_tokens": 5, "caption_length": 3}
     gpt_case("gpt_captions", **captions)
     gpt_case("gpt_captions_rotary", **captions, positions="rotary")
+    blocks = {"norm": "rms", "activation": "squared-relu", "qk_norm": True}
+    gpt_case("gpt_blocks", **blocks)
+    gpt_case("gpt_blocks_rotary", **captions, **blocks, positions="rotary")
     gpt_case("masked", **captions, kind="masked")
     gpt_case("masked_rotary", kind="masked", positions="rotary")
     adamw_case()

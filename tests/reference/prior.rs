@@ -97,6 +97,12 @@ fn a_prior_with_captions_agrees_with_pytorch() {
 }
 
 #[test]
+fn a_prior_of_rms_norms_squared_relu_and_normalised_queries_and_keys_agrees_with_pytorch() {
+    check("gpt_blocks.safetensors");
+    check("gpt_blocks_rotary.safetensors");
+}
+
+#[test]
 fn a_masked_prior_agrees_with_pytorch() {
     check_masked("masked.safetensors");
     check_masked("masked_rotary.safetensors");

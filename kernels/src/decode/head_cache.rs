@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{RotaryRows, Share, turn};
+use super::Share;
+use crate::head_map::{HeadMap, Side};
 use crate::math::{exp, max, sum};
 use crate::scratch::with_scratch;
 use crate::wide::vectorised;
@@ -44,13 +45,13 @@ impl HeadCache {
         &mut self,
         qkv: &mut [f32],
         position: usize,
-        rotary: Option<&RotaryRows>,
+        map: &HeadMap,
         out: &mut [f32],
         share: Share,
     ) {
         let sizes = [self.heads, self.head_dim];
         self.for_each(qkv, 1, out, share, |keys, values, qkv, out| {
-            attend_sequence(sizes, keys, values, qkv, position, rotary, out);
+            attend_sequence(sizes, keys, values, qkv, position, map, out);
         });
     }
 
@@ -64,13 +65,13 @@ impl HeadCache {
         &mut self,
         qkv: &mut [f32],
         n: usize,
-        rotary: Option<&RotaryRows>,
+        map: &HeadMap,
         out: &mut [f32],
         share: Share,
     ) {
         let sizes = [self.heads, self.head_dim];
         self.for_each(qkv, n, out, share, |keys, values, qkv, out| {
-            prefix_of_sequence(sizes, keys, values, qkv, rotary, out);
+            prefix_of_sequence(sizes, keys, values, qkv, map, out);
         });
     }
 
@@ -107,11 +108,11 @@ fn attend_sequence(
     values: &mut [f32],
     qkv: &mut [f32],
     position: usize,
-    rotary: Option<&RotaryRows>,
+    map: &HeadMap,
     out: &mut [f32],
 ) {
     let width = heads * head_dim;
-    turn_row(qkv, [heads, head_dim], position, rotary);
+    map_row(qkv, [heads, head_dim], position, map);
     let (queries, rest) = qkv.split_at(width);
     let (new_keys, new_values) = rest.split_at(width);
     set_values(values, new_values, [heads, head_dim], position);
@@ -126,13 +127,13 @@ fn prefix_of_sequence(
     keys: &mut [f32],
     values: &mut [f32],
     qkv: &mut [f32],
-    rotary: Option<&RotaryRows>,
+    map: &HeadMap,
     out: &mut [f32],
 ) {
     let width = heads * head_dim;
     let mut last = 0;
     for (position, row) in qkv.chunks_exact_mut(3 * width).enumerate() {
-        turn_row(row, [heads, head_dim], position, rotary);
+        map_row(row, [heads, head_dim], position, map);
         set_values(values, &row[2 * width..], [heads, head_dim], position);
         set_keys(keys, &row[width..2 * width], position);
         last = position;
@@ -143,20 +144,17 @@ fn prefix_of_sequence(
     }
 }
 
-/// Turns the queries and keys of a row.
-fn turn_row(
-    qkv: &mut [f32],
-    [heads, head_dim]: [usize; 2],
-    position: usize,
-    rotary: Option<&RotaryRows>,
-) {
-    let Some(rotary) = rotary else { return };
+/// Maps the queries and keys of a row.
+fn map_row(qkv: &mut [f32], [heads, head_dim]: [usize; 2], position: usize, map: &HeadMap) {
+    if map.is_identity() {
+        return;
+    }
     let (queries, rest) = qkv.split_at_mut(heads * head_dim);
     for head in queries.chunks_exact_mut(head_dim) {
-        turn(head, &rotary.query, position);
+        map.apply(head, Side::Query, position);
     }
     for head in rest[..heads * head_dim].chunks_exact_mut(head_dim) {
-        turn(head, &rotary.key, position);
+        map.apply(head, Side::Key, position);
     }
 }
 
@@ -302,11 +300,11 @@ mod tests {
             let rows: Vec<Vec<f32>> = qkv.chunks(3 * width).map(<[f32]>::to_vec).collect();
             let mut out = vec![9.0; 2 * n * width];
             let share = if n % 2 == 0 { Share::All } else { Share::Alone };
-            cache.attend_prefix(&mut qkv, n, None, &mut out, share);
+            cache.attend_prefix(&mut qkv, n, &HeadMap::default(), &mut out, share);
             let mut next = normals(99, 6 * width);
             let next_rows: Vec<Vec<f32>> = next.chunks(3 * width).map(<[f32]>::to_vec).collect();
             let mut next_out = vec![9.0; 2 * width];
-            cache.attend(&mut next, n, None, &mut next_out, share);
+            cache.attend(&mut next, n, &HeadMap::default(), &mut next_out, share);
             for sequence in 0..2 {
                 let rows = &rows[sequence * n..][..n];
                 for query in 0..=n {
@@ -347,7 +345,7 @@ mod tests {
                 }
                 let mut out = vec![9.0; 2 * width];
                 let share = if position % 2 == 0 { Share::All } else { Share::Alone };
-                cache.attend(&mut qkv, position, None, &mut out, share);
+                cache.attend(&mut qkv, position, &HeadMap::default(), &mut out, share);
                 for (index, out) in out.chunks(head_dim).enumerate() {
                     let wanted = wanted(&seen[index / heads], index % heads, head_dim, width);
                     for (out, wanted) in out.iter().zip(wanted) {

@@ -49,7 +49,7 @@ impl<'a> DeviceDecoder<'a> {
         let [batch, sequence, width] = x.dims();
         let mask = gpt.mask(sequence);
         let x = self.through_blocks(x.reshape([batch * sequence, width]), sequence, |qkv, _| {
-            causal_attention(qkv, heads, &mask, gpt.rotary.as_ref(), None)
+            causal_attention(qkv, gpt.heads(), &mask, None)
         });
         let last = x
             .reshape([batch, sequence, width])
@@ -68,7 +68,7 @@ impl<'a> DeviceDecoder<'a> {
         let x = gpt.at_positions(gpt.token.forward(codes).unsqueeze_dim(1), position);
         let [batch, _, width] = x.dims();
         let x = self.through_blocks(x.reshape([batch, width]), 1, |qkv, seen| {
-            cached_attention(qkv, seen, position, gpt.rotary.as_ref())
+            cached_attention(qkv, seen, position, gpt.heads())
         });
         gpt.logits(x)
     }
@@ -85,7 +85,7 @@ impl<'a> DeviceDecoder<'a> {
         // Each layer's buffers are moved out and back: they are written in place only while they have a single owner.
         for (block, seen) in gpt.blocks.iter().zip(std::mem::take(&mut self.layers)) {
             x = block.forward(x, &mut Dropouts::none(), |qkv, _| {
-                let seen = seen.append(qkv.clone(), position, added, gpt.rotary.as_ref());
+                let seen = seen.append(qkv.clone(), position, added, gpt.heads());
                 let attended = attend(qkv, &seen);
                 self.layers.push(seen);
                 attended

@@ -2,11 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::ops::{
-    HeadCache, PackedLinear, RotaryRows, RotaryTables, RowNorm, Share, Then, packed_linear, values,
-};
+use crate::ops::{HeadCache, HeadMap, PackedLinear, RowNorm, Share, Then, packed_linear, values};
 use crate::prior::block::Block;
-use crate::prior::{Condition, Conditions, Gpt, PriorConfig};
+use crate::prior::{Condition, Conditions, Gpt, PriorActivation, PriorConfig};
 
 /// Fewest sequences that are worth a thread of their own: on two cores, 8 each take a tenth less time than 16 together.
 const LEAST_ALONE: usize = 8;
@@ -19,7 +17,7 @@ pub struct HostDecoder<'a> {
     token: Vec<f32>,
     /// Of the class and the codes, `[n_codes, width]`; empty with rotary positions.
     position: Vec<f32>,
-    rotary: Option<RotaryRows>,
+    map: HeadMap,
     layers: Vec<Layer>,
     norm: RowNorm,
     head: PackedLinear,
@@ -34,6 +32,7 @@ struct Layer {
     out: PackedLinear,
     norm2: RowNorm,
     up: PackedLinear,
+    activation: PriorActivation,
     down: PackedLinear,
 }
 
@@ -54,6 +53,7 @@ impl Layer {
             out: block.attention.out.packed(),
             norm2: block.norm2.to_rows(),
             up: block.mlp.up.packed(),
+            activation: block.mlp.activation,
             down: block.mlp.down.packed(),
         }
     }
@@ -78,7 +78,11 @@ impl Layer {
         attend(qkv, attended);
         self.out.apply(attended, after_attention, Then::Add(x), share);
         self.norm2.apply(after_attention, normed, share);
-        self.up.apply(normed, wide, Then::Gelu, share);
+        let activation = match self.activation {
+            PriorActivation::Gelu => Then::Gelu,
+            PriorActivation::SquaredRelu => Then::SquaredRelu,
+        };
+        self.up.apply(normed, wide, activation, share);
         self.down.apply(wide, x, Then::Add(after_attention), share);
     }
 }
@@ -119,7 +123,7 @@ impl<'a> HostDecoder<'a> {
         Self {
             token: values(gpt.token.weight.val()),
             position: gpt.position.as_ref().map_or_else(Vec::new, |table| values(table.val())),
-            rotary: gpt.rotary.as_ref().map(RotaryTables::to_rows),
+            map: gpt.heads().map(),
             layers: gpt.blocks.iter().map(Layer::new).collect(),
             norm: gpt.norm.to_rows(),
             head,
@@ -197,7 +201,7 @@ impl<'a> HostDecoder<'a> {
             let mut rows = Rows::new(x.len());
             for (layer, cache) in decoder.layers.iter().zip(caches) {
                 let attend = |qkv: &mut [f32], attended: &mut [f32]| {
-                    cache.attend_prefix(qkv, n, decoder.rotary.as_ref(), attended, share);
+                    cache.attend_prefix(qkv, n, &decoder.map, attended, share);
                 };
                 layer.forward(x, &mut rows, attend, share);
             }
@@ -253,7 +257,7 @@ impl<'a> HostDecoder<'a> {
         let mut rows = Rows::new(x.len());
         for (layer, cache) in self.layers.iter().zip(caches) {
             let attend = |qkv: &mut [f32], attended: &mut [f32]| {
-                cache.attend(qkv, *position, self.rotary.as_ref(), attended, share);
+                cache.attend(qkv, *position, &self.map, attended, share);
             };
             layer.forward(x, &mut rows, attend, share);
         }

@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor};
 use burn::tensor::{TensorData, Tolerance};
 
 use super::*;
-use crate::prior::{Condition, Prior};
+use crate::prior::{Condition, Prior, PriorActivation};
 use crate::rng::{Purpose, stream};
 
 fn config(layers: usize, positions: Positions, tie_weights: bool) -> PriorConfig {
@@ -101,7 +101,15 @@ fn configs(layers: usize) -> Vec<PriorConfig> {
     let without =
         [(Positions::Learned, false), (Positions::Rotary, false), (Positions::Learned, true)];
     let with = [Positions::Learned, Positions::Rotary].map(captioned);
-    without.map(plain).into_iter().chain(with).collect()
+    let other_blocks = |config| PriorConfig {
+        norm: PriorNorm::Rms,
+        activation: PriorActivation::SquaredRelu,
+        qk_norm: true,
+        ..config
+    };
+    let all = without.map(plain).into_iter().chain(with);
+    all.chain([captioned(Positions::Rotary), plain((Positions::Learned, false))].map(other_blocks))
+        .collect()
 }
 
 #[test]

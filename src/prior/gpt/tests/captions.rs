@@ -36,7 +36,7 @@ fn each_token_of_a_caption_sees_the_others() {
         let x = model.embed(&Conditions::new(&[condition], &config, &device), None);
         let [_, sequence, width] = x.dims();
         let mask = model.mask(sequence);
-        let attend = |qkv, _| causal_attention(qkv, 2, &mask, None, None);
+        let attend = |qkv, _| causal_attention(qkv, model.heads(), &mask, None);
         let x = x.reshape([sequence, width]);
         let x = model.blocks[0].forward(x, &mut Dropouts::none(), attend);
         x.slice([0..1, 0..width]).into_data()
