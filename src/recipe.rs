@@ -43,9 +43,10 @@ section! {
             allowed "the name of a folder, at most 128 bytes", resume Silent;
         /// The seed of all randomness in the run.
         seed: u64 = 0, resume Refused;
-        /// What GEMM operands are rounded to on the CPU device; weights and sums are f32 in any case. `bf16` is faster,
-        /// and for processors with AVX512-BF16 or AMX. `auto` is bf16 there and f32 elsewhere. A run keeps what was
-        /// chosen when it began, unless `--precision` says otherwise.
+        /// What GEMM operands are rounded to on the CPU device; weights and sums are f32 in any case. `bf16` is
+        /// for processors with AVX512-BF16 or AMX. `auto` is bf16 where that is faster, which it is with AMX and, but on
+        /// Intel's processors, with AVX512-BF16, and f32 elsewhere. A run keeps what was chosen when it began, unless
+        /// `--precision` says otherwise.
         precision: PrecisionChoice = PrecisionChoice::Auto, resume Silent;
     }
     sections {

@@ -55,8 +55,8 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
 
-    /// Precision of GEMM operands on the CPU: f32, bf16, which is faster, or auto, which is bf16 on processors with
-    /// AVX512-BF16 or AMX and f32 elsewhere; sums and weights are f32 in any case
+    /// Precision of GEMM operands on the CPU: f32, bf16, for processors with AVX512-BF16 or AMX, or auto, which is the
+    /// faster of the two; sums and weights are f32 in any case
     /// [default: that of the run, and auto for a new one]
     #[arg(long, global = true, value_name = "PRECISION")]
     pub precision: Option<PrecisionChoice>,

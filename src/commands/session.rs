@@ -105,7 +105,7 @@ impl Session {
                 opened.spec
             )));
         }
-        if Precision::fastest() == Precision::F32 && !self.insists {
+        if !self.precision.is_available() && !self.insists {
             self.warn(format_args!(
                 "the precision of this run is {wanted}, which this CPU has no instructions for: going on with f32"
             ));

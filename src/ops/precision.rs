@@ -18,9 +18,17 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The fastest on this processor: bf16 where it has instructions for it.
+    /// The fastest on this processor: bf16 with AMX, or with AVX512-BF16 on processors that are not Intel's.
     pub fn fastest() -> Self {
-        if kernels::Precision::bf16().is_some() { Self::Bf16 } else { Self::F32 }
+        match kernels::Precision::fastest() {
+            kernels::Precision::F32 => Self::F32,
+            kernels::Precision::Bf16(_) => Self::Bf16,
+        }
+    }
+
+    /// Whether this processor has instructions for it.
+    pub fn is_available(self) -> bool {
+        self == Self::F32 || kernels::Precision::bf16().is_some()
     }
 
     /// Its spelling in flags and files.
@@ -41,7 +49,7 @@ static ROUNDS: AtomicBool = AtomicBool::new(false);
 /// bf16 on a processor without instructions for it.
 pub fn set_precision(precision: Precision) -> Result<()> {
     let rounds = precision == Precision::Bf16;
-    if rounds && kernels::Precision::bf16().is_none() {
+    if !precision.is_available() {
         return Err(Error::invalid(
             "bf16 is not available on this CPU: it has neither AVX512-BF16 nor AMX (leave --precision at auto, or take f32)",
         ));
