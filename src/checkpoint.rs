@@ -22,7 +22,7 @@ pub(crate) use disk::container::foreign_from_bytes;
 pub(crate) use disk::digest::text_fingerprint;
 pub use disk::foreign::read_foreign;
 pub use foreign_weights::{Origin, load_foreign};
-pub use run::binding::{DATA, MERGES};
+pub use run::binding::{DATA, IMPORTED, MERGES};
 pub(crate) use run::binding::{check_classes, check_codes, check_held_out, check_prior};
 pub use run::build::ModelConfig;
 pub use run::codes_file::Codes;

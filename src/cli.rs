@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, GlobalArgs, Session, bench, devices, eval, extract_codes, inspect, reconstruct, run,
-    sample, train_prior, train_vqvae,
+    Context, GlobalArgs, Session, bench, devices, eval, extract_codes, import, inspect,
+    reconstruct, run, sample, train_prior, train_vqvae,
 };
 
 const RECIPES_HELP: &str = "\
@@ -95,6 +95,14 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen sample --like generations/quickstart/samples-seed-0.png")]
     Inspect(inspect::Args),
 
+    /// A tokenizer that another project trained becomes that of a run
+    #[command(after_help = "Examples:
+  vqgen import vqgan-imagenet-f16.ckpt --run checkpoints/vqgan
+  vqgen import vq_ds16_c2i.pt --run checkpoints/llamagen
+  vqgen extract-codes --run checkpoints/vqgan --data my-pictures
+  vqgen train-prior --run checkpoints/vqgan")]
+    Import(import::Args),
+
     /// Devices that this build can use here, and the choice of --device auto
     Devices,
 
@@ -138,6 +146,7 @@ impl Cli {
             }
             Command::Eval(args) => eval::run(args, &Context::new(global, &[], session)?),
             Command::Inspect(args) => inspect::run(args, &session),
+            Command::Import(args) => import::run(args, global, session),
             Command::Devices => devices::run(&session),
             Command::Bench(args) => bench::run(args, &session),
         }

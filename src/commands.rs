@@ -30,6 +30,8 @@ pub mod run;
 
 pub mod devices;
 
+pub mod import;
+
 pub mod inspect;
 
 pub mod bench;

@@ -57,6 +57,8 @@ pub mod recipe;
 
 pub mod checkpoint;
 
+pub mod import;
+
 mod codec;
 
 pub mod perceptual;

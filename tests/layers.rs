@@ -31,8 +31,16 @@ const CONFIGS: [&str; 13] = [
 const LAYER_0: [&str; 6] = ["ops", "tokenizer", "features", "discriminator", "prior", "sampling"];
 const LAYER_1: [&str; 5] = ["keys", "data", "vocabulary", "device", "recipe"];
 /// In order: each may use those before it.
-const LAYER_2: [&str; 7] =
-    ["codec", "generation", "checkpoint", "perceptual", "evaluation", "training", "bench"];
+const LAYER_2: [&str; 8] = [
+    "codec",
+    "generation",
+    "checkpoint",
+    "import",
+    "perceptual",
+    "evaluation",
+    "training",
+    "bench",
+];
 const LAYER_3: [&str; 2] = ["commands", "progress"];
 /// Any module may use these.
 const EVERYWHERE: [&str; 2] = ["error", "rng"];
@@ -47,7 +55,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "codec" => vec!["tokenizer", "data"],
         // The one place where a prior and the sampler meet.
         "generation" => vec!["prior", "sampling"],
-        "checkpoint" | "perceptual" | "evaluation" | "training" | "bench" => {
+        "checkpoint" | "import" | "perceptual" | "evaluation" | "training" | "bench" => {
             let before = LAYER_2.iter().take_while(|other| **other != module).copied();
             [&LAYER_0[..], &LAYER_1[..]].concat().into_iter().chain(before).collect()
         }
@@ -72,6 +80,7 @@ const COMPUTES: &[&str] = &[
     "codec",
     "generation",
     "checkpoint",
+    "import",
     "perceptual",
     "evaluation",
     "training",

@@ -34,3 +34,6 @@ mod discriminator;
 
 #[path = "reference/sets.rs"]
 mod sets;
+
+#[path = "reference/imported.rs"]
+mod imported;

@@ -82,6 +82,13 @@ section! {
             allowed 1..=5, resume Refused;
         /// Self-attention at the coarsest resolution.
         attention: bool, by preset |_| false, only preset [Resnet], resume Refused;
+        /// Where above 0, the layers are VQGAN's to the last, with this many channels between codebook and decoder: what
+        /// `vqgen import` reads has them.
+        latent_channels: usize,
+            by preset |_| 0, only preset [Resnet], allowed 0..=16_384, resume Refused;
+        /// At how many of the coarsest resolutions self-attention follows every residual block.
+        attention_levels: usize,
+            by preset |_| 0, only preset [Resnet], allowed 0..=6, resume Refused;
         /// How latents become codes: `vq` takes the nearest of K vectors, `fsq` rounds each of a few dimensions to a few
         /// levels, and `residual` has one codebook for the latents and others for what those before it leave over, so
         /// that a position has several codes.
@@ -203,6 +210,8 @@ impl VqvaeSection {
             residual_width: self.residual_width,
             halvings: self.halvings,
             attention: self.attention,
+            latent_channels: self.latent_channels,
+            attention_levels: self.attention_levels,
             codebook_size,
             code_dim,
             normalize_codes: self.normalize_codes,

@@ -57,6 +57,13 @@ pub struct TokenizerConfig {
     pub halvings: usize,
     /// `resnet`: self-attention at the coarsest resolution.
     pub attention: bool,
+    /// `resnet`: where above 0, the layers are VQGAN's to the last, with this many channels between the codebook and the
+    /// decoder (taming-transformers' `z_channels`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub latent_channels: usize,
+    /// `resnet`: at how many of the coarsest resolutions self-attention follows every residual block.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attention_levels: usize,
     /// Number of codes, K.
     pub codebook_size: usize,
     /// Dimension of a code, D.
@@ -91,6 +98,8 @@ impl Default for TokenizerConfig {
             residual_width: 4,
             halvings: 2,
             attention: false,
+            latent_channels: 0,
+            attention_levels: 0,
             codebook_size: 16,
             code_dim: 4,
             normalize_codes: false,
@@ -168,6 +177,17 @@ impl TokenizerConfig {
                 self.folds
             ));
         }
+        for (key, value, most) in [
+            ("latent_channels", self.latent_channels, 16_384),
+            ("attention_levels", self.attention_levels, self.channel_multipliers.len()),
+        ] {
+            if value > 0 && self.preset != TokenizerPreset::Resnet {
+                return fail(format!("vqvae.{key} is {value}, which only the resnet preset has"));
+            }
+            if value > most {
+                return fail(format!("vqvae.{key} is {value}, allowed are 0 to {most}"));
+            }
+        }
         match self.preset {
             TokenizerPreset::Plain | TokenizerPreset::Wide => self.validate_plain(),
             TokenizerPreset::Resnet => self.validate_resnet(),
@@ -237,6 +257,11 @@ impl TokenizerConfig {
             )));
         }
         Ok(())
+    }
+
+    /// Whether the layers are VQGAN's to the last.
+    pub fn is_vqgan(&self) -> bool {
+        self.latent_channels > 0
     }
 
     /// Pixels of a side that are folded into channels before the first convolution.

@@ -1,6 +1,7 @@
 //! The `resnet` preset, as in VQGAN (Esser et al. 2021, "Taming Transformers"): residual blocks with GroupNorm and
 //! SiLU, strided 3x3 convolutions to downsample, nearest-neighbour upsampling and a convolution to upsample. With folds,
-//! the finest resolutions, which cost the most, are left out.
+//! the finest resolutions, which cost the most, are left out. With `latent_channels` the layers are VQGAN's to the last,
+//! so that weights of such tokenizers fit.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -54,6 +55,8 @@ impl ResnetBlock {
 #[derive(Module, Debug)]
 pub(super) struct EncoderLevel {
     blocks: Vec<ResnetBlock>,
+    /// After each block, or none.
+    attention: Vec<SpatialAttention>,
     down: Option<Conv2d>,
 }
 
@@ -77,12 +80,17 @@ impl ResnetEncoder {
         let fold = config.fold();
         let stem = Conv2d::new(ConvShape::same(config.channels * fold * fold, channels, 3), init);
         let mut levels = Vec::with_capacity(widths.len());
+        // VQGAN's downsampling has a kernel of 3 and pads after the image alone: that is a kernel of 4 that begins
+        // with zeros and padding on both sides.
+        let down = if config.is_vqgan() { 4 } else { 3 };
         for (i, width) in widths.iter().enumerate() {
             let blocks = block_row(channels, *width, groups, config.residual_blocks, init);
             channels = if config.residual_blocks == 0 { channels } else { *width };
-            let down = ConvShape::same(channels, channels, 3).strided(2, 1);
+            let attention = attention_row(i, blocks.len(), config, init);
+            let down =
+                ConvShape { kernel: down, ..ConvShape::same(channels, channels, 3).strided(2, 1) };
             let down = (i + 1 < widths.len()).then(|| Conv2d::new(down, init));
-            levels.push(EncoderLevel { blocks, down });
+            levels.push(EncoderLevel { blocks, attention, down });
         }
         let middle = block_row(channels, channels, groups, 2, init);
         let attention = config.attention.then(|| SpatialAttention::new(channels, groups, init));
@@ -93,7 +101,11 @@ impl ResnetEncoder {
             middle,
             attention,
             norm: GroupNorm::new(groups, channels, init.device()),
-            to_codes: Conv2d::new(ConvShape::same(channels, config.code_dim, 1), init),
+            // VQGAN's two convolutions before the codebook, 3x3 and 1x1, are one.
+            to_codes: Conv2d::new(
+                ConvShape::same(channels, config.code_dim, if config.is_vqgan() { 3 } else { 1 }),
+                init,
+            ),
         }
     }
 
@@ -103,7 +115,7 @@ impl ResnetEncoder {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
         let mut h = self.stem.forward(space_to_depth(images, self.fold));
         for level in &self.levels {
-            h = level.blocks.iter().fold(h, |h, block| block.forward(h));
+            h = through(&level.blocks, &level.attention, h);
             if let Some(down) = &level.down {
                 h = down.forward(h);
             }
@@ -118,7 +130,7 @@ impl ResnetEncoder {
         let [folded, width] = self.stem.channels();
         let mut n = size * size * if self.fold > 1 { folded + width } else { width };
         for level in &self.levels {
-            n += row_activations(&level.blocks, size * size);
+            n += level_activations(&level.blocks, &level.attention, size * size);
             if let Some(down) = &level.down {
                 size = down.output_size(size);
                 n += size * size * down.channels()[1];
@@ -133,12 +145,16 @@ impl ResnetEncoder {
 #[derive(Module, Debug)]
 pub(super) struct DecoderLevel {
     blocks: Vec<ResnetBlock>,
+    /// After each block, or none.
+    attention: Vec<SpatialAttention>,
     up: Option<Conv2d>,
 }
 
 /// Quantized latents to images; `levels` are ordered from the coarsest to the finest resolution.
 #[derive(Module, Debug)]
 pub struct ResnetDecoder {
+    /// VQGAN's 1x1 convolution after the codebook.
+    after_codes: Option<Conv2d>,
     from_codes: Conv2d,
     middle: Vec<ResnetBlock>,
     attention: Option<SpatialAttention>,
@@ -153,20 +169,26 @@ impl ResnetDecoder {
         let groups = config.norm_groups();
         let widths: Vec<usize> = config.level_widths().into_iter().rev().collect();
         let mut channels = widths[0];
-        let from_codes = Conv2d::new(ConvShape::same(config.code_dim, channels, 3), init);
+        let after_codes = ConvShape::same(config.code_dim, config.latent_channels, 1);
+        let after_codes = config.is_vqgan().then(|| Conv2d::new(after_codes, init));
+        let c_in = if config.is_vqgan() { config.latent_channels } else { config.code_dim };
+        let from_codes = Conv2d::new(ConvShape::same(c_in, channels, 3), init);
+        let n_blocks = config.residual_blocks + usize::from(config.is_vqgan());
         let middle = block_row(channels, channels, groups, 2, init);
         let attention = config.attention.then(|| SpatialAttention::new(channels, groups, init));
         let mut levels = Vec::with_capacity(widths.len());
         for (i, width) in widths.iter().enumerate() {
-            let blocks = block_row(channels, *width, groups, config.residual_blocks, init);
-            channels = if config.residual_blocks == 0 { channels } else { *width };
+            let blocks = block_row(channels, *width, groups, n_blocks, init);
+            channels = if n_blocks == 0 { channels } else { *width };
+            let attention = attention_row(widths.len() - 1 - i, blocks.len(), config, init);
             let up = ConvShape::same(channels, channels, 3);
             let up = (i + 1 < widths.len()).then(|| Conv2d::new(up, init));
-            levels.push(DecoderLevel { blocks, up });
+            levels.push(DecoderLevel { blocks, attention, up });
         }
         let fold = config.fold();
         let to_image = ConvShape::same(channels, config.channels * fold * fold, 3);
         Self {
+            after_codes,
             from_codes,
             middle,
             attention,
@@ -181,9 +203,13 @@ impl ResnetDecoder {
     /// - `latents`: `[batch, h, w, code_dim]`
     /// - output: `[batch, height, width, channels]`
     pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
+        let latents = match &self.after_codes {
+            Some(after_codes) => after_codes.forward(latents),
+            None => latents,
+        };
         let mut h = middle(&self.middle, &self.attention, self.from_codes.forward(latents));
         for level in &self.levels {
-            h = level.blocks.iter().fold(h, |h, block| block.forward(h));
+            h = through(&level.blocks, &level.attention, h);
             if let Some(up) = &level.up {
                 h = up.forward(upsample_nearest(h));
             }
@@ -193,10 +219,12 @@ impl ResnetDecoder {
 
     /// As [`Tokenizer::activations`](super::Tokenizer::activations), of latents of `size` by `size` positions.
     pub(super) fn activations(&self, mut size: usize) -> usize {
-        let mut n = size * size * self.from_codes.channels()[1]
+        let [after_codes, width] = self.from_codes.channels();
+        let after_codes = if self.after_codes.is_some() { after_codes } else { 0 };
+        let mut n = size * size * (after_codes + width)
             + middle_activations(&self.middle, &self.attention, size * size);
         for level in &self.levels {
-            n += row_activations(&level.blocks, size * size);
+            n += level_activations(&level.blocks, &level.attention, size * size);
             if let Some(up) = &level.up {
                 size *= 2;
                 n += size * size * up.channels().iter().sum::<usize>(); // upsampled, convolved
@@ -220,6 +248,40 @@ fn middle_activations(
 ) -> usize {
     let attention = attention.as_ref().map_or(0, |attention| attention.activations(pixels));
     row_activations(blocks, pixels) + attention
+}
+
+/// The blocks of a resolution, each followed by its attention where there is any.
+fn through(blocks: &[ResnetBlock], attention: &[SpatialAttention], h: Tensor<4>) -> Tensor<4> {
+    blocks.iter().enumerate().fold(h, |h, (i, block)| {
+        let h = block.forward(h);
+        match attention.get(i) {
+            Some(attention) => attention.forward(h),
+            None => h,
+        }
+    })
+}
+
+/// Attention after each of `count` blocks of the resolution `level`, counted from the finest; none at finer ones than
+/// the configuration asks for.
+fn attention_row(
+    level: usize,
+    count: usize,
+    config: &TokenizerConfig,
+    init: &mut WeightInit,
+) -> Vec<SpatialAttention> {
+    let widths = config.level_widths();
+    let attends = level + config.attention_levels >= widths.len();
+    let one = |_| SpatialAttention::new(widths[level], config.norm_groups(), init);
+    (0..if attends { count } else { 0 }).map(one).collect()
+}
+
+fn level_activations(
+    blocks: &[ResnetBlock],
+    attention: &[SpatialAttention],
+    pixels: usize,
+) -> usize {
+    let attention = attention.iter().map(|attention| attention.activations(pixels));
+    row_activations(blocks, pixels) + attention.sum::<usize>()
 }
 
 fn row_activations(blocks: &[ResnetBlock], pixels: usize) -> usize {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use half::f16;
+use half::{bf16, f16};
 use serde::de::DeserializeOwned;
 
 use super::atomic;
@@ -232,9 +232,16 @@ impl Container {
         let data = words.iter().map(|word| f16::from_le_bytes(*word).to_f32()).collect();
         Ok(NamedTensor { name: name.to_owned(), shape: stored.shape.clone(), data })
     }
+
+    fn brain_half(&self, name: &str) -> Result<NamedTensor> {
+        let (stored, bytes) = self.stored(name, "BF16")?;
+        let (words, _) = bytes.as_chunks();
+        let data = words.iter().map(|word| bf16::from_le_bytes(*word).to_f32()).collect();
+        Ok(NamedTensor { name: name.to_owned(), shape: stored.shape.clone(), data })
+    }
 }
 
-/// The F32 and F16 tensors of any safetensors file whose names are `wanted`, sorted by name, whoever wrote it: without a
+/// The F32, F16 and BF16 tensors of any safetensors file whose names are `wanted`, sorted by name, whoever wrote it: without a
 /// format or checksum. Tensors of other types (PyTorch's counters) are left out.
 pub(in crate::checkpoint) fn read_floats(
     path: &Path,
@@ -258,6 +265,7 @@ fn floats_from_bytes(
     let floats = of_wanted.filter_map(|(name, stored)| match stored.type_name.as_str() {
         "F32" => Some(container.float(name)),
         "F16" => Some(container.half(name)),
+        "BF16" => Some(container.brain_half(name)),
         _ => None,
     });
     floats.collect()

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::container;
 use crate::checkpoint::tensors::named_tensor::NamedTensor;
@@ -31,8 +31,8 @@ const MOST_SHARED: u64 = 4;
 /// How a file of the format before 2020 begins: a pickle of this number.
 const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
-/// Every tensor of 32-bit or 16-bit floats (not bfloat16) of a file, sorted by name, whoever wrote it: safetensors without a format or checksum, or what
-/// `torch.save` wrote. Tensors of other types (PyTorch's counters) are left out.
+/// Every tensor of 32-bit or 16-bit floats of a file, bfloat16 among them, sorted by name, whoever wrote it: safetensors
+/// without a format or checksum, or what `torch.save` wrote. Tensors of other types (PyTorch's counters) are left out.
 ///
 /// # Errors
 /// A file that cannot be read, of neither format, or damaged.
@@ -160,8 +160,7 @@ impl<'a> Archive<'a> {
     }
 
     fn floats(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<NamedTensor>, Fault> {
-        let is_float =
-            |view: &View| ["FloatStorage", "HalfStorage"].contains(&view.storage.kind.as_str());
+        let is_float = |view: &View| FLOATS.contains(&view.storage.kind.as_str());
         let views = self.views.iter().filter(|(name, view)| is_float(view) && wanted(name));
         // Of what is read, a storage again for each of its tensors, and of the tensors.
         let mut left = [MOST_SHARED * self.length; 2];
@@ -205,6 +204,9 @@ impl<'a> Archive<'a> {
             "HalfStorage" => {
                 bytes.as_chunks().0.iter().map(|half| f16::from_le_bytes(*half).to_f32()).collect()
             }
+            "BFloat16Storage" => {
+                bytes.as_chunks().0.iter().map(|half| bf16::from_le_bytes(*half).to_f32()).collect()
+            }
             _ => bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
         };
         let data = gather(view, &numbers).ok_or_else(|| {
@@ -219,17 +221,22 @@ impl<'a> Archive<'a> {
     }
 }
 
+/// The types of the tensors that are read.
+const FLOATS: [&str; 3] = ["FloatStorage", "HalfStorage", "BFloat16Storage"];
+
 const BIG_ENDIAN: &str = "its numbers are big-endian (save it again on a little-endian machine)";
 
-/// The tensors of a pickle, by name: of its dictionary, or of its entry `state_dict`, as training scripts save it.
+/// The tensors of a pickle, by name: of its dictionary, or of its entry `state_dict` or `model`, as training scripts save
+/// it.
 fn views(pickle: &Pickle) -> Result<BTreeMap<String, View>, Fault> {
     let Value::Dict(root) = pickle.root() else {
         return Err("it holds no dictionary of tensors (save model.state_dict())".to_owned());
     };
-    let dict = match pickle.entry(root, "state_dict") {
-        Some(Value::Dict(inner)) => inner,
-        _ => root,
-    };
+    let inner = ["state_dict", "model"].into_iter().find_map(|key| match pickle.entry(root, key) {
+        Some(Value::Dict(inner)) => Some(inner),
+        _ => None,
+    });
+    let dict = inner.unwrap_or(root);
     let mut views = BTreeMap::new();
     for (key, value) in dict {
         if let (Value::Text(name), Value::Tensor(view)) = (pickle.value(*key), pickle.value(*value))

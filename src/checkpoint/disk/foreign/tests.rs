@@ -135,6 +135,16 @@ fn halves_become_floats() {
 }
 
 #[test]
+fn brain_floats_become_floats() {
+    // The upper halves of 32-bit floats: 1, -2.5.
+    let numbers: Vec<u8> = [0x3f80u16, 0xc020].iter().flat_map(|bits| bits.to_le_bytes()).collect();
+    let header = br#"{"x":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}} "#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &numbers].concat();
+    let tensors = read(&bytes).unwrap();
+    assert_eq!(tensors[0].data, [1.0, -2.5]);
+}
+
+#[test]
 fn unwanted_tensors_are_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.pth");
