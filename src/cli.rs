@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, GlobalArgs, Session, bench, devices, eval, extract_codes, import, inspect,
+    Context, GlobalArgs, Session, bench, data, devices, eval, extract_codes, import, inspect,
     reconstruct, run, sample, train_prior, train_vqvae,
 };
 
@@ -89,6 +89,13 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen eval --run checkpoints/mine --split validation --json")]
     Eval(eval::Args),
 
+    /// What is in a folder of images before one trains on it, and the recipe that it would get
+    #[command(after_help = "Examples:
+  vqgen data my-pictures
+  vqgen data my-pictures -o sheet.png
+  vqgen data --json my-pictures | jq .copies")]
+    Data(data::Args),
+
     /// What made a picture: run, prompt, seed and settings
     #[command(after_help = "Examples:
   vqgen inspect generations/quickstart/samples-seed-0.png
@@ -145,6 +152,7 @@ impl Cli {
                 reconstruct::run(args, &Context::new(global, &[], session)?)
             }
             Command::Eval(args) => eval::run(args, &Context::new(global, &[], session)?),
+            Command::Data(args) => data::run(args, global, session),
             Command::Inspect(args) => inspect::run(args, &session),
             Command::Import(args) => import::run(args, global, session),
             Command::Devices => devices::run(&session),

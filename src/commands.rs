@@ -28,6 +28,8 @@ pub mod eval;
 
 pub mod run;
 
+pub mod data;
+
 pub mod devices;
 
 pub mod import;

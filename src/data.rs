@@ -46,6 +46,8 @@ pub mod provenance;
 
 mod split_notes;
 
+mod copies;
+
 pub mod dataset;
 
 mod view;
@@ -65,6 +67,7 @@ pub use captions::CaptionSource;
 pub(crate) use captions::{cleaned_caption, read_captions};
 pub use config::DataConfig;
 pub(crate) use config::EMBEDDED_NOTO_EMOJI;
+pub use copies::Copies;
 pub use dataset::Dataset;
 pub(crate) use decode::Header;
 pub use decode::{Target, decode_bytes, decode_file};

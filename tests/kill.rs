@@ -20,7 +20,7 @@ use vqgen::checkpoint::{Codes, Kind, ModelFile, ResumeState, RunDir, Stage};
 use vqgen::rng::{Purpose, Stream, stream};
 
 const DEFAULT_KILLS: usize = 6;
-const SETTINGS: [&str; 29] = [
+const SETTINGS: [&str; 35] = [
     "data.image_size=16",
     "data.crop=1",
     "vqvae.width=16",
@@ -45,6 +45,12 @@ const SETTINGS: [&str; 29] = [
     "prior.width=32",
     "prior.batch_size=8",
     "prior.accumulate=2",
+    "prior.norm=rms",
+    "prior.activation=squared-relu",
+    "prior.qk_norm=true",
+    "prior.ema_weights=0.9",
+    "prior.word_dropout=0.2",
+    "prior.code_noise=0.1",
     "prior.steps=90",
     "prior.log_every=4",
     "prior.validate_every=11",
@@ -63,12 +69,15 @@ fn run(dir: &Path, name: &str) -> Command {
 fn draw_pictures(dir: &Path) {
     let folder = dir.join("pictures");
     for i in 0..60u32 {
-        let class = folder.join(["dots", "stripes"][i as usize % 2]);
+        let name = ["dots", "stripes"][i as usize % 2];
+        let class = folder.join(name);
         fs::create_dir_all(&class).unwrap();
         let image = image::RgbImage::from_fn(16, 16, |x, y| {
             image::Rgb([(x * (i + 3)) as u8, (y * (2 * i + 5)) as u8, (i * 4) as u8])
         });
         image.save(class.join(format!("{i:02}.png"))).unwrap();
+        fs::write(class.join(format!("{i:02}.txt")), format!("{name} of kind {}\n", i % 7))
+            .unwrap();
     }
 }
 

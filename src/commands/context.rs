@@ -157,6 +157,25 @@ impl Context {
         let precision = precision::on_this_processor(recipe.precision);
         Ok(Self { recipe, run, session: Session { precision, ..session } })
     }
+
+    /// As [`Context::new`] for a run that does not exist yet, whatever is in the folder of the same name.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub(super) fn for_new_run(
+        args: &GlobalArgs,
+        of_command: &[Override],
+        session: Session,
+    ) -> Result<Self> {
+        let mut overrides = args.overrides();
+        overrides.extend_from_slice(of_command);
+        let recipe = match &args.config {
+            Some(config) => Recipe::load(config, &overrides)?,
+            None => unnamed(&overrides, &session)?,
+        };
+        let run = RunDirs::named(&recipe.name);
+        Ok(Self { recipe, run, session })
+    }
 }
 
 /// The recipe of a new run for which none is named: the default one for the embedded images, and what fits them for

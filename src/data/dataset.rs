@@ -142,6 +142,11 @@ impl Dataset {
         &self.item(split, index).name
     }
 
+    /// A hash of the content of image `index` of `split`. Panics if there is no such image.
+    pub(super) fn content_key(&self, split: Split, index: usize) -> u64 {
+        self.content_keys[self.splits[split as usize][index]]
+    }
+
     /// Whether any image has a caption.
     pub fn is_captioned(&self) -> bool {
         self.source.items.iter().any(|item| !item.captions.is_empty())
