@@ -61,20 +61,28 @@ pub fn import_tokenizer(path: &Path, image_size: usize, device: &Device) -> Resu
     let model = Tokenizer::new(&config, 0, device);
     let mut own = Vec::new();
     for (name, shape) in parameters::shapes(&model)? {
-        let tensor = weights::of_parameter(&name, &config, &mut tensors)
+        let tensor = weights::of_parameter(&name, &shape, &config, &mut tensors)
             .map_err(|reason| Error::file(path, reason))?;
-        if tensor.shape != shape {
-            let NamedTensor { shape: found, .. } = tensor;
-            return Err(Error::file(
-                path,
-                format!("what becomes {name} has shape {found:?}, expected {shape:?}"),
-            ));
+        if let Some(value) = tensor.first_non_finite() {
+            return Err(Error::file(path, format!("what becomes {name} holds {value}")));
         }
         own.push(tensor);
     }
     // Both were read for the convolution before them.
     for name in ["quant_conv.weight", "quant_conv.bias"] {
         tensors.remove(name);
+    }
+    let is_layer = |name: &&String| {
+        ["encoder.", "decoder.", "quant_conv.", "post_quant_conv."]
+            .iter()
+            .any(|part| name.starts_with(part))
+    };
+    if let Some(layer) = tensors.keys().find(is_layer) {
+        let project = Project::Taming.name();
+        return Err(Error::file(
+            path,
+            format!("has {layer} (in the names of {project}), for which vqgen has no layer"),
+        ));
     }
     let file = ModelFile::new(Kind::Tokenizer, &config, own)?;
     let file = file.with(IMPORTED, project.name());

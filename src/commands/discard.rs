@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::Context;
-use crate::checkpoint::{Codes, Kind, ModelFile, RunDir, Stage, atomic};
+use crate::checkpoint::{Codes, IMPORTED, Kind, ModelFile, RunDir, Stage, atomic};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::training::{prior, vqvae};
@@ -64,7 +64,10 @@ impl Context {
     pub(super) fn make_way_for_all(&self, dataset: &Dataset, discard: bool) -> anyhow::Result<()> {
         let (recipe, dir) = (&self.recipe, &self.run.dir);
         let steps = recipe.vqvae.steps;
-        let tokenizer = vqvae::steps_made(recipe, dataset, dir);
+        let tokenizer = match self.has_imported_tokenizer()? {
+            true => Ok(Some(steps as u64)),
+            false => vqvae::steps_made(recipe, dataset, dir),
+        };
         match tokenizer.or_else(|error| none_if(discard, error))? {
             Some(made) if made as usize >= steps => {}
             Some(made) => {
@@ -86,6 +89,18 @@ impl Context {
             None if discard => self.remove_from(Piece::Prior),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the tokenizer of the run was imported: it is finished, and was trained elsewhere.
+    ///
+    /// # Errors
+    /// Those of [`ModelFile::load`].
+    pub(super) fn has_imported_tokenizer(&self) -> Result<bool> {
+        let path = self.run.dir.model_path(Stage::Vqvae);
+        if self.run.dir.has_checkpoint(Stage::Vqvae) || !path.exists() {
+            return Ok(false);
+        }
+        Ok(ModelFile::load(path, Kind::Tokenizer)?.metadata(IMPORTED).is_ok())
     }
 
     /// The state of the run's code file.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::{Context, GlobalArgs, Session};
-use crate::checkpoint::{Stage, write_json};
+use crate::checkpoint::Stage;
 use crate::import::{Imported, import_tokenizer};
 use crate::recipe::Override;
 
@@ -39,6 +39,8 @@ pub fn run(args: &Args, global: &GlobalArgs, session: Session) -> anyhow::Result
         ("vqvae.attention", config.attention.to_string()),
         ("vqvae.latent_channels", config.latent_channels.to_string()),
         ("vqvae.attention_levels", config.attention_levels.to_string()),
+        ("vqvae.quantizer", "vq".to_owned()),
+        ("vqvae.codebook", "ema".to_owned()),
         ("vqvae.codebook_size", config.codebook_size.to_string()),
         ("vqvae.code_dim", config.code_dim.to_string()),
         ("vqvae.normalize_codes", config.normalize_codes.to_string()),
@@ -53,10 +55,7 @@ pub fn run(args: &Args, global: &GlobalArgs, session: Session) -> anyhow::Result
         dir.path().display()
     );
     let _lock = context.lock("import")?;
-    write_json(
-        dir.recipe_path(),
-        &serde_json::from_str::<serde_json::Value>(&context.recipe.to_json())?,
-    )?;
+    dir.save_recipe(&context.recipe)?;
     let path = dir.model_path(Stage::Vqvae);
     file.save(&path)?;
     let grid = config.grid_size();

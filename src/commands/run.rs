@@ -21,7 +21,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let _lock = context.lock("run")?;
     context.check_pictures(&dataset)?;
     context.make_way_for_all(&dataset, args.discard)?;
-    context.train_tokenizer(&dataset, &device, Begin::Either, None)?;
+    if !context.has_imported_tokenizer()? {
+        context.train_tokenizer(&dataset, &device, Begin::Either, None)?;
+    }
     if !matches!(context.codes_state(&dataset)?, CodesState::Current(_)) {
         context.encode_dataset(&dataset, &device, args.discard)?;
     }

@@ -33,7 +33,7 @@ pub(super) fn of_tensors(
     let width = stem[0];
     let count = |prefix: &str| {
         let indices = tensors.keys().filter_map(|name| index_after(name, prefix));
-        indices.max().map_or(0, |last| last + 1)
+        indices.max().map_or(0, |last| last.saturating_add(1))
     };
     let levels = count("encoder.down.");
     let residual_blocks = count("encoder.down.0.block.");

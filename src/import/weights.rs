@@ -4,9 +4,10 @@ use super::Tensors;
 use crate::checkpoint::NamedTensor;
 use crate::tokenizer::TokenizerConfig;
 
-/// The parameter `name`, taken out of `tensors`, or why it cannot be had; the end of a message.
+/// The parameter `name` of `shape`, taken out of `tensors`, or why it cannot be had; the end of a message.
 pub(super) fn of_parameter(
     name: &str,
+    shape: &[usize],
     config: &TokenizerConfig,
     tensors: &mut Tensors,
 ) -> Result<NamedTensor, String> {
@@ -18,19 +19,17 @@ pub(super) fn of_parameter(
     let (layer, kind) = theirs.rsplit_once('.').unwrap_or((&theirs, ""));
     let tensor = if let Some(layer) = layer.strip_suffix(".qkv") {
         let [q, k, v] = ["q", "k", "v"].map(|part| take(format!("{layer}.{part}.{kind}")));
-        stacked([q?, k?, v?])
+        stacked([q?, k?, v?])?
     } else if layer == "encoder.conv_out" {
         // Read for both of its parameters: the map before the codebook mixes the channels of either.
-        let map = tensors.get("quant_conv.weight");
-        let map = map.ok_or("has no float tensor quant_conv.weight")?.clone();
-        let own = tensors.remove(&theirs);
-        let own =
-            own.ok_or_else(|| format!("has no float tensor {theirs}, which becomes {name}"))?;
-        let mut mixed = mixed(&map, own)?;
+        let own = take(theirs.clone())?;
+        let of_map = |name: &str| {
+            tensors.get(name).cloned().ok_or_else(|| format!("has no float tensor {name}"))
+        };
+        let mut mixed = mixed(&of_map("quant_conv.weight")?, own, shape)?;
         if kind == "bias" {
-            let bias =
-                tensors.get("quant_conv.bias").ok_or("has no float tensor quant_conv.bias")?;
-            mixed.data.iter_mut().zip(&bias.data).for_each(|(value, bias)| *value += bias);
+            let bias = expect_shape(of_map("quant_conv.bias")?, shape)?;
+            mixed.data.iter_mut().zip(bias.data).for_each(|(value, bias)| *value += bias);
         }
         mixed
     } else {
@@ -39,13 +38,19 @@ pub(super) fn of_parameter(
             ("encoder.conv_in", "weight") => scale(&mut tensor, 2.0),
             ("decoder.conv_out", _) => scale(&mut tensor, 0.5),
             (layer, "weight") if layer.ends_with(".downsample.conv") => tensor = padded(tensor)?,
-            // A 1x1 convolution there, a linear map here.
-            (layer, "weight") if layer.ends_with(".proj_out") => tensor.shape.truncate(2),
+            (layer, _) if layer.ends_with(".proj_out") => tensor = linear(tensor)?,
             _ => {}
         }
         tensor
     };
-    Ok(NamedTensor { name: name.to_owned(), ..tensor })
+    Ok(NamedTensor { name: name.to_owned(), ..expect_shape(tensor, shape)? })
+}
+
+fn expect_shape(tensor: NamedTensor, shape: &[usize]) -> Result<NamedTensor, String> {
+    if tensor.shape == shape {
+        return Ok(tensor);
+    }
+    Err(format!("tensor {} has shape {:?}, expected {shape:?}", tensor.name, tensor.shape))
 }
 
 /// The name of our parameter `name` in taming-transformers, with `levels` resolutions. What has no single counterpart
@@ -89,37 +94,59 @@ fn scale(tensor: &mut NamedTensor, factor: f32) {
     tensor.data.iter_mut().for_each(|value| *value *= factor);
 }
 
-/// Queries, keys and values below each other, as one linear map.
-fn stacked(parts: [NamedTensor; 3]) -> NamedTensor {
-    let mut shape: Vec<usize> = parts[0].shape.iter().take(2).copied().collect();
-    shape[0] = parts.iter().map(|part| part.shape.first().copied().unwrap_or(0)).sum();
-    let data = parts.into_iter().flat_map(|part| part.data).collect();
-    NamedTensor { name: String::new(), shape, data }
+/// A 1x1 convolution, or its bias, as a linear map.
+fn linear(mut tensor: NamedTensor) -> Result<NamedTensor, String> {
+    match tensor.shape[..] {
+        [_] | [_, _] => {}
+        [_, _, 1, 1] => tensor.shape.truncate(2),
+        _ => {
+            let NamedTensor { name, shape, .. } = tensor;
+            return Err(format!("tensor {name} has shape {shape:?}, expected a 1x1 convolution"));
+        }
+    }
+    Ok(tensor)
 }
 
-/// The first axis of `of` mixed by the 1x1 convolution `map`, `[out, in, 1, 1]`.
-fn mixed(map: &NamedTensor, of: NamedTensor) -> Result<NamedTensor, String> {
-    let wrong = || format!("quant_conv.weight of shape {:?} does not fit {}", map.shape, of.name);
-    let (Some(&outputs), Some(&inputs)) = (map.shape.first(), map.shape.get(1)) else {
-        return Err(wrong());
-    };
-    if of.shape.first() != Some(&inputs) || map.data.len() != outputs * inputs {
-        return Err(wrong());
+/// Queries, keys and values below each other, as one linear map.
+fn stacked(parts: [NamedTensor; 3]) -> Result<NamedTensor, String> {
+    let [q, k, v] = parts.map(linear);
+    let (q, k, v) = (q?, k?, v?);
+    let name = q.name.clone();
+    let mut shape = q.shape.clone();
+    let [k, v] = [expect_shape(k, &shape)?, expect_shape(v, &shape)?];
+    if let Some(rows) = shape.first_mut() {
+        *rows *= 3;
     }
-    let columns = of.data.len() / inputs.max(1);
-    let mut data = vec![0.0f64; outputs * columns];
-    for output in 0..outputs {
+    let data = [q, k, v].into_iter().flat_map(|part| part.data).collect();
+    Ok(NamedTensor { name, shape, data })
+}
+
+/// The first axis of `of` mixed by the 1x1 convolution `map`, `[out, in, 1, 1]`, which gives `shape`.
+fn mixed(map: &NamedTensor, of: NamedTensor, shape: &[usize]) -> Result<NamedTensor, String> {
+    let fits = match (&map.shape[..], shape, &of.shape[..]) {
+        ([outputs, inputs, 1, 1], [rows, rest @ ..], [columns, rest_of @ ..]) => {
+            outputs == rows && inputs == columns && rest == rest_of && *inputs > 0
+        }
+        _ => false,
+    };
+    if !fits {
+        return Err(format!(
+            "quant_conv.weight of shape {:?} and {} of {:?} do not give {shape:?}",
+            map.shape, of.name, of.shape
+        ));
+    }
+    let inputs = of.shape[0];
+    let columns = of.data.len() / inputs;
+    let mut data = vec![0.0f64; shape[0] * columns];
+    for (output, weights) in map.data.chunks_exact(inputs).enumerate() {
         let sums = &mut data[output * columns..][..columns];
-        for input in 0..inputs {
-            let weight = f64::from(map.data[output * inputs + input]);
-            let row = &of.data[input * columns..][..columns];
+        for (weight, row) in weights.iter().zip(of.data.chunks_exact(columns.max(1))) {
+            let weight = f64::from(*weight);
             sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * f64::from(*value));
         }
     }
-    let mut shape = of.shape;
-    shape[0] = outputs;
     let data = data.into_iter().map(|value| value as f32).collect();
-    Ok(NamedTensor { name: of.name, shape, data })
+    Ok(NamedTensor { name: of.name, shape: shape.to_vec(), data })
 }
 
 /// A kernel `[c_out, c_in, 3, 3]` with a row and a column of zeros in front.
@@ -170,11 +197,28 @@ mod tests {
         };
         let map = tensor("map", &[1, 2, 1, 1], &[2.0, -1.0]);
         let of = tensor("of", &[2, 1, 1, 2], &[1.0, 2.0, 3.0, 4.0]);
-        let both = mixed(&map, of).unwrap();
+        let both = mixed(&map, of.clone(), &[1, 1, 1, 2]).unwrap();
         assert_eq!((both.shape, both.data), (vec![1, 1, 1, 2], vec![-1.0, 0.0]));
+        for shape in [&[2, 1, 1, 2][..], &[1, 1, 2, 1], &[1]] {
+            assert!(mixed(&map, of.clone(), shape).is_err());
+        }
         let kernel: Vec<f32> = (1..=9).map(|value| value as f32).collect();
         let padded = padded(tensor("x", &[1, 1, 3, 3], &kernel)).unwrap();
         assert_eq!(padded.data[4..8], [0.0, 1.0, 2.0, 3.0]);
         assert_eq!(padded.data[..4], [0.0; 4]);
+    }
+
+    #[test]
+    fn tensors_that_are_no_linear_map_are_named() {
+        let tensor = |shape: &[usize]| {
+            let n = shape.iter().product();
+            NamedTensor::new("x.q.weight", shape.to_vec(), vec![1.0; n]).unwrap()
+        };
+        let stack = |shapes: [&[usize]; 3]| stacked(shapes.map(tensor));
+        assert_eq!(stack([&[2, 2, 1, 1], &[2, 2], &[2, 2, 1, 1]]).unwrap().shape, [6, 2]);
+        assert_eq!(stack([&[2], &[2], &[2]]).unwrap().shape, [6]);
+        for shapes in [[&[][..], &[], &[]], [&[2, 2, 3, 3], &[2, 2], &[2, 2]], [&[2], &[2], &[3]]] {
+            assert!(stack(shapes).unwrap_err().contains("x.q.weight has shape"));
+        }
     }
 }

@@ -1,18 +1,26 @@
 //! Tokenizers of other projects: the same codes and the same pictures as the classes that they were made for.
 
+use std::path::PathBuf;
+
 use burn::module::Module;
 use burn::tensor::Device;
-use vqgen::checkpoint::ModelFile;
+use vqgen::checkpoint::{Kind, ModelFile, NamedTensor, read_foreign};
 use vqgen::import::{Imported, Project, import_tokenizer};
 use vqgen::tokenizer::{Tokenizer, TokenizerConfig};
 
 use super::drawn::write_drawn;
 use super::support::{Reference, values};
 
-fn imported(reference: &Reference, name: &str) -> Imported {
+/// A folder with the file of a tokenizer.
+fn drawn(reference: &Reference, name: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokenizer.safetensors");
     write_drawn(reference, name, &format!("expected.{name}.drawn"), &path);
+    (dir, path)
+}
+
+fn imported(reference: &Reference, name: &str) -> Imported {
+    let (_dir, path) = drawn(reference, name);
     import_tokenizer(&path, 16, &Device::flex()).unwrap()
 }
 
@@ -81,4 +89,68 @@ fn a_vqmodel_of_diffusers_gives_its_codes_and_pictures() {
         ..config()
     };
     check("diffusers", Project::Diffusers, &wanted);
+}
+
+/// The error of importing these tensors.
+fn refusal(tensors: Vec<NamedTensor>) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("changed.safetensors");
+    ModelFile::new(Kind::Tokenizer, &(), tensors).unwrap().save(&path).unwrap();
+    import_tokenizer(&path, 16, &Device::flex()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_file_with_a_tensor_too_few_or_of_another_shape_is_refused() {
+    let (_dir, path) = drawn(&Reference::read("imported.safetensors"), "taming");
+    let tensors = read_foreign(&path).unwrap();
+    for index in 0..tensors.len() {
+        let mut changed = tensors.clone();
+        let NamedTensor { name, .. } = changed.remove(index);
+        assert!(!refusal(changed.clone()).is_empty(), "without {name}");
+        for shape in [&[][..], &[1], &[1, 1, 1, 1]] {
+            let mut changed = changed.clone();
+            changed.push(NamedTensor::new(&name, shape.to_vec(), vec![1.0]).unwrap());
+            assert!(!refusal(changed).is_empty(), "{name} of shape {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn layers_that_vqgen_does_not_have_are_named() {
+    let (_dir, path) = drawn(&Reference::read("imported.safetensors"), "taming");
+    let mut tensors = read_foreign(&path).unwrap();
+    for tensor in &mut tensors {
+        tensor.name = tensor.name.replace(".2.attn.", ".1.attn.");
+    }
+    let message = refusal(tensors);
+    assert!(message.contains("has decoder.up.1.attn.0.k.bias"), "{message}");
+    assert!(message.contains("for which vqgen has no layer"), "{message}");
+}
+
+#[test]
+fn a_run_of_an_imported_tokenizer_trains_the_rest() {
+    let (dir, path) = drawn(&Reference::read("imported.safetensors"), "taming");
+    std::fs::create_dir(dir.path().join("pictures")).unwrap();
+    for n in 0..12u32 {
+        let picture = image::RgbImage::from_fn(16, 16, |x, y| {
+            image::Rgb([(x * (n + 3)) as u8, (y * 11) as u8, (n * 20) as u8])
+        });
+        picture.save(dir.path().join(format!("pictures/{n}.png"))).unwrap();
+    }
+    let vqgen = |line: &str| {
+        let mut command = assert_cmd::cargo::cargo_bin_cmd!("vqgen");
+        command.current_dir(dir.path()).args(line.split_whitespace());
+        command.args(["--run", "checkpoints/x", "--device", "cpu", "--quiet"]).assert().success();
+    };
+    vqgen(&format!("import {} --image-size 16", path.display()));
+    let tokenizer = || std::fs::read(dir.path().join("checkpoints/x/vqvae.safetensors")).unwrap();
+    let before = tokenizer();
+    for steps in [3, 5] {
+        vqgen(&format!(
+            "run --data pictures --set data.validation=0.2 --set data.test=0.2 --set prior.layers=1 --set prior.heads=2 \
+             --set prior.width=8 --set prior.batch_size=4 --set prior.steps={steps} --set sample.count=2"
+        ));
+    }
+    assert!(dir.path().join("checkpoints/x/prior.safetensors").exists());
+    assert!(tokenizer() == before);
 }

@@ -129,8 +129,9 @@ impl<'a> Archive<'a> {
         let (model, keys) = (next()?, next()?);
         let mut from = (bytes.len() - rest.len()) as u64;
         let views = views(&model)?;
+        // Of all tensors of the file, also those beside the model's, as an optimizer's.
         let declared: HashMap<&str, &Storage> =
-            views.values().map(|view| (view.storage.key.as_str(), &view.storage)).collect();
+            model.storages().map(|storage| (storage.key.as_str(), storage)).collect();
         let Value::Sequence(ids) = keys.root() else {
             return Err("its list of storages is missing".to_owned());
         };

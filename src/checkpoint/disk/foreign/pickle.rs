@@ -81,6 +81,14 @@ impl Pickle {
         &self.values[id]
     }
 
+    /// Every storage that the pickle mentions.
+    pub(super) fn storages(&self) -> impl Iterator<Item = &Storage> {
+        self.values.iter().filter_map(|value| match value {
+            Value::Storage(storage) => Some(&**storage),
+            _ => None,
+        })
+    }
+
     /// The value of `name` in a dictionary.
     pub(super) fn entry(&self, dict: &[(Id, Id)], name: &str) -> Option<&Value> {
         let is_name = |id: Id| matches!(self.value(id), Value::Text(text) if text == name);

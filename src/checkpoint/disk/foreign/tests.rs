@@ -135,6 +135,15 @@ fn halves_become_floats() {
 }
 
 #[test]
+fn what_an_optimizer_keeps_beside_the_model_is_passed_over() {
+    // torch.save({"state_dict": …, "optimizer": …, "epoch": 3}, …, _use_new_zipfile_serialization=False) of a
+    // torch.nn.Linear(3, 2) after a step of Adam.
+    let tensors = read(include_bytes!("with_optimizer.pth")).unwrap();
+    let found: Vec<_> = tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+    assert_eq!(found, [("bias", &[2][..]), ("weight", &[2, 3])]);
+}
+
+#[test]
 fn brain_floats_become_floats() {
     // The upper halves of 32-bit floats: 1, -2.5.
     let numbers: Vec<u8> = [0x3f80u16, 0xc020].iter().flat_map(|bits| bits.to_le_bytes()).collect();
