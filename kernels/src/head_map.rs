@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::decode::RotaryRows;
 use super::math::{sum, sum_pairs};
 
-/// Added to the mean square.
-const EPSILON: f32 = 1e-6;
+/// Added to the mean square of a query or a key.
+pub const HEAD_EPSILON: f32 = 1e-6;
 
 /// The map of a head's queries and keys.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +65,7 @@ impl HeadMap {
 /// 1 / root mean square.
 #[inline(always)]
 fn inverse_norm(head: &[f32]) -> f32 {
-    1.0 / (sum(head, |value| value * value) / head.len() as f32 + EPSILON).sqrt()
+    1.0 / (sum(head, |value| value * value) / head.len() as f32 + HEAD_EPSILON).sqrt()
 }
 
 /// Rotates the pairs of a head by their angles, or back where `direction` is -1. In either half of a head, of `m`

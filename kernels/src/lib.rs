@@ -70,7 +70,7 @@ pub use dropout::{Mask, dropout};
 pub use enlarge::{enlarge, neighbours};
 pub use extension::{runs_here, runs_on_host};
 pub use group_norm::group_norm;
-pub use head_map::HeadMap;
+pub use head_map::{HEAD_EPSILON, HeadMap};
 pub use instructions::{UnknownInstructions, check_instruction_limit, instruction_sets};
 pub use layer_norm::{layer_norm, rms_norm};
 pub use linear::{After, LINEAR_ROWS, linear};

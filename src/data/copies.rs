@@ -20,7 +20,7 @@ pub struct Copies {
     /// Of the same content.
     pub same: Vec<[String; 2]>,
     /// Of other content and the same look: in which of two neighbouring cells is brighter they agree, and in the
-    /// brightness of each cell of a finer grid nearly.
+    /// colour of each cell of a finer grid nearly.
     pub alike: Vec<[String; 2]>,
 }
 
@@ -60,31 +60,32 @@ impl Dataset {
 
 /// The signs of the differences between horizontal neighbours on a coarse grid, as bits ("dHash").
 fn look(image: &[u8], size: usize) -> u64 {
+    let channels = image.len() / (size * size);
     let cells = cells(image, size, [CELLS, CELLS + 1]);
+    let cells: Vec<u32> =
+        cells.chunks_exact(channels).map(|cell| cell.iter().map(|v| u32::from(*v)).sum()).collect();
     let signs = cells.chunks_exact(CELLS + 1).flat_map(|row| row.windows(2));
     signs.fold(0, |bits, pair| bits << 1 | u64::from(pair[0] < pair[1]))
 }
 
-/// Mean brightness in the cells of a grid of `[rows, columns]`.
+/// Mean of each channel in the cells of a grid of `[rows, columns]`.
 fn cells(image: &[u8], size: usize, [rows, columns]: [usize; 2]) -> Vec<u8> {
     let channels = image.len() / (size * size);
     let part = |cell: usize, of: usize| {
         let first = cell * size / of;
         first..((cell + 1) * size / of).max(first + 1)
     };
-    let mut cells = Vec::with_capacity(rows * columns);
+    let mut cells = Vec::with_capacity(rows * columns * channels);
     for row in 0..rows {
         for column in 0..columns {
             let (rows, columns) = (part(row, rows), part(column, columns));
-            let sum: u64 = rows
-                .clone()
-                .flat_map(|y| {
-                    let row = &image[y * size * channels..][..size * channels];
-                    &row[columns.start * channels..columns.end * channels]
-                })
-                .map(|value| u64::from(*value))
-                .sum();
-            cells.push((sum / (rows.len() * columns.len() * channels) as u64) as u8);
+            let n = (rows.len() * columns.len()) as u64;
+            for channel in 0..channels {
+                let value = |y: usize, x: usize| image[(y * size + x) * channels + channel];
+                let all = rows.clone().flat_map(|y| columns.clone().map(move |x| (y, x)));
+                let sum: u64 = all.map(|(y, x)| u64::from(value(y, x))).sum();
+                cells.push((sum / n) as u8);
+            }
         }
     }
     cells
@@ -117,6 +118,14 @@ mod tests {
         let larger = image::imageops::resize(&picture(3), 80, 80, image::imageops::Triangle);
         save("d.png", larger);
         save("e.png", picture(6));
+        // Of the same brightness everywhere.
+        let other = |image: &RgbImage| {
+            RgbImage::from_fn(40, 40, |x, y| {
+                let Rgb([r, g, b]) = *image.get_pixel(x, y);
+                Rgb([b, g, r])
+            })
+        };
+        save("f.png", other(&picture(3)));
         let path = dir.path().to_str().unwrap().to_owned();
         let config = DataConfig { path, image_size: 20, ..DataConfig::default() };
         let mut copies = Dataset::open(&config, true).unwrap().copies().unwrap();
@@ -127,6 +136,9 @@ mod tests {
         assert_eq!(copies.same[0], ["a.png", "b.png"].map(str::to_owned));
         // In whichever order the splits have them.
         assert_eq!(copies.alike.len(), 2, "{copies:?}");
-        assert!(copies.alike.iter().flatten().all(|name| name != "e.png"), "{copies:?}");
+        assert!(
+            copies.alike.iter().flatten().all(|name| !["e.png", "f.png"].contains(&name.as_str())),
+            "{copies:?}"
+        );
     }
 }

@@ -72,12 +72,9 @@ impl Heads<'_> {
     }
 
     fn normalised(&self, x: Tensor<4>) -> Tensor<4> {
-        if self.normalise { unit_root_mean_square(x, HEAD_EPSILON) } else { x }
+        if self.normalise { unit_root_mean_square(x, f64::from(kernels::HEAD_EPSILON)) } else { x }
     }
 }
-
-/// Added to the mean square of a query or a key.
-const HEAD_EPSILON: f64 = 1e-6;
 
 /// `softmax(q · kᵀ / sqrt(head_dim)) · v` within each head, over the positions that `mask` allows. Dropout acts on
 /// the attention weights; the CPU device computes its mask differently from the other devices.
