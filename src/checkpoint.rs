@@ -23,7 +23,7 @@ pub(crate) use disk::digest::text_fingerprint;
 pub use disk::foreign::read_foreign;
 pub use foreign_weights::{Origin, load_foreign};
 pub use run::binding::{DATA, IMPORTED, MERGES};
-pub(crate) use run::binding::{check_classes, check_codes, check_held_out, check_prior};
+pub(crate) use run::binding::{bound_to, check_classes, check_codes, check_held_out, check_prior};
 pub use run::build::ModelConfig;
 pub use run::codes_file::Codes;
 pub(crate) use run::lock::RunLock;

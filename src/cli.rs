@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, GlobalArgs, Session, bench, data, devices, eval, extract_codes, import, inspect,
+    Context, GlobalArgs, Session, bench, data, devices, eval, extract_codes, import, inspect, pack,
     reconstruct, run, sample, train_prior, train_vqvae,
 };
 
@@ -69,7 +69,7 @@ enum Command {
     #[command(after_help = "Examples:
   vqgen sample --run checkpoints/mine -n 16 --seed 7
   vqgen sample --class Flags --temperature 0.9 --top-p 0.95 -o flags.png
-  vqgen sample --prompt \"red heart\" --prompt \"green apple\"
+  vqgen sample --model emoji-64 --prompt \"red heart\" --prompt \"green apple\"
   vqgen sample --complete face.png --keep-rows 4 -n 8 --separate
   vqgen sample --run checkpoints/masked --complete face.png --mask what-to-draw.png
   vqgen sample --like flags.png -o the-same.png
@@ -101,6 +101,12 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen inspect generations/quickstart/samples-seed-0.png
   vqgen sample --like generations/quickstart/samples-seed-0.png")]
     Inspect(inspect::Args),
+
+    /// The models of a run alone, with 16-bit weights: half the size, to share and to draw with
+    #[command(after_help = "Examples:
+  vqgen pack --run checkpoints/mine -o models/mine
+  vqgen sample --model models/mine")]
+    Pack(pack::Args),
 
     /// A tokenizer that another project trained becomes that of a run
     #[command(after_help = "Examples:
@@ -146,14 +152,20 @@ impl Cli {
             }
             Command::Sample(args) => {
                 let (args, global) = args.resolved(global)?;
-                sample::run(&args, &Context::new(&global, &args.overrides(), session)?)
+                let overrides = args.overrides();
+                let context = Context::of_model(args.model.name(), &global, &overrides, session)?;
+                sample::run(&args, &context)
             }
             Command::Reconstruct(args) => {
-                reconstruct::run(args, &Context::new(global, &[], session)?)
+                let context = Context::of_model(args.model.name(), global, &[], session)?;
+                reconstruct::run(args, &context)
             }
-            Command::Eval(args) => eval::run(args, &Context::new(global, &[], session)?),
+            Command::Eval(args) => {
+                eval::run(args, &Context::of_model(args.model.name(), global, &[], session)?)
+            }
             Command::Data(args) => data::run(args, global, session),
             Command::Inspect(args) => inspect::run(args, &session),
+            Command::Pack(args) => pack::run(args, &Context::new(global, &[], session)?),
             Command::Import(args) => import::run(args, global, session),
             Command::Devices => devices::run(&session),
             Command::Bench(args) => bench::run(args, &session),

@@ -3,6 +3,7 @@
 //!
 //! Results go to stdout, everything else to stderr.
 
+mod bundled;
 mod classes;
 mod context;
 mod dirs;
@@ -36,9 +37,11 @@ pub mod import;
 
 pub mod inspect;
 
+pub mod pack;
+
 pub mod bench;
 
-pub use context::{Context, GlobalArgs};
+pub use context::{Context, GlobalArgs, ModelArgs};
 pub use dirs::RunDirs;
 pub use session::Session;
 

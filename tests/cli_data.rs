@@ -26,6 +26,7 @@ fn counts_copies_captions_and_what_is_skipped_are_told() {
     assert_eq!(copies.len(), 1);
     assert!(copies[0].as_array().unwrap().contains(&json!("red/again.png")));
     assert_eq!(found["skipped"][0]["path"], "blue/broken.png");
+    assert!(found["recipe"].as_str().unwrap().starts_with("quickstart, data.image_size="));
     // The recipe of a new run, though there is a run of its name.
     shop.tiny("train-vqvae").assert().success();
     shop.vqgen("data pictures -o sheet.png")
@@ -35,5 +36,9 @@ fn counts_copies_captions_and_what_is_skipped_are_told() {
         .stderr(contains("recipe quickstart").and(contains("wrote sheet.png")));
     let sheet = image::open(shop.path("sheet.png")).unwrap();
     assert_eq!(sheet.width() % 8, 2, "eight columns with padding");
+    shop.vqgen("data pictures --run checkpoints/tiny")
+        .assert()
+        .code(1)
+        .stderr(contains("--run is"));
     shop.vqgen("data nowhere").assert().code(1).stderr(contains("nowhere"));
 }

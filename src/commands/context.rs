@@ -1,13 +1,17 @@
 //! From the global flags to what a command works with: one resolved recipe and the folders of one run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 
+use super::bundled::Bundled;
+use super::stages::missing;
 use super::{RunDirs, Session, precision};
+use crate::checkpoint::{Kind, ModelFile, Stage};
 use crate::data::{EMBEDDED_NOTO_EMOJI, Survey};
 use crate::device::{DeviceSpec, MOST_THREADS};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Precision;
 use crate::recipe::{Fitted, Override, PrecisionChoice, Recipe};
 
@@ -70,6 +74,21 @@ pub struct GlobalArgs {
     pub strict: bool,
 }
 
+/// The flag of the commands that use models and train none.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ModelArgs {
+    /// Use a trained model instead of a run: a folder that `vqgen pack` wrote, or emoji-64, which comes with vqgen
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+}
+
+impl ModelArgs {
+    /// The model that was asked for.
+    pub fn name(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+}
+
 fn thread_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads) if (1..=MOST_THREADS).contains(&threads) => Ok(threads),
@@ -109,6 +128,8 @@ pub struct Context {
     pub run: RunDirs,
     /// The process.
     pub session: Session,
+    /// The model inside the binary that is used instead of those of the run.
+    pub(super) bundled: Option<&'static Bundled>,
 }
 
 impl Context {
@@ -143,7 +164,7 @@ impl Context {
                         session.note(format_args!("recipe {path}"));
                         Recipe::load(path, &overrides)?
                     }
-                    _ => unnamed(&overrides, &session)?,
+                    _ => unnamed(&overrides, &session)?.0,
                 };
                 (recipe, run)
             }
@@ -155,10 +176,11 @@ impl Context {
             recipe.precision = kept.unwrap_or_else(precision::fastest);
         }
         let precision = precision::on_this_processor(recipe.precision);
-        Ok(Self { recipe, run, session: Session { precision, ..session } })
+        Ok(Self { recipe, run, session: Session { precision, ..session }, bundled: None })
     }
 
-    /// As [`Context::new`] for a run that does not exist yet, whatever is in the folder of the same name.
+    /// As [`Context::new`] for a run that does not exist yet, whatever is in the folder of the same name; and in words
+    /// which recipe it takes.
     ///
     /// # Errors
     /// As [`Context::new`].
@@ -166,36 +188,117 @@ impl Context {
         args: &GlobalArgs,
         of_command: &[Override],
         session: Session,
-    ) -> Result<Self> {
+    ) -> Result<(Self, String)> {
         let mut overrides = args.overrides();
         overrides.extend_from_slice(of_command);
-        let recipe = match &args.config {
-            Some(config) => Recipe::load(config, &overrides)?,
+        let (recipe, named) = match &args.config {
+            Some(config) => (Recipe::load(config, &overrides)?, config.clone()),
             None => unnamed(&overrides, &session)?,
         };
         let run = RunDirs::named(&recipe.name);
-        Ok(Self { recipe, run, session })
+        Ok((Self { recipe, run, session, bundled: None }, named))
+    }
+
+    /// As [`Context::new`] for what only uses models: those called `model`, inside the binary or in a folder, or
+    /// without a name those of the run.
+    ///
+    /// # Errors
+    /// As [`Context::new`]; a name that is neither, or `--run` beside it.
+    pub fn of_model(
+        model: Option<&str>,
+        args: &GlobalArgs,
+        of_command: &[Override],
+        session: Session,
+    ) -> Result<Self> {
+        let Some(name) = model else { return Self::new(args, of_command, session) };
+        if let Some(run) = &args.run {
+            return Err(Error::invalid(format!(
+                "--model {name} and --run {} both name models: leave one of them out",
+                run.display()
+            )));
+        }
+        let folder = Path::new(name);
+        if folder.is_dir() {
+            let args = GlobalArgs { run: Some(folder.to_path_buf()), ..args.clone() };
+            return Self::new(&args, of_command, session);
+        }
+        let Some(bundled) = Bundled::find(name) else {
+            return Err(Error::invalid(format!(
+                "--model is {name}: there is no such folder, and the models inside vqgen are {}",
+                Bundled::names()
+            )));
+        };
+        // Stands for none: its own images are not here.
+        let mut overrides = vec![Override::of_flag("--model", "data.path", EMBEDDED_NOTO_EMOJI)];
+        overrides.extend(args.overrides());
+        overrides.extend_from_slice(of_command);
+        let origin = format!("the recipe of the model {name}");
+        let mut recipe = match &args.config {
+            Some(config) => Recipe::load(config, &overrides)?,
+            None => Recipe::parse(bundled.recipe, &origin, &overrides)?,
+        };
+        bundled.name.clone_into(&mut recipe.name);
+        if recipe.precision == PrecisionChoice::Auto {
+            recipe.precision = precision::fastest();
+        }
+        let precision = precision::on_this_processor(recipe.precision);
+        Ok(Self {
+            recipe,
+            run: RunDirs::of_bundled(bundled.name),
+            session: Session { precision, ..session },
+            bundled: Some(bundled),
+        })
+    }
+
+    /// Whether there is a prior.
+    pub(super) fn has_prior(&self) -> bool {
+        self.bundled.is_some() || self.run.dir.model_path(Stage::Prior).exists()
+    }
+
+    /// Refuses to draw without both models, and says how to draw all the same.
+    pub(super) fn require_models(&self) -> anyhow::Result<()> {
+        let files = [Stage::Vqvae, Stage::Prior].map(|stage| self.run.dir.model_path(stage));
+        match files.iter().find(|path| self.bundled.is_none() && !path.exists()) {
+            None => Ok(()),
+            Some(file) => {
+                anyhow::bail!("{}; --model {} draws without a run", missing(file), Bundled::names())
+            }
+        }
+    }
+
+    /// The model file of a stage.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or of another kind.
+    pub(super) fn model_file(&self, stage: Stage) -> anyhow::Result<ModelFile> {
+        if let Some(bundled) = self.bundled {
+            return Ok(bundled.load(stage)?);
+        }
+        let path = self.run.dir.model_path(stage);
+        ModelFile::load(&path, Kind::of(stage)).with_context(|| missing(&path))
     }
 }
 
-/// The recipe of a new run for which none is named: the default one for the embedded images, and what fits them for
-/// others.
-fn unnamed(overrides: &[Override], session: &Session) -> Result<Recipe> {
+/// The recipe of a new run for which none is named, and what it is in words: the default one for the embedded images, and
+/// what fits them for others.
+fn unnamed(overrides: &[Override], session: &Session) -> Result<(Recipe, String)> {
     let default = Recipe::load(DEFAULT_RECIPE, overrides)?;
-    if default.data.path == EMBEDDED_NOTO_EMOJI {
-        return Ok(default);
-    }
-    let Some(survey) = Survey::of(&default.data) else { return Ok(default) };
+    let survey = match default.data.path == EMBEDDED_NOTO_EMOJI {
+        true => None,
+        false => Survey::of(&default.data),
+    };
+    let Some(survey) = survey else { return Ok((default, DEFAULT_RECIPE.to_owned())) };
     let is_asked = overrides.iter().any(|one| one.key() == "data.image_size");
     let Fitted { base, mut changes } =
         Fitted::to(survey, is_asked.then_some(default.data.image_size));
     let Survey { images, side, .. } = survey;
     let changed: String = changes.iter().map(|one| format!(", {one}")).collect();
+    let named = format!("{base}{changed}");
     session.note(format_args!(
-        "recipe {base}{changed}: for {images} images of about {side} pixels (--config names another)"
+        "recipe {named}: for {images} images of about {side} pixels (--config names another)"
     ));
     changes.extend_from_slice(overrides);
-    Recipe::load(base, &changes)
+    Ok((Recipe::load(base, &changes)?, named))
 }
 
 #[cfg(test)]

@@ -35,11 +35,13 @@ pub struct Args {
 /// Reads the data set and says what is in it.
 pub fn run(args: &Args, global: &GlobalArgs, session: Session) -> anyhow::Result<()> {
     let path = args.path.iter().map(|path| Override::of_flag("the path", "data.path", path));
-    let context = Context::for_new_run(global, &path.collect::<Vec<_>>(), session)?;
+    anyhow::ensure!(global.run.is_none(), "--run is not for `data`, which reads images and no run");
+    let (context, recipe) = Context::for_new_run(global, &path.collect::<Vec<_>>(), session)?;
     let output = args.output.as_ref();
     let output = output.map(|path| Output::prepare(path, "data.png", &[])).transpose()?;
     let dataset = context.open_dataset()?;
-    let line = summary(&dataset, &dataset.copies()?, &context);
+    let mut line = summary(&dataset, &dataset.copies()?, &context);
+    line.insert("recipe".to_owned(), recipe.into());
     if args.json {
         context.session.result(Value::from(line))?;
     } else {

@@ -40,9 +40,20 @@ impl RunDirs {
         match named.file_name().and_then(|name| name.to_str()) {
             Some(name) => Ok(Self::new(name, dir)),
             None => Err(Error::invalid(format!(
-                "--run is {}, but the last part of the folder is the name of the run",
+                "{} has no last part, which would be the name of the run",
                 dir.display()
             ))),
+        }
+    }
+
+    /// The folders of pictures that the model `name` inside the binary draws; there is no folder of a run.
+    pub(super) fn of_bundled(name: &str) -> Self {
+        let pictures = |kind: &str| Path::new(kind).join(format!("model-{name}"));
+        Self {
+            name: name.to_owned(),
+            dir: RunDir::new(Path::new("models").join(name)),
+            generations: pictures("generations"),
+            reconstructions: pictures("reconstructions"),
         }
     }
 

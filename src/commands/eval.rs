@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use self::likelihood::Likelihood;
 use super::stages::{LoadedPrior, LoadedTokenizer};
-use super::{Context, sample};
-use crate::checkpoint::{Stage, check_classes, check_held_out, check_prior};
+use super::{Context, ModelArgs, sample};
+use crate::checkpoint::{check_classes, check_held_out, check_prior};
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Dataset, Split};
 use crate::device::Device;
@@ -29,6 +29,10 @@ const SAMPLES: std::ops::RangeInclusive<i64> = 2..=1_000_000;
 /// The flags of `eval`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct Args {
+    /// Which models to use.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
     /// Which images: train, validation or test
     #[arg(long, value_name = "SPLIT", value_parser = ["train", "validation", "test"], default_value = "test", hide_possible_values = true)]
     pub split: String,
@@ -124,8 +128,7 @@ fn models(
     let tokenizer = context.load_tokenizer(device)?;
     context.check_images_fit(dataset, tokenizer.model.config())?;
     check_held_out("evaluate the tokenizer", &tokenizer.file, dataset.provenance(), split)?;
-    let has_prior = context.run.dir.model_path(Stage::Prior).exists();
-    if !has_prior && args.samples.is_none() {
+    if !context.has_prior() && args.samples.is_none() {
         context.session.note("there is no prior: the likelihood is left out");
         return Ok((tokenizer, None));
     }

@@ -23,7 +23,7 @@ pub(super) fn fastest() -> PrecisionChoice {
     }
 }
 
-/// The precision that a run began with; `None` where there is no run.
+/// The precision that a run began with; `None` where there is no run, or only models that were packed.
 pub(super) fn kept(run: &RunDirs) -> Option<PrecisionChoice> {
     #[derive(Deserialize)]
     struct Kept {
@@ -31,5 +31,6 @@ pub(super) fn kept(run: &RunDirs) -> Option<PrecisionChoice> {
     }
     let kept: Kept = run.dir.load_recipe().ok()?;
     // Before the key existed, it was f32 unless a flag said otherwise.
-    Some(kept.precision.unwrap_or(PrecisionChoice::F32))
+    let kept = kept.precision.unwrap_or(PrecisionChoice::F32);
+    (kept != PrecisionChoice::Auto).then_some(kept)
 }

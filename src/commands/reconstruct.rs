@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
-use super::Context;
 use super::output::Output;
 use super::stages::{LoadedTokenizer, pairs};
+use super::{Context, ModelArgs};
 use crate::checkpoint::check_held_out;
 use crate::data::{Dataset, Layout, Split, Target, Tiles, View, decode_file, grid, image_paths};
 use crate::device::Device;
@@ -15,6 +15,10 @@ use crate::device::Device;
 /// The flags of `reconstruct`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct Args {
+    /// Which models to use.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
     /// Images, or folders of images [default: images held out from training]
     #[arg(value_name = "PATHS")]
     pub paths: Vec<PathBuf>,

@@ -18,7 +18,7 @@ use self::rows::Rows;
 use super::classes::chosen_classes;
 use super::output::{Output, Separate};
 use super::stages::{LoadedPrior, LoadedTokenizer};
-use super::{Context, GlobalArgs};
+use super::{Context, GlobalArgs, ModelArgs};
 use crate::checkpoint::{check_prior, write_json};
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{Layout, Picture, Tiles, grid};
@@ -33,6 +33,10 @@ use crate::training::Event;
 /// The flags of `sample`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct Args {
+    /// Which models to use.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
     /// Total images [default: the recipe's sample.count]
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<usize>,
@@ -118,8 +122,13 @@ impl Args {
     pub fn resolved(&self, global: &GlobalArgs) -> anyhow::Result<(Self, GlobalArgs)> {
         let Some(path) = &self.like else { return Ok((self.clone(), global.clone())) };
         let note = Note::of_picture(path)?;
-        let global = note.applied_to(global)?;
-        Ok((Self { repeated: Some(Box::new(note)), ..self.clone() }, global))
+        // A flag that names other models comes first.
+        let is_named =
+            self.model.name().is_some() || global.run.is_some() || global.config.is_some();
+        let model =
+            if is_named { self.model.clone() } else { ModelArgs { model: note.model.clone() } };
+        let global = note.applied_to(global, is_named || model.name().is_some())?;
+        Ok((Self { model, repeated: Some(Box::new(note)), ..self.clone() }, global))
     }
 
     /// The only image of a grid to draw, where `like` shows a single one.
@@ -157,6 +166,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 
 /// Samples on an opened device.
 pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow::Result<()> {
+    context.require_models()?;
     let tokenizer = context.load_tokenizer(device)?;
     let codec = tokenizer.codec(device);
     let prior = context.load_prior(device)?;
@@ -291,6 +301,7 @@ fn note(
     Note {
         vqgen: env!("CARGO_PKG_VERSION").to_owned(),
         run: context.run.name.clone(),
+        model: context.bundled.map(|bundled| bundled.name.to_owned()),
         tokenizer: tokenizer.file.fingerprint().to_owned(),
         prior: prior.file.fingerprint().to_owned(),
         seed: context.recipe.seed,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::bundled::Bundled;
 use super::discard::Piece;
 use super::output::prepare_folder;
 use super::{Context, RunDirs};
@@ -14,7 +15,8 @@ use crate::checkpoint::{
 };
 use crate::codec::{Codec, IMAGES_PER_PASS};
 use crate::data::{
-    BatchStream, Dataset, Layout, Part, Picture, PictureFormat, Split, Tiles, View, grid, pair_rows,
+    BatchStream, Dataset, EMBEDDED_NOTO_EMOJI, Layout, Part, Picture, PictureFormat, Split, Tiles,
+    View, grid, pair_rows,
 };
 use crate::device::Device;
 use crate::prior::{Prior, PriorConfig};
@@ -62,6 +64,14 @@ impl Context {
     /// Opens the data set of the recipe and reports what was read and what was left out.
     pub(super) fn open_dataset(&self) -> anyhow::Result<Arc<Dataset>> {
         let data = &self.recipe.data;
+        if let Some(bundled) = self.bundled {
+            anyhow::ensure!(
+                data.path != EMBEDDED_NOTO_EMOJI,
+                "--model {0} comes without its images: name images, or with --data the folder that \
+                 models/{0}/images.py writes",
+                bundled.name
+            );
+        }
         let reading = Reading::new(self.session.progress(), &data.path);
         let count = |done, all| reading.count(done, all);
         let dataset = Dataset::open_with_progress(data, self.session.strict, &count)
@@ -74,23 +84,21 @@ impl Context {
 
     /// Loads the tokenizer of the run; its configuration comes from its file.
     pub(super) fn load_tokenizer(&self, device: &Device) -> anyhow::Result<LoadedTokenizer> {
-        let path = self.run.dir.model_path(Stage::Vqvae);
-        let file = ModelFile::load(&path, Kind::Tokenizer).with_context(|| missing(&path))?;
+        let file = self.model_file(Stage::Vqvae)?;
         let model = file.build(|config: &TokenizerConfig| Tokenizer::new(config, 0, device))?;
         Ok(LoadedTokenizer { model, file })
     }
 
     /// Loads the prior of the run; its configuration comes from its file.
     pub(super) fn load_prior(&self, device: &Device) -> anyhow::Result<LoadedPrior> {
-        let path = self.run.dir.model_path(Stage::Prior);
-        let file = ModelFile::load(&path, Kind::Prior).with_context(|| missing(&path))?;
+        let file = self.model_file(Stage::Prior)?;
         let model = file.build(|config: &PriorConfig| Prior::new(config, 0, device))?;
         let classes: Vec<String> = file.json("classes")?;
         let n_classes = model.config().n_classes;
         anyhow::ensure!(
             classes.len() == n_classes,
             "{}: classes in the metadata are {} names, the model was trained on {n_classes}",
-            path.display(),
+            file.source().display(),
             classes.len()
         );
         let vocabulary = vocabulary(&file, model.config())?;
@@ -180,8 +188,7 @@ impl Context {
         begin: Begin,
         from: Option<&ModelFile>,
     ) -> anyhow::Result<()> {
-        let tokenizer = ModelFile::load(self.run.dir.model_path(Stage::Vqvae), Kind::Tokenizer)
-            .with_context(|| missing(&self.run.dir.model_path(Stage::Vqvae)))?;
+        let tokenizer = self.model_file(Stage::Vqvae)?;
         let path = self.run.dir.codes_path();
         let codes = Codes::load(&path).with_context(|| missing(&path))?;
         check_codes("train a prior", &codes, &path, &tokenizer)?;
@@ -256,18 +263,21 @@ fn vocabulary(file: &ModelFile, config: &PriorConfig) -> anyhow::Result<Option<V
     Ok(Some(vocabulary))
 }
 
-/// The model to start from: that of a run, by its folder, or a file.
+/// The model to start from: that of a run, by its folder, a file, or one inside the binary.
 pub(super) fn model_to_start_from(
     from: Option<&Path>,
     stage: Stage,
-    kind: Kind,
 ) -> anyhow::Result<Option<ModelFile>> {
     let Some(path) = from else { return Ok(None) };
+    let bundled = path.to_str().and_then(Bundled::find).filter(|_| !path.exists());
+    if let Some(bundled) = bundled {
+        return Ok(Some(bundled.load(stage)?));
+    }
     let path = match path.is_dir() {
         true => RunDirs::at(path)?.dir.model_path(stage),
         false => path.to_path_buf(),
     };
-    let file = ModelFile::load(&path, kind);
+    let file = ModelFile::load(&path, Kind::of(stage));
     let file = file.with_context(|| format!("cannot start from {}", path.display()))?;
     Ok(Some(file))
 }
@@ -279,7 +289,7 @@ pub(super) fn require(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The message when a file of an earlier stage cannot be loaded.
-fn missing(path: &Path) -> String {
+pub(super) fn missing(path: &Path) -> String {
     if path.exists() {
         return format!("cannot use {}", path.display());
     }

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use super::Context;
 use super::discard::Piece;
 use super::stages::{model_to_start_from, require};
-use crate::checkpoint::{Kind, Stage};
+use crate::checkpoint::Stage;
 use crate::recipe::Override;
 use crate::training::Begin;
 
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long)]
     pub resume: bool,
 
-    /// Start from the weights of another model, a run's folder or a file: what fits is kept, what does not is named
+    /// Start from the weights of another model, emoji-64, a run's folder or a file: what fits is kept, what does not is named
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub from: Option<PathBuf>,
 
@@ -41,7 +41,7 @@ impl Args {
 /// Trains the prior of the run on its code file.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
-    let from = model_to_start_from(args.from.as_deref(), Stage::Prior, Kind::Prior)?;
+    let from = model_to_start_from(args.from.as_deref(), Stage::Prior)?;
     if !args.discard {
         begin.resumes(&context.run.dir, Stage::Prior)?;
     }

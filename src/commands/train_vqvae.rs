@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use super::Context;
 use super::discard::Piece;
 use super::stages::model_to_start_from;
-use crate::checkpoint::{Kind, Stage};
+use crate::checkpoint::Stage;
 use crate::recipe::Override;
 use crate::training::Begin;
 use crate::training::vqvae::steps_made;
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     pub resume: bool,
 
-    /// Start from the weights of another model, a run's folder or a file: what fits is kept, what does not is named
+    /// Start from the weights of another model, emoji-64, a run's folder or a file: what fits is kept, what does not is named
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub from: Option<PathBuf>,
 
@@ -42,7 +42,7 @@ impl Args {
 /// Trains the tokenizer of the run.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let begin = if args.resume { Begin::Resume } else { Begin::Fresh };
-    let from = model_to_start_from(args.from.as_deref(), Stage::Vqvae, Kind::Tokenizer)?;
+    let from = model_to_start_from(args.from.as_deref(), Stage::Vqvae)?;
     if args.resume || !args.discard {
         begin.resumes(&context.run.dir, Stage::Vqvae)?;
     }

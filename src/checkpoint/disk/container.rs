@@ -219,6 +219,16 @@ impl Container {
         self.tensors.keys().map(|name| self.float(name)).collect()
     }
 
+    /// As [`Container::floats`], where each must be F16.
+    pub(in crate::checkpoint) fn halves(&self) -> Result<Vec<NamedTensor>> {
+        self.tensors.keys().map(|name| self.half(name)).collect()
+    }
+
+    /// Whether there are F16 tensors.
+    pub(in crate::checkpoint) fn has_halves(&self) -> bool {
+        self.tensors.values().any(|stored| stored.type_name == "F16")
+    }
+
     fn float(&self, name: &str) -> Result<NamedTensor> {
         let (stored, bytes) = self.stored(name, "F32")?;
         let (words, _) = bytes.as_chunks();

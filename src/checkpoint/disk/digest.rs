@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 #[derive(Debug, Clone, Copy)]
 pub(in crate::checkpoint) enum Values<'a> {
     F32(&'a [f32]),
+    /// The bits of 16-bit floats.
+    F16(&'a [u16]),
     U16(&'a [u16]),
     U8(&'a [u8]),
 }
@@ -19,6 +21,7 @@ impl Values<'_> {
     pub(in crate::checkpoint) fn type_name(&self) -> &'static str {
         match self {
             Self::F32(_) => "F32",
+            Self::F16(_) => "F16",
             Self::U16(_) => "U16",
             Self::U8(_) => "U8",
         }
@@ -28,7 +31,7 @@ impl Values<'_> {
     pub(in crate::checkpoint) fn width(&self) -> usize {
         match self {
             Self::F32(_) => 4,
-            Self::U16(_) => 2,
+            Self::F16(_) | Self::U16(_) => 2,
             Self::U8(_) => 1,
         }
     }
@@ -36,7 +39,7 @@ impl Values<'_> {
     pub(in crate::checkpoint) fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
-            Self::U16(values) => values.len(),
+            Self::F16(values) | Self::U16(values) => values.len(),
             Self::U8(values) => values.len(),
         }
     }
@@ -55,7 +58,7 @@ impl Values<'_> {
         let mut bytes = Vec::with_capacity(PIECE * self.width());
         match self {
             Self::U8(values) => take(values),
-            Self::U16(values) => values.chunks(PIECE).try_for_each(|piece| {
+            Self::F16(values) | Self::U16(values) => values.chunks(PIECE).try_for_each(|piece| {
                 bytes.clear();
                 bytes.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
                 take(&bytes)

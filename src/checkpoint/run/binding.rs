@@ -89,6 +89,11 @@ pub(crate) fn check_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile
     )))
 }
 
+/// `prior` as one of `tokenizer`, which is the tokenizer of its codes in another form.
+pub(crate) fn bound_to(prior: ModelFile, tokenizer: &ModelFile) -> ModelFile {
+    prior.with(TOKENIZER, tokenizer.fingerprint())
+}
+
 /// Refuses a prior whose fingerprint matches this tokenizer but whose shape does not.
 fn check_shape_of_prior(action: &str, prior: &ModelFile, tokenizer: &ModelFile) -> Result<()> {
     let model: PriorConfig = prior.checked_config()?;

@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
+use half::f16;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::run_dir::Stage;
 use crate::checkpoint::disk::container::{self, Container, Entry};
 use crate::checkpoint::disk::digest::{Digest, Values};
 use crate::checkpoint::tensors::named_tensor::NamedTensor;
@@ -32,6 +34,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What a stage trains.
+    pub fn of(stage: Stage) -> Self {
+        match stage {
+            Stage::Vqvae => Self::Tokenizer,
+            Stage::Prior => Self::Prior,
+        }
+    }
+
     fn format(self) -> &'static str {
         match self {
             Self::Tokenizer => "vqgen.vqvae.1",
@@ -57,6 +67,8 @@ pub struct ModelFile {
     fingerprint: String,
     metadata: BTreeMap<String, String>,
     tensors: Vec<NamedTensor>,
+    /// Whether the weights are stored as 16-bit floats, which then hold them exactly.
+    is_half: bool,
 }
 
 impl ModelFile {
@@ -84,7 +96,34 @@ impl ModelFile {
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let fingerprint = fingerprint(&config, &tensors);
         let source = PathBuf::from(format!("new {}", kind.noun()));
-        Ok(Self { kind, source, config, fingerprint, metadata: BTreeMap::new(), tensors })
+        let metadata = BTreeMap::new();
+        Ok(Self { kind, source, config, fingerprint, metadata, tensors, is_half: false })
+    }
+
+    /// The model with its weights rounded to 16-bit floats, in which its file will hold them: another model, with
+    /// another fingerprint.
+    ///
+    /// # Errors
+    /// A weight beyond the largest 16-bit float, 65,504.
+    pub fn halved(mut self) -> Result<Self> {
+        for tensor in &mut self.tensors {
+            for value in &mut tensor.data {
+                let rounded = f16::from_f32(*value);
+                if rounded.is_infinite() {
+                    return Err(Error::file(
+                        &self.source,
+                        format!(
+                            "{} holds {value}, which 16-bit floats cannot: their largest is {}",
+                            tensor.name,
+                            f16::MAX
+                        ),
+                    ));
+                }
+                *value = rounded.to_f32();
+            }
+        }
+        self.fingerprint = fingerprint(&self.config, &self.tensors);
+        Ok(Self { is_half: true, ..self })
     }
 
     /// Adds a metadata value: `tokenizer`, `codes`. The file's own keys cannot be replaced.
@@ -111,8 +150,15 @@ impl ModelFile {
         let mut metadata = self.metadata.clone();
         metadata.insert(CONFIG.to_owned(), self.config.clone());
         metadata.insert(FINGERPRINT.to_owned(), self.fingerprint.clone());
-        let entries = self.tensors.iter().map(Entry::from).collect();
-        container::write(path.as_ref(), self.kind.format(), metadata, entries)
+        let halves: Vec<Vec<u16>> = match self.is_half {
+            true => self.tensors.iter().map(bits_of_halves).collect(),
+            false => Vec::new(),
+        };
+        let entries = self.tensors.iter().enumerate().map(|(i, tensor)| match halves.get(i) {
+            Some(bits) => Entry { values: Values::F16(bits), ..Entry::from(tensor) },
+            None => Entry::from(tensor),
+        });
+        container::write(path.as_ref(), self.kind.format(), metadata, entries.collect())
     }
 
     /// Reads and verifies a file of `kind`: format, checksum, fingerprint and finite values.
@@ -136,7 +182,8 @@ impl ModelFile {
     fn from_container(source: &Path, container: Container, kind: Kind) -> Result<Self> {
         let config = container.metadata(CONFIG)?.to_owned();
         let stored = container.metadata(FINGERPRINT)?.to_owned();
-        let tensors = container.floats()?;
+        let is_half = container.has_halves();
+        let tensors = if is_half { container.halves()? } else { container.floats()? };
         for tensor in &tensors {
             if let Some(value) = tensor.first_non_finite() {
                 return Err(container.error(format!(
@@ -155,7 +202,7 @@ impl ModelFile {
         metadata.remove(CONFIG);
         metadata.remove(FINGERPRINT);
         let source = source.to_path_buf();
-        Ok(Self { kind, source, config, fingerprint: stored, metadata, tensors })
+        Ok(Self { kind, source, config, fingerprint: stored, metadata, tensors, is_half })
     }
 
     /// The model's configuration. It is not validated here.
@@ -177,6 +224,7 @@ impl ModelFile {
         self.kind == other.kind
             && self.fingerprint == other.fingerprint
             && self.metadata == other.metadata
+            && self.is_half == other.is_half
     }
 
     /// 16 hexadecimal digits that identify configuration and weights.
@@ -231,6 +279,10 @@ impl ModelFile {
     }
 }
 
+fn bits_of_halves(tensor: &NamedTensor) -> Vec<u16> {
+    tensor.data.iter().map(|value| f16::from_f32(*value).to_bits()).collect()
+}
+
 fn fingerprint(config: &str, sorted: &[NamedTensor]) -> String {
     let mut digest = Digest::default();
     digest.text(config);
@@ -242,120 +294,4 @@ fn fingerprint(config: &str, sorted: &[NamedTensor]) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn tensors() -> Vec<NamedTensor> {
-        vec![
-            NamedTensor::new("b", vec![2], vec![1.0, -0.0]).unwrap(),
-            NamedTensor::new("a.weight", vec![1, 2], vec![0.25, 1e-40]).unwrap(),
-        ]
-    }
-
-    fn model() -> ModelFile {
-        ModelFile::new(Kind::Tokenizer, &json!({"width": 4}), tensors()).unwrap()
-    }
-
-    fn path() -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vqvae.safetensors");
-        (folder, path)
-    }
-
-    #[test]
-    fn a_model_is_read_back_with_everything_that_belongs_to_it() {
-        let (_folder, path) = path();
-        let written = model()
-            .with("tokenizer", "0123456789abcdef")
-            .with_json("classes", &["cats", "dogs"])
-            .unwrap();
-        written.save(&path).unwrap();
-        let read = ModelFile::load(&path, Kind::Tokenizer).unwrap();
-        assert_eq!(read.config::<Value>().unwrap(), json!({"width": 4}));
-        assert_eq!(read.metadata("tokenizer").unwrap(), "0123456789abcdef");
-        assert_eq!(read.json::<Vec<String>>("classes").unwrap(), ["cats", "dogs"]);
-        assert_eq!(read.fingerprint(), written.fingerprint());
-        assert_eq!(read.fingerprint().len(), 16);
-        let names: Vec<_> = read.tensors().iter().map(|t| t.name.as_str()).collect();
-        assert_eq!(names, ["a.weight", "b"]);
-        assert_eq!(read.tensors()[1].data[1].to_bits(), (-0.0f32).to_bits());
-        assert_eq!(read.source(), path);
-    }
-
-    #[test]
-    fn the_fingerprint_covers_configuration_and_weights_but_not_provenance() {
-        let base = model();
-        let mut other = tensors();
-        other[0].data[1] = 0.0; // differs from -0.0 in one bit
-        let other = ModelFile::new(Kind::Tokenizer, &json!({"width": 4}), other).unwrap();
-        assert_ne!(other.fingerprint(), base.fingerprint());
-        let other = ModelFile::new(Kind::Tokenizer, &json!({"width": 5}), tensors()).unwrap();
-        assert_ne!(other.fingerprint(), base.fingerprint());
-        let named = base.clone().with("provenance", "{}");
-        assert_eq!(named.fingerprint(), base.fingerprint());
-    }
-
-    #[test]
-    fn a_prior_is_not_taken_for_a_tokenizer() {
-        let (_folder, path) = path();
-        model().save(&path).unwrap();
-        let error = ModelFile::load(&path, Kind::Prior).unwrap_err().to_string();
-        assert!(error.contains("has format vqgen.vqvae.1, expected vqgen.prior.1"), "{error}");
-    }
-
-    #[test]
-    fn weights_changed_behind_a_right_checksum_do_not_pass_the_fingerprint() {
-        let (_folder, path) = path();
-        let mut forged = model();
-        forged.tensors[0].data[0] += 1.0;
-        forged.save(&path).unwrap();
-        let error = ModelFile::load(&path, Kind::Tokenizer).unwrap_err().to_string();
-        assert!(error.contains(&format!("the recorded one {}", model().fingerprint())), "{error}");
-    }
-
-    #[test]
-    fn a_flipped_byte_is_refused() {
-        let (_folder, path) = path();
-        model().save(&path).unwrap();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let last = bytes.len() - 1;
-        bytes[last] ^= 0x10;
-        std::fs::write(&path, bytes).unwrap();
-        let error = ModelFile::load(&path, Kind::Tokenizer).unwrap_err().to_string();
-        assert!(error.contains("is damaged"), "{error}");
-    }
-
-    #[test]
-    fn a_model_that_is_not_finite_is_neither_saved_nor_loaded() {
-        let (_folder, path) = path();
-        let mut broken = tensors();
-        broken[1].data[0] = f32::NAN;
-        let error = ModelFile::new(Kind::Prior, &json!({}), broken).unwrap_err().to_string();
-        assert!(error.contains("a.weight holds NaN"), "{error}");
-        let mut forged = model();
-        forged.tensors[0].data[0] = f32::INFINITY;
-        forged.fingerprint = fingerprint(&forged.config, &forged.tensors);
-        forged.save(&path).unwrap();
-        let error = ModelFile::load(&path, Kind::Tokenizer).unwrap_err().to_string();
-        assert!(error.contains("tensor a.weight holds inf"), "{error}");
-    }
-
-    #[test]
-    fn a_missing_or_malformed_metadata_value_is_named() {
-        let read = model().with("classes", "[1");
-        assert!(read.metadata("codes").unwrap_err().to_string().contains("has no codes"));
-        let error = read.json::<Vec<String>>("classes").unwrap_err().to_string();
-        assert!(error.contains("classes in the metadata"), "{error}");
-        assert!(
-            read.config::<Vec<u8>>().unwrap_err().to_string().contains("config in the metadata")
-        );
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_is_named() {
-        let error = ModelFile::load("no/such.safetensors", Kind::Prior).unwrap_err().to_string();
-        assert!(error.starts_with("cannot read no/such.safetensors"), "{error}");
-    }
-}
+mod tests;

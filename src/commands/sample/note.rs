@@ -17,6 +17,9 @@ pub(in crate::commands) struct Note {
     pub(super) vqgen: String,
     /// The name of the run.
     pub(super) run: String,
+    /// The model inside the binary, where it was none of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<String>,
     /// Fingerprints of its models.
     pub(super) tokenizer: String,
     pub(super) prior: String,
@@ -95,11 +98,11 @@ impl Note {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// `global` with the run and the settings of the note, where it names none itself.
+    /// `global` with the settings of the note, where it names none itself, and its run unless `names_models`.
     ///
     /// # Errors
     /// A run that is no name of a folder.
-    pub(super) fn applied_to(&self, global: &GlobalArgs) -> Result<GlobalArgs> {
+    pub(super) fn applied_to(&self, global: &GlobalArgs, names_models: bool) -> Result<GlobalArgs> {
         let flag =
             |key: &str, value: &dyn ToString| Override::of_flag("--like", key, value.to_string());
         let mut set = vec![
@@ -119,7 +122,7 @@ impl Note {
         set.extend(global.set.iter().cloned());
         let mut global = GlobalArgs { set, ..global.clone() };
         global.precision = global.precision.or(Some(self.precision));
-        if global.run.is_none() && global.config.is_none() {
+        if !names_models {
             let is_name = Path::new(&self.run).file_name().is_some_and(|name| *name == *self.run);
             if !is_name {
                 return Err(Error::invalid(format!(
