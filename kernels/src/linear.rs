@@ -35,8 +35,7 @@ const MOST_ROWS: usize = 128;
 /// Rows whose contribution to the weight gradient is one GEMM.
 const PART_ROWS: usize = 256;
 
-/// Rows of a part whose gradients are computed at once: they stay in the L2 cache while in use. (32 and 64 take the
-/// same time.)
+/// Rows whose gradients are computed at once: they stay in the L2 cache while in use (32 and 64 take the same time).
 const FEW_ROWS: usize = 64;
 
 const _: () = assert!(FEW_ROWS.is_multiple_of(PART_STEP));
