@@ -38,6 +38,8 @@ fn train_val_and_test_folders_are_the_splits_and_the_folders_in_them_the_classes
     let dataset = open(folder.path());
     assert_eq!(dataset.classes(), ["cats", "dogs"]);
     assert_eq!(dataset.report().per_split, [40, 8, 6]);
+    assert_eq!(dataset.spread(Split::Train, 4), [0, 10, 20, 30]);
+    assert_eq!(dataset.spread(Split::Test, 8), [0, 0, 1, 2, 3, 3, 4, 5]);
     for (name, split, label, _) in contents(&dataset) {
         let parts: Vec<&str> = name.split('/').collect();
         let expected = match parts[0] {

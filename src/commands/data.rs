@@ -145,11 +145,10 @@ fn one_of_list(value: &Value) -> String {
     }
 }
 
-/// Images spread over the training split, which is sorted by class.
+/// Images spread over the training split.
 fn sheet(dataset: &Dataset) -> anyhow::Result<crate::data::Picture> {
     let (n, size) = (dataset.len(Split::Train).min(SHOWN), dataset.image_size());
-    let indices: Vec<usize> = (0..n).map(|i| i * dataset.len(Split::Train) / n.max(1)).collect();
-    let pixels = dataset.pixels(Split::Train, &indices, View::AS_IS)?;
+    let pixels = dataset.pixels(Split::Train, &dataset.spread(Split::Train, n), View::AS_IS)?;
     let tiles = Tiles { pixels: &pixels, height: size, width: size, channels: dataset.channels() };
     Ok(grid(&tiles, &Layout { columns: COLUMNS.min(n.max(1)), scale: 1, ..Layout::default() })?)
 }

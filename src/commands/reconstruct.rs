@@ -79,9 +79,7 @@ pub(super) fn held_out(
     let split = split.context("the data set holds no image")?;
     check_held_out("show held-out images", &tokenizer.file, dataset.provenance(), split)?;
     let n = dataset.len(split).min(args.most());
-    // Spread over the split, which is sorted by class.
-    let indices: Vec<usize> = (0..n).map(|i| i * dataset.len(split) / n).collect();
-    let originals = dataset.pixels(split, &indices, View::AS_IS)?;
+    let originals = dataset.pixels(split, &dataset.spread(split, n), View::AS_IS)?;
     let places = prepare(args, context, &format!("{split}.png"), n, &[])?;
     write(args, context, &tokenizer, &originals, device, &places)
 }

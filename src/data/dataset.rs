@@ -121,6 +121,11 @@ impl Dataset {
         self.splits[split as usize].len()
     }
 
+    /// `n` images of `split`, which is sorted by class, evenly spaced: each as often as the others, where there are fewer.
+    pub fn spread(&self, split: Split, n: usize) -> Vec<usize> {
+        (0..n).map(|i| i * self.len(split) / n).collect()
+    }
+
     /// Whether `split` holds no image.
     pub fn is_empty(&self, split: Split) -> bool {
         self.len(split) == 0

@@ -29,13 +29,12 @@ pub(super) fn draw(
     (dataset, split): (&Dataset, Split),
     context: &Context,
 ) -> anyhow::Result<Samples> {
-    // Evenly spaced images of the split.
-    let request = |index: usize| {
-        let image = index * dataset.len(split) / n;
+    let request = |(index, image): (usize, usize)| {
         let condition = condition_of(prior, (dataset, split), image, Some(image))?;
         Ok(Request { index: index as u64, condition, given: Vec::new() })
     };
-    let requests = (0..n).map(request).collect::<anyhow::Result<Vec<_>>>()?;
+    let images = dataset.spread(split, n).into_iter();
+    let requests = images.enumerate().map(request).collect::<anyhow::Result<Vec<_>>>()?;
     let is_guided = has_conditions(prior, dataset);
     let config = sample::config_of_recipe(context, is_guided, prior.model.config(), &judges.device);
     let codes = sample::draw(&prior.model, &requests, &config, context)?;
