@@ -32,6 +32,10 @@ fn write_the_corpus_of_the_fuzz_targets() {
     write("idx", "wide", &pair(packed::idx(&[1, 2, 9]), packed::idx(&[1])));
     write("cifar", "one", &packed::cifar_record());
     write("cifar", "two", &packed::cifar_record().repeat(2));
+    // The byte that selects the project, and no changes.
+    for (name, byte) in [("taming", 0), ("llamagen", 1), ("diffusers", 2)] {
+        write("import", name, &[byte]);
+    }
     // The byte that selects the target, then a file; one small file of each kind.
     let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     for name in [
