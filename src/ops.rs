@@ -29,6 +29,7 @@ pub mod embedding;
 pub mod rotary;
 
 pub mod adamw;
+pub(crate) mod orthogonal;
 pub mod precision;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use embedding::Embedding;
 pub(crate) use linear::packed_linear;
 pub use linear::{Linear, linear, linear_gelu, linear_squared_relu};
 pub use norm::{GroupNorm, Norm, layer_norm, rms_norm};
+pub(crate) use orthogonal::orthogonalised;
 pub use precision::{Precision, set_precision};
 pub(crate) use quantize::{
     mean_absolute_error, mean_huber_error, mean_squared_error, rotation, straight_through,

@@ -1,9 +1,9 @@
 //! Training: the loops of both stages and what they share. They emit events and know nothing of how these are shown.
 
-mod adamw;
 mod averaged;
 mod decay;
 mod gradients;
+mod optimizer;
 mod schedule;
 
 mod counters;
@@ -21,11 +21,11 @@ mod trainee;
 pub mod prior;
 pub mod vqvae;
 
-pub use adamw::{AdamW, AdamWConfig, Moments};
 pub use event::{Event, Preflight};
 pub use gradients::NamedGradients;
 pub use job::{Begin, Job, StageOutcome};
 pub use non_finite::NonFinite;
 pub use objective::Objective;
+pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerState};
 pub use schedule::LearningRate;
 pub use trainee::Trainee;

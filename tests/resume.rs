@@ -273,6 +273,12 @@ fn a_masked_prior_does_too() {
 }
 
 #[test]
+fn a_prior_trained_by_muon_does_too() {
+    let recipe = recipe(&["prior.optimizer=muon"]);
+    check(&prior(), &recipe, &[Stop::Step(1), Stop::Step(6), Stop::Validation(8)]);
+}
+
+#[test]
 fn a_prior_stopped_anywhere_ends_in_the_same_bytes() {
     // With dropout of all kinds, noise, averages and gradient accumulation.
     check_everywhere(

@@ -237,15 +237,26 @@ def images(batch, channels, size):
     return (torch.rand(batch, channels, size, size) - 0.5).contiguous(memory_format=torch.channels_last)
 
 
-def training(model, loss_of, batch, autocast):
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-4)
+def optimizers_of(model, muon):
+    """AdamW, or Muon for the matrices of a GPT's blocks and AdamW for the rest."""
+    if not muon:
+        return [torch.optim.AdamW(model.parameters(), 3e-4)]
+    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
+    return [torch.optim.AdamW(others, 3e-4), torch.optim.Muon(matrices, 3e-4, adjust_lr_fn="match_rms_adamw")]
+
+
+def training(model, loss_of, batch, autocast, muon=False):
+    optimizers = optimizers_of(model, muon)
 
     def run():
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             loss = loss_of(batch)
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         loss.item()
 
     return run
@@ -286,7 +297,7 @@ def train_cases(case, model_of, loss_name, batch, units, unit, variants):
             model = model_of()
             loss_of = getattr(model, loss_name)
             loss_of = torch.compile(loss_of) if "compiled" in variant else loss_of
-            return training(model, loss_of, batch, "bfloat16" in variant)
+            return training(model, loss_of, batch, "bfloat16" in variant, "muon" in variant)
 
         yield case, name, setup, units, unit
 
@@ -350,6 +361,7 @@ def cases():
         ("6x256 on 784", 2, 784, (6, 256, 8)),
         ("6x256 on 1024", 2, 1024, (6, 256, 8)),
         ("other blocks", 32, 64, (6, 256, 8, True)),
+        ("muon", 32, 64, (6, 256, 8)),
     ):
         codes = torch.randint(0, CODES, (batch, context))
         model_of = lambda context=context, shape=shape: Gpt(context, *shape)

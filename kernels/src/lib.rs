@@ -54,6 +54,7 @@ mod weight_mask;
 
 mod adamw;
 mod decode;
+mod orthogonal;
 
 #[cfg(test)]
 mod random;
@@ -78,6 +79,7 @@ pub use math::max;
 pub use memory::keep_freed_memory;
 pub use moving_average::{AverageStep, Averages, moving_average};
 pub use nearest::{CodeSums, counts_by_code, nearest_code, sums_by_code};
+pub use orthogonal::{ORTHOGONAL_FLOOR, ORTHOGONAL_QUINTIC, ORTHOGONAL_STEPS, orthogonalise};
 pub use precision::{HasBf16, Precision};
 pub use quantize::{
     mean_absolute_error, mean_huber_error, mean_squared_error, straight_through, with_gradient,

@@ -56,7 +56,7 @@ const RESNET: Images = Images { batch: 16, channels: 3, size: 64, keys: &["prese
 
 /// 6 layers of width 256 with 8 heads on 64 codes.
 const GPT: Sequences =
-    Sequences { batch: 32, grid: [8, 8], layers: 6, width: 256, heads: 8, other_blocks: false };
+    Sequences { batch: 32, grid: [8, 8], layers: 6, width: 256, heads: 8, ..Sequences::PLAIN };
 
 /// Small enough that decoding takes as long as encoding: it has no counterpart in the PyTorch program.
 const FILES: Files = Files {
@@ -110,7 +110,7 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
         layers,
         width,
         heads,
-        other_blocks: false,
+        ..Sequences::PLAIN
     };
     for (variant, shape) in [
         ("4x128 on 49", gpt(64, [7, 7], 4, 128, 4)),
@@ -120,6 +120,7 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
         ("6x256 on 784", gpt(2, [28, 28], 6, 256, 8)),
         ("6x256 on 1024", gpt(2, [32, 32], 6, 256, 8)),
         ("other blocks", Sequences { other_blocks: true, ..GPT }),
+        ("muon", Sequences { optimizer: "muon", ..GPT }),
     ] {
         all.push(sequences("gpt-train-other", variant, shape, Sequences::train));
     }

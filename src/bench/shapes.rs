@@ -46,6 +46,8 @@ pub(super) struct Sequences {
     pub(super) heads: usize,
     /// Rotary positions, normalised queries and keys, norms by the root mean square and squared ReLU.
     pub(super) other_blocks: bool,
+    /// A value of `prior.optimizer`.
+    pub(super) optimizer: &'static str,
 }
 
 /// Codes in the codebook of every case.
@@ -114,6 +116,17 @@ impl Images {
 }
 
 impl Sequences {
+    /// The blocks of GPT-2, trained by AdamW, without a shape.
+    pub(super) const PLAIN: Self = Self {
+        batch: 0,
+        grid: [0, 0],
+        layers: 0,
+        width: 0,
+        heads: 0,
+        other_blocks: false,
+        optimizer: "adamw",
+    };
+
     /// Codes per sequence.
     pub(super) fn length(&self) -> usize {
         self.grid[0] * self.grid[1]
@@ -143,7 +156,8 @@ impl Sequences {
 
     /// Forward, backward and update.
     pub(super) fn train(&self, device: &Device) -> Result<Work> {
-        let keys = ["prior.dropout=0", "prior.gradient_clip=0"].map(str::parse);
+        let optimizer = format!("prior.optimizer={}", self.optimizer);
+        let keys = ["prior.dropout=0", "prior.gradient_clip=0", &optimizer].map(str::parse);
         let keys: Result<Vec<_>> = keys.into_iter().collect();
         let recipe = Recipe::parse("{}", "the bench", &keys?)?;
         let config = self.config();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use self::Codebook::{Ema, Gradient};
-use super::{AdversarialSection, PerceptualSection};
+use super::{AdversarialSection, MatrixOptimizer, PerceptualSection};
 use crate::data::DataConfig;
 use crate::error::{Error, Result};
 use crate::keys::{AboveZero, MOST_BATCH, MOST_STEPS, section};
@@ -148,7 +148,10 @@ section! {
         steps: usize = 2400, allowed 1..=MOST_STEPS, resume Silent;
         /// Images per step.
         batch_size: usize = 32, allowed 1..=MOST_BATCH, resume Refused;
-        /// The peak learning rate of AdamW.
+        /// What changes the kernels of convolutions and the matrices: `adamw`, or `muon`, whose changes move all directions of
+        /// a matrix alike. Everything else is AdamW's.
+        optimizer: MatrixOptimizer = MatrixOptimizer::Adamw, resume Refused;
+        /// The peak learning rate.
         learning_rate: f64 = 1.5e-3, allowed AboveZero(10.0), resume Told;
         /// Decoupled weight decay; 0 is plain Adam.
         weight_decay: f64 = 0.0, allowed 0.0..=10.0, resume Told;

@@ -1,19 +1,20 @@
-//! A module with its optimizer, and their part of a checkpoint: weights under `model.`, moments under `adamw.m.` and
-//! `adamw.v.` in the shape and layout of their weights, all under the trainee's prefix.
+//! A module with its optimizer, and their part of a checkpoint: weights under `model.`, AdamW's moments under `adamw.m.` and
+//! `adamw.v.` and Muon's momenta under `muon.m.` in the shape and layout of their weights, all under the trainee's prefix.
 
 use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Gradients};
 
-use super::adamw::{AdamW, Moments};
 use super::gradients::NamedGradients;
+use super::optimizer::{Moments, Optimizer, OptimizerState};
 use crate::checkpoint::{NamedTensor, ResumeState, parameter};
 use crate::error::{Error, Result};
 
 const MODEL: &str = "model.";
 const MEAN: &str = "adamw.m.";
 const SQUARE: &str = "adamw.v.";
+const MOMENTUM: &str = "muon.m.";
 
 /// A module and its optimizer.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct Trainee<M> {
     /// The module; its frozen parameters require no gradient.
     pub module: M,
     /// Its optimizer.
-    pub optimizer: AdamW,
+    pub optimizer: Optimizer,
     prefix: &'static str,
 }
 
@@ -37,7 +38,7 @@ pub(super) trait Trained {
 
 impl<M: Module> Trainee<M> {
     /// `prefix` distinguishes the trainees of a stage in its checkpoints; the first has none.
-    pub fn new(module: M, optimizer: AdamW, prefix: &'static str) -> Self {
+    pub fn new(module: M, optimizer: Optimizer, prefix: &'static str) -> Self {
         Self { module, optimizer, prefix }
     }
 
@@ -63,49 +64,59 @@ impl<M: Module> Trained for Trainee<M> {
 
     fn save(&self, state: &mut ResumeState) -> Result<()> {
         state.insert_module(&self.named(MODEL), &self.module)?;
-        let (mut means, mut squares) = (Vec::new(), Vec::new());
+        let (mut means, mut squares, mut momenta) = (Vec::new(), Vec::new(), Vec::new());
+        let of_optimizer = self.optimizer.state();
         for parameter in parameter::list(&self.module)? {
-            if let Some(Moments { mean, square }) = self.optimizer.moments().get(&parameter.name) {
+            let name = &parameter.place.name();
+            if let Some(Moments { mean, square }) = of_optimizer.moments.get(name) {
                 means.push(parameter.to_file(mean)?);
                 squares.push(parameter.to_file(square)?);
             }
+            if let Some(momentum) = of_optimizer.momenta.get(name) {
+                momenta.push(parameter.to_file(momentum)?);
+            }
         }
         state.insert(&self.named(MEAN), means)?;
-        state.insert(&self.named(SQUARE), squares)
+        state.insert(&self.named(SQUARE), squares)?;
+        state.insert(&self.named(MOMENTUM), momenta)
     }
 
     fn restore(&mut self, state: &mut ResumeState, updates: u64, device: &Device) -> Result<()> {
         self.module = state.take_module(&self.named(MODEL), self.module.clone())?;
         let source = state.source().to_path_buf();
         let source = source.as_path();
-        let of_file = |tensors: Vec<NamedTensor>| -> BTreeMap<String, NamedTensor> {
-            tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()
+        let mut of_file = |part: &str| {
+            let prefix = self.named(part);
+            let tensors = state.take(&prefix).into_iter();
+            (prefix, tensors.map(|tensor| (tensor.name.clone(), tensor)).collect())
         };
-        let (mean_prefix, square_prefix) = (self.named(MEAN), self.named(SQUARE));
-        let mut means = of_file(state.take(&mean_prefix));
-        let mut squares = of_file(state.take(&square_prefix));
-        let mut moments = BTreeMap::new();
+        let mut files: [(String, BTreeMap<String, NamedTensor>); 3] =
+            [MEAN, SQUARE, MOMENTUM].map(&mut of_file);
+        let [means, squares, momenta] = &mut files;
+        let mut restored = OptimizerState { steps: updates, ..OptimizerState::default() };
         // Before the first update there are no moments.
         let all = if updates == 0 { Vec::new() } else { parameter::list(&self.module)? };
         for parameter in all.into_iter().filter(|parameter| parameter.is_trained) {
-            let name = &parameter.name;
-            let take = |prefix: &str, from: &mut BTreeMap<String, NamedTensor>| {
-                let tensor = from.remove(name);
-                let tensor =
-                    tensor.ok_or_else(|| Error::file(source, format!("has no {prefix}{name}")))?;
+            let name = parameter.place.name();
+            let take = |(prefix, tensors): &mut (String, BTreeMap<String, NamedTensor>)| {
+                let missing = || Error::file(source, format!("has no {prefix}{name}"));
+                let tensor = tensors.remove(&name).ok_or_else(missing)?;
                 parameter.to_memory(tensor, source, device)
             };
-            let (mean, square) =
-                (take(&mean_prefix, &mut means)?, take(&square_prefix, &mut squares)?);
-            moments.insert(parameter.name.clone(), Moments { mean, square });
+            if self.optimizer.is_by_muon(&parameter.place) {
+                restored.momenta.insert(name.clone(), take(momenta)?);
+            } else {
+                let moments = Moments { mean: take(means)?, square: take(squares)? };
+                restored.moments.insert(name.clone(), moments);
+            }
         }
-        if let Some(name) = means.keys().chain(squares.keys()).next() {
+        if let Some(name) = files.iter().flat_map(|(_, tensors)| tensors.keys()).next() {
             return Err(Error::file(
                 source,
-                format!("holds moments of {name}, which is not trained"),
+                format!("holds moments of {name}, which its optimizer does not keep"),
             ));
         }
-        self.optimizer.restore(moments, updates);
+        self.optimizer.restore(restored);
         Ok(())
     }
 }
@@ -118,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::Stage;
-    use crate::training::adamw::AdamWConfig;
+    use crate::training::optimizer::AdamWConfig;
 
     #[derive(Module, Debug)]
     struct Two {
@@ -134,19 +145,29 @@ mod tests {
     }
 
     fn take(prefix: &'static str, tensors: &[(&str, usize)], steps: u64) -> Result<usize> {
+        Ok(restored(trainee(prefix), prefix, tensors, steps)?.moments.len())
+    }
+
+    /// What the optimizer of `trainee` keeps after it was restored from a checkpoint of these tensors.
+    fn restored(
+        mut trainee: Trainee<Two>,
+        prefix: &'static str,
+        tensors: &[(&str, usize)],
+        steps: u64,
+    ) -> Result<OptimizerState> {
         let mut state = ResumeState::new(Stage::Prior, &())?;
         for (name, size) in tensors {
             state.insert(prefix, vec![NamedTensor::new(*name, vec![*size], vec![0.5; *size])?])?;
         }
-        let mut trainee = trainee(prefix);
         state.insert_module(&format!("{prefix}model."), &trainee.module)?;
         trainee.restore(&mut state, steps, &Device::flex())?;
-        Ok(trainee.optimizer.moments().len())
+        let OptimizerState { moments, momenta, steps } = trainee.optimizer.state();
+        Ok(OptimizerState { moments: moments.clone(), momenta: momenta.clone(), steps: *steps })
     }
 
     fn trainee(prefix: &'static str) -> Trainee<Two> {
         let config = AdamWConfig { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
-        Trainee::new(two(), AdamW::new(config, |_| false), prefix)
+        Trainee::new(two(), Optimizer::new(config, |_| false), prefix)
     }
 
     #[test]
@@ -174,9 +195,31 @@ mod tests {
             (&both[..], 0, "holds moments of weight"),
             (&more("adamw.m.fixed"), 1, "holds moments of fixed"),
             (&more("adamw.v.other"), 1, "holds moments of other"),
+            (&more("muon.m.weight"), 1, "holds moments of weight"),
             (&[both[0], ("adamw.v.weight", 3)], 1, "weight has shape [3], expected [1, 2]"),
         ] {
             let message = take("", tensors, steps).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message} lacks {expected}");
+        }
+    }
+
+    #[test]
+    fn a_matrix_of_muon_has_one_moment_and_no_other() {
+        let by_muon = || {
+            let Trainee { module, optimizer, prefix } = trainee("");
+            let optimizer = optimizer.with_muon(|place| place.name() == "weight");
+            Trainee::new(module, optimizer, prefix)
+        };
+        let momentum = ("muon.m.weight", 2);
+        let state = restored(by_muon(), "", &[momentum], 7).unwrap();
+        assert_eq!((state.moments.len(), state.momenta.len(), state.steps), (0, 1, 7));
+        let of_adamw = [("adamw.m.weight", 2), ("adamw.v.weight", 2)];
+        for (tensors, expected) in [
+            (&of_adamw[..], "has no muon.m.weight"),
+            (&[momentum, of_adamw[0]], "holds moments of weight"),
+            (&[("muon.m.weight", 3)], "weight has shape [3], expected [1, 2]"),
+        ] {
+            let message = restored(by_muon(), "", tensors, 7).unwrap_err().to_string();
             assert!(message.contains(expected), "{message} lacks {expected}");
         }
     }

@@ -213,6 +213,37 @@ def adamw_case():
     write("adamw", tensors, settings=settings, source=SOURCE)
 
 
+def newton_schulz(gradient, coefficients, steps, epsilon):
+    """That of PyTorch's Muon, which rounds to bfloat16, in float64."""
+    a, b, c = coefficients
+    x = gradient.T if gradient.size(0) > gradient.size(1) else gradient
+    x = x / x.norm().clamp(min=epsilon)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if gradient.size(0) > gradient.size(1) else x
+
+
+def muon_case():
+    rng = np.random.default_rng(6)
+    settings = {"learning_rate": 3e-3, "weight_decay": 0.1, "steps": 5}
+    matrix = nn.Parameter(normal(rng, 6, 4))
+    tensors = {"input.matrix": matrix.detach().clone()}
+    rounded = torch.optim._muon._zeropower_via_newtonschulz
+    torch.optim._muon._zeropower_via_newtonschulz = newton_schulz
+    optimizer = torch.optim.Muon([matrix], lr=settings["learning_rate"], weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for step in range(settings["steps"]):
+        matrix.grad = normal(rng, *matrix.shape, scale=10.0 ** (step - 3))
+        exact = newton_schulz(matrix.grad, (3.4445, -4.775, 2.0315), 5, 1e-7)
+        assert (rounded(matrix.grad, (3.4445, -4.775, 2.0315), 5, 1e-7) - exact).abs().max() < 0.05
+        tensors[f"input.{step}.gradient.matrix"] = matrix.grad.clone()
+        optimizer.step()
+        tensors[f"expected.{step}.matrix"] = matrix.detach().clone()
+    tensors["expected.momentum.matrix"] = optimizer.state[matrix]["momentum_buffer"]
+    torch.optim._muon._zeropower_via_newtonschulz = rounded
+    write("muon", tensors, settings=settings, source=SOURCE)
+
+
 def clip_case():
     rng = np.random.default_rng(4)
     tensors, names, max_norm = {}, ("matrix", "bias"), 1.0
@@ -274,6 +305,7 @@ def main():
     gpt_case("masked", **captions, kind="masked")
     gpt_case("masked_rotary", kind="masked", positions="rotary")
     adamw_case()
+    muon_case()
     clip_case()
     similarity_case()
     efficientnet.case(SOURCE)

@@ -11,11 +11,11 @@ use super::named_tensor::NamedTensor;
 use super::place::Place;
 use crate::error::{Error, Result};
 
-/// Name and layout of a parameter.
+/// Place and layout of a parameter.
 #[derive(Debug, Clone)]
 pub(crate) struct Parameter {
-    /// Its name in files.
-    pub name: String,
+    /// Where it is in its module, which gives its name in files.
+    pub place: Place,
     /// Whether it requires a gradient.
     pub is_trained: bool,
     layout: Layout,
@@ -32,7 +32,7 @@ impl Parameter {
     /// # Errors
     /// Values that cannot be read back.
     pub(crate) fn to_file(&self, values: &Tensor<1>) -> Result<NamedTensor> {
-        let NamedTensor { name, data, .. } = NamedTensor::from_tensor(self.name.as_str(), values)?;
+        let NamedTensor { name, data, .. } = NamedTensor::from_tensor(self.place.name(), values)?;
         let (data, shape) = self.layout.into_file(data, self.shape.clone());
         NamedTensor::new(name, shape, data)
     }
@@ -75,7 +75,7 @@ pub(crate) fn list<M: Module>(module: &M) -> Result<Vec<Parameter>> {
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             self.1.push(self.0.layout(D).map(|layout| Parameter {
-                name: self.0.name(),
+                place: self.0.clone(),
                 is_trained: param.val().is_require_grad(),
                 layout,
                 shape: param.dims().to_vec(),

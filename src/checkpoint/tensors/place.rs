@@ -4,7 +4,7 @@
 use super::layout::Layout;
 
 /// A position in a traversal.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Place(Vec<(String, String)>);
 
 impl Place {

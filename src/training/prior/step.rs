@@ -4,16 +4,22 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::sequences::SequenceBatch;
+use crate::checkpoint::Place;
 use crate::prior::{DropoutSeeds, Prior, PriorConfig};
-use crate::recipe::PriorSection;
+use crate::recipe::{MatrixOptimizer, PriorSection};
 use crate::rng::{Purpose, stream};
 use crate::training::averaged::Averaged;
 use crate::training::decay::decays;
-use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
+use crate::training::{AdamWConfig, NamedGradients, NonFinite, Objective, Optimizer, Trainee};
 
 /// AdamW's beta1 and epsilon, as GPT-2's successors have them.
 const BETA1: f64 = 0.9;
 const EPSILON: f64 = 1e-8;
+
+/// The matrices that Muon is for: neither embeddings nor the head, whose rows belong to single codes.
+fn is_matrix_of_a_block(place: &Place) -> bool {
+    place.layer() == Some(("Linear", "weight")) && place.name().starts_with("blocks.")
+}
 
 /// The trainer of stage 2.
 #[derive(Debug)]
@@ -48,10 +54,15 @@ impl PriorTrainer {
             weight_decay: section.weight_decay,
         };
         let prior = Prior::new(config, seed, device);
+        let optimizer = Optimizer::new(constants, decays);
+        let optimizer = match section.optimizer {
+            MatrixOptimizer::Adamw => optimizer,
+            MatrixOptimizer::Muon => optimizer.with_muon(is_matrix_of_a_block),
+        };
         let decay = section.ema_weights;
         Self {
             averaged: (decay > 0.0).then(|| Averaged::new(prior.valid(), decay)),
-            prior: Trainee::new(prior, AdamW::new(constants, decays), ""),
+            prior: Trainee::new(prior, optimizer, ""),
             objective: Objective::new([("nats_per_code", 1.0)]),
             section: section.clone(),
             seed,

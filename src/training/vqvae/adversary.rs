@@ -13,7 +13,7 @@ use crate::recipe::AdversarialSection;
 use crate::tokenizer::{LossTerm, TokenizerConfig};
 use crate::training::decay::decays;
 use crate::training::trainee::{Trained, Trainee};
-use crate::training::{AdamW, AdamWConfig, NamedGradients};
+use crate::training::{AdamWConfig, NamedGradients, Optimizer};
 
 /// Prefix of the discriminator's tensors in a checkpoint.
 const PREFIX: &str = "discriminator.";
@@ -65,7 +65,7 @@ impl Adversary {
             Discriminator::new(config.channels, width, config.image_size, &mut init);
         let constants = AdamWConfig { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 };
         Some(Self {
-            trainee: Trainee::new(discriminator, AdamW::new(constants, decays), PREFIX),
+            trainee: Trainee::new(discriminator, Optimizer::new(constants, decays), PREFIX),
             means: Tensor::zeros([2], &device.clone().inner()),
             updates: 0,
             loss,

@@ -13,13 +13,13 @@ use crate::ops::frequency::focal_frequency_loss;
 use crate::ops::nearest::counts_by_code;
 use crate::ops::{mean_absolute_error, mean_huber_error, mean_squared_error};
 use crate::perceptual::FeatureNet;
-use crate::recipe::{ReconstructionLoss, VqvaeSection};
+use crate::recipe::{MatrixOptimizer, ReconstructionLoss, VqvaeSection};
 use crate::tokenizer::{
     Assigned, LossTerm, TermWeights, Tokenizer, TokenizerConfig, TokenizerOutput,
 };
 use crate::training::averaged::Averaged;
 use crate::training::decay::decays;
-use crate::training::{AdamW, AdamWConfig, NamedGradients, NonFinite, Objective, Trainee};
+use crate::training::{AdamWConfig, NamedGradients, NonFinite, Objective, Optimizer, Trainee};
 
 /// Adam's hyperparameters as in the paper's released code.
 const ADAM: (f64, f64, f64) = (0.9, 0.999, 1e-8);
@@ -100,6 +100,11 @@ impl VqvaeTrainer {
         let (beta1, beta2, epsilon) = ADAM;
         let weight_decay = section.weight_decay;
         let constants = AdamWConfig { beta1, beta2, epsilon, weight_decay };
+        let optimizer = Optimizer::new(constants, decays);
+        let optimizer = match section.optimizer {
+            MatrixOptimizer::Adamw => optimizer,
+            MatrixOptimizer::Muon => optimizer.with_muon(decays),
+        };
         let decay = section.ema_weights;
         let averaged = (decay > 0.0).then(|| Averaged::new(tokenizer.valid(), decay));
         let mut weights = vec![(RECONSTRUCTION, 1.0)];
@@ -114,7 +119,7 @@ impl VqvaeTrainer {
             perceptual,
             adversary,
             averaged,
-            tokenizer: Trainee::new(tokenizer, AdamW::new(constants, decays), ""),
+            tokenizer: Trainee::new(tokenizer, optimizer, ""),
             learners,
             section: section.clone(),
             variance,

@@ -1,5 +1,5 @@
-//! AdamW and gradient clipping against PyTorch: `tests/reference/adamw.safetensors` and `clip.safetensors`, which
-//! `tests/reference/make_reference.py` wrote.
+//! The optimizer and gradient clipping against PyTorch: `tests/reference/adamw.safetensors`, `muon.safetensors` and
+//! `clip.safetensors`, which `tests/reference/make_reference.py` wrote.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
-use vqgen::training::{AdamW, AdamWConfig, NamedGradients};
+use vqgen::training::{AdamWConfig, NamedGradients, Optimizer, OptimizerState};
 
 #[derive(Module, Debug)]
 struct Two {
@@ -64,10 +64,39 @@ impl Reference {
 }
 
 #[test]
+fn five_steps_of_muon_are_those_of_pytorch_in_more_digits() {
+    let reference = Reference::read("muon.safetensors");
+    let config = AdamWConfig { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
+    let optimizer = Optimizer::new(config, |place| place.name() == "matrix");
+    let mut optimizer = optimizer.with_muon(|place| place.name() == "matrix");
+    let device = Device::flex().autodiff();
+    let of = |name: &str| Tensor::<2>::from_data(reference.data(name), &device);
+    let mut two = Two {
+        matrix: Param::from_tensor(of("input.matrix")),
+        bias: Param::from_tensor(Tensor::zeros([5], &device)),
+    };
+    for step in 0..5 {
+        let gradient = of(&format!("input.{step}.gradient.matrix")).detach();
+        let loss = (two.matrix.val() * gradient).sum() + two.bias.val().sum();
+        let gradients = NamedGradients::of(&two, loss.backward());
+        two = optimizer.step(two, gradients, 3e-3);
+        let actual = two.matrix.val().into_data().try_into_vec::<f32>().unwrap();
+        let name = format!("expected.{step}.matrix");
+        let expected = reference.data(&name).try_into_vec::<f32>().unwrap();
+        for (a, e) in actual.iter().zip(&expected) {
+            assert!((a - e).abs() <= 1e-5 * e.abs() + 1e-6, "{name}: {a}, PyTorch has {e}");
+        }
+    }
+    let OptimizerState { moments, momenta, steps } = optimizer.state();
+    assert_eq!((moments.len(), momenta.len(), *steps), (1, 1, 5));
+    reference.compare("expected.momentum.matrix", momenta["matrix"].clone().into_data());
+}
+
+#[test]
 fn five_steps_are_those_of_pytorch() {
     let reference = Reference::read("adamw.safetensors");
     let config = AdamWConfig { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
-    let mut optimizer = AdamW::new(config, |place| place.name() == "matrix");
+    let mut optimizer = Optimizer::new(config, |place| place.name() == "matrix");
     let mut two = reference.two("input");
     for step in 0..5 {
         let gradients = reference.gradients(&two, &format!("input.{step}.gradient"));
@@ -75,7 +104,7 @@ fn five_steps_are_those_of_pytorch() {
         reference.compare(&format!("expected.{step}.matrix"), two.matrix.val().into_data());
         reference.compare(&format!("expected.{step}.bias"), two.bias.val().into_data());
     }
-    for (name, moments) in optimizer.moments() {
+    for (name, moments) in &optimizer.state().moments {
         reference.compare(&format!("expected.moment1.{name}"), moments.mean.clone().into_data());
         reference.compare(&format!("expected.moment2.{name}"), moments.square.clone().into_data());
     }
