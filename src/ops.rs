@@ -45,7 +45,7 @@ pub use attention::{CausalMask, Heads, causal_attention};
 pub(crate) use attention::{KeyValues, cached_attention};
 pub use cross_entropy::token_losses;
 pub(crate) use dropout::{Dropout, dropout};
-pub use embedding::Embedding;
+pub use embedding::{Embedding, embedding};
 pub(crate) use linear::packed_linear;
 pub use linear::{Linear, linear, linear_gelu, linear_squared_relu};
 pub use norm::{GroupNorm, Norm, layer_norm, rms_norm};

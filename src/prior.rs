@@ -12,10 +12,14 @@
 //! input    t_0 … t_(l-1)   class   c_0   mask  …  mask        prefix + n_codes positions
 //! logits                           c_0   c_1   …  c_(n-1)
 //! ```
+//! An autoregressive prior may be trained on other orders too; then each position also says where the next code is. It
+//! samples in raster order all the same.
+//!
 //! A prior with captions has a prefix of the tokens of a caption, which see each other, and the class; one without has
 //! the class alone.
 
 mod block;
+mod code_batch;
 mod condition;
 mod config;
 mod decoder;
@@ -25,6 +29,7 @@ mod masked;
 mod seeds;
 
 pub use block::{Attention, Block, Mlp};
+pub use code_batch::CodeBatch;
 pub use condition::{Condition, Conditions};
 pub(crate) use config::LONGEST_CAPTION;
 pub use config::{Positions, PriorActivation, PriorConfig, PriorKind, PriorNorm};

@@ -20,7 +20,7 @@ use vqgen::checkpoint::{Codes, Kind, ModelFile, ResumeState, RunDir, Stage};
 use vqgen::rng::{Purpose, Stream, stream};
 
 const DEFAULT_KILLS: usize = 6;
-const SETTINGS: [&str; 36] = [
+const SETTINGS: [&str; 37] = [
     "data.image_size=16",
     "data.crop=1",
     "vqvae.width=16",
@@ -50,6 +50,7 @@ const SETTINGS: [&str; 36] = [
     "prior.qk_norm=true",
     "prior.ema_weights=0.9",
     "prior.optimizer=muon",
+    "prior.order=annealed",
     "prior.word_dropout=0.2",
     "prior.code_noise=0.1",
     "prior.steps=90",

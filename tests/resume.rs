@@ -264,6 +264,7 @@ fn every_term_of_the_loss_and_averaged_weights_do_too() {
 fn a_prior_of_several_codes_a_position_does_too() {
     let prior = Prior(Codes { width: 2, depth: 2, ..prior().0 });
     check(&prior, &recipe(&[]), &[Stop::Step(3), Stop::Validation(8)]);
+    check(&prior, &recipe(&["prior.order=annealed"]), &[Stop::Step(3), Stop::Validation(8)]);
 }
 
 #[test]
@@ -273,8 +274,8 @@ fn a_masked_prior_does_too() {
 }
 
 #[test]
-fn a_prior_trained_by_muon_does_too() {
-    let recipe = recipe(&["prior.optimizer=muon"]);
+fn a_prior_trained_by_muon_on_codes_in_random_orders_does_too() {
+    let recipe = recipe(&["prior.optimizer=muon", "prior.order=annealed"]);
     check(&prior(), &recipe, &[Stop::Step(1), Stop::Step(6), Stop::Validation(8)]);
 }
 

@@ -119,6 +119,10 @@ pub struct PriorConfig {
     pub dropout: f64,
     /// How positions are encoded.
     pub positions: Positions,
+    /// Whether each position is also told where the next code is, so that codes may come in any order (Yu et al. 2024,
+    /// "Randomized Autoregressive Visual Generation").
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub target_positions: bool,
     /// Whether the head shares the code embeddings (weight tying).
     pub tie_weights: bool,
     /// The norms of the blocks and the last one.
@@ -149,6 +153,7 @@ impl Default for PriorConfig {
             width: 16,
             dropout: 0.0,
             positions: Positions::Learned,
+            target_positions: false,
             tie_weights: false,
             norm: PriorNorm::Layer,
             activation: PriorActivation::Gelu,
@@ -255,6 +260,13 @@ impl PriorConfig {
                 "rotary positions are for one code a position, here are {} (set prior.positions to \"learned\")",
                 self.depth
             ));
+        }
+        if self.target_positions && (self.positions == Positions::Rotary || self.is_masked()) {
+            return fail(
+                "an order of its own is for the codes of autoregressive priors with learned positions (set \
+                 prior.order to \"raster\")"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

@@ -5,19 +5,23 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::ops::init::WeightInit;
 use crate::ops::{
-    CausalMask, Embedding, Heads, Linear, Norm, RotaryTables, causal_attention, token_losses,
+    CausalMask, Embedding, Heads, Linear, Norm, RotaryTables, causal_attention, embedding,
+    token_losses,
 };
 use crate::prior::block::{Block, DEVIATION};
 use crate::prior::seeds::Dropouts;
-use crate::prior::{Conditions, DropoutSeeds, Positions, PriorConfig, PriorNorm};
+use crate::prior::{CodeBatch, Conditions, DropoutSeeds, Positions, PriorConfig, PriorNorm};
 
 /// A GPT over codes.
 #[derive(Module, Debug)]
 pub struct Gpt {
     /// Embeddings of the whole vocabulary, codes first.
     pub token: Embedding,
-    /// Of the class and the codes, `[n_positions - caption_length, width]`; absent with rotary positions.
+    /// Of the class and the codes, `[n_positions - caption_length, width]`, with one more row where codes may come in any
+    /// order; absent with rotary positions.
     pub position: Option<Param<Tensor<2>>>,
+    /// Of the next code's place, `[n_codes, width]`; absent where codes have one order.
+    pub target_position: Option<Param<Tensor<2>>>,
     /// In the order of the forward pass.
     pub blocks: Vec<Block>,
     /// The final norm.
@@ -52,8 +56,10 @@ impl Gpt {
         let mut init = WeightInit::new(seed, device);
         let token = Embedding { weight: init.normal([config.vocabulary_size(), width], DEVIATION) };
         let learned = config.positions == Positions::Learned;
-        let position = learned
-            .then(|| init.normal([config.n_positions() - config.caption_length, width], DEVIATION));
+        // In other orders than the raster's its last code is an input, too.
+        let inputs = config.n_positions() - config.caption_length;
+        let inputs = inputs + usize::from(config.target_positions);
+        let position = learned.then(|| init.normal([inputs, width], DEVIATION));
         let blocks = (0..layers).map(|_| Block::new(config, &mut init)).collect();
         let head = (!config.tie_weights)
             .then(|| Linear { weight: init.normal([width, codebook_size], DEVIATION), bias: None });
@@ -61,12 +67,15 @@ impl Gpt {
             token: Embedding { weight: init.normal([config.caption_tokens + 1, width], DEVIATION) },
             position: init.normal([config.caption_length, width], DEVIATION),
         });
+        let target_position =
+            config.target_positions.then(|| init.normal([config.n_codes(), width], DEVIATION));
         let grid = [grid_height, grid_width];
         let tables = if config.is_masked() { RotaryTables::at } else { RotaryTables::after };
         let rotary = (!learned).then(|| tables(config.prefix(), grid, width / heads, device));
         Self {
             token,
             position,
+            target_position,
             blocks,
             norm: Norm::new(width, config.norm == PriorNorm::Layer, device),
             head,
@@ -86,7 +95,8 @@ impl Gpt {
         self.norm.weight.val().device()
     }
 
-    /// Logits of each code given the condition and the codes before it. `dropout` is for training; `None` drops nothing.
+    /// Logits of each code given the condition and the codes before it in raster order. `dropout` is for training; `None`
+    /// drops nothing.
     ///
     /// # Shapes
     /// - known: `[batch, n]`, the first codes of each sequence, at most all but one; `None` for none
@@ -97,7 +107,14 @@ impl Gpt {
         known: Option<Tensor<2, Int>>,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
-        let x = self.through_blocks(self.embed(conditions, known), dropout);
+        self.next_logits(self.embed(conditions, known), dropout)
+    }
+
+    /// # Shapes
+    /// - x: `[batch, prefix + n, width]`
+    /// - output: `[batch * (n + 1), codebook_size]`
+    fn next_logits(&self, x: Tensor<3>, dropout: Option<DropoutSeeds>) -> Tensor<2> {
+        let x = self.through_blocks(x, dropout);
         let [batch, sequence, width] = x.dims();
         let first = self.config.prefix() - 1;
         let predicting = match first {
@@ -141,7 +158,7 @@ impl Gpt {
         CausalMask::with_prefix(open, sequence, &self.device())
     }
 
-    /// Negative log-likelihood of each code given the condition and the codes before it, in nats.
+    /// Negative log-likelihood of each code given the condition and the codes before it in raster order, in nats.
     ///
     /// # Shapes
     /// - codes, output: `[batch, n_codes]`
@@ -151,24 +168,31 @@ impl Gpt {
         codes: Tensor<2, Int>,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
-        self.losses_seeing(conditions, codes.clone(), codes, dropout)
+        self.losses_of(conditions, CodeBatch::of(codes), dropout)
     }
 
-    /// As [`Self::code_losses`], for a model that sees the codes `seen` and predicts `codes`.
-    pub fn losses_seeing(
+    /// As [`Self::code_losses`], of what `batch` lets the model see and predict, in its order.
+    pub fn losses_of(
         &self,
         conditions: &Conditions,
-        seen: Tensor<2, Int>,
-        codes: Tensor<2, Int>,
+        batch: CodeBatch,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
+        let CodeBatch { seen, codes, order } = batch;
         let [batch, n_codes] = codes.dims();
         let known = (n_codes > 1).then(|| seen.slice([0..batch, 0..n_codes - 1]));
-        let logits = self.forward(conditions, known, dropout);
+        let x = match order {
+            None => self.embed(conditions, known),
+            Some(order) => {
+                let x = self.without_positions(conditions, known);
+                self.after_caption(conditions, self.in_order(x, order))
+            }
+        };
+        let logits = self.next_logits(x, dropout);
         token_losses(logits, codes.reshape([batch * n_codes])).reshape([batch, n_codes])
     }
 
-    /// Embeddings of the condition's prefix followed by the codes.
+    /// Embeddings of the condition's prefix followed by the codes in raster order.
     ///
     /// # Shapes
     /// - codes: `[batch, n]`; `None` for none
@@ -178,20 +202,79 @@ impl Gpt {
         conditions: &Conditions,
         codes: Option<Tensor<2, Int>>,
     ) -> Tensor<3> {
+        let x = self.without_positions(conditions, codes);
+        self.after_caption(conditions, self.at_positions(x, self.config.caption_length))
+    }
+
+    /// Embeddings of the class and the codes.
+    ///
+    /// # Shapes
+    /// - codes: `[batch, n]`; `None` for none
+    /// - output: `[batch, 1 + n, width]`
+    fn without_positions(
+        &self,
+        conditions: &Conditions,
+        codes: Option<Tensor<2, Int>>,
+    ) -> Tensor<3> {
         let class = conditions.embed_classes(self);
-        let after_caption = match codes {
+        match codes {
             None => class,
             Some(codes) => {
                 let [batch, n] = codes.dims();
                 let codes = self.token.forward(codes.reshape([batch * n]));
                 Tensor::cat(vec![class, codes.reshape([batch, n, self.config.width])], 1)
             }
-        };
-        let after_caption = self.at_positions(after_caption, self.config.caption_length);
-        match conditions.embed_captions(self) {
-            None => after_caption,
-            Some(caption) => Tensor::cat(vec![caption, after_caption], 1),
         }
+    }
+
+    /// # Shapes
+    /// - x: `[batch, n, width]`
+    /// - output: `[batch, caption_length + n, width]`
+    fn after_caption(&self, conditions: &Conditions, x: Tensor<3>) -> Tensor<3> {
+        match conditions.embed_captions(self) {
+            None => x,
+            Some(caption) => Tensor::cat(vec![caption, x], 1),
+        }
+    }
+
+    /// Adds the learned embeddings of the positions of the class and of codes in `order`, and of the position of each next
+    /// code.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch, n_codes, width]`
+    /// - order: `[batch, n_codes]`
+    fn in_order(&self, x: Tensor<3>, order: Tensor<2, Int>) -> Tensor<3> {
+        let (Some(position), Some(target)) = (&self.position, &self.target_position) else {
+            return x;
+        };
+        let [batch, n_codes, width] = x.dims();
+        let rows = |table: &Param<Tensor<2>>, places: Tensor<2, Int>| {
+            let rows = embedding(table.val(), places.reshape([batch * n_codes]));
+            rows.reshape([batch, n_codes, width])
+        };
+        let class = Tensor::zeros([batch, 1], &order.device());
+        let own = match n_codes - 1 {
+            0 => class,
+            known => {
+                let codes = order.clone().slice([0..batch, 0..known]).add_scalar(1);
+                Tensor::cat(vec![class, codes], 1)
+            }
+        };
+        x + rows(position, own) + rows(target, order)
+    }
+
+    /// The learned position embeddings of the class and the codes in raster order, `[n_positions - caption_length,
+    /// width]`; `None` with rotary positions.
+    pub(super) fn raster_positions(&self) -> Option<Tensor<2>> {
+        let own = self.position.as_ref()?.val();
+        Some(match &self.target_position {
+            // Code i stands in row i + 1, where the next is code i + 1.
+            Some(target) => {
+                let [n_codes, width] = target.dims();
+                own.slice([0..n_codes, 0..width]) + target.val()
+            }
+            None => own,
+        })
     }
 
     /// Adds the learned position embeddings of the class and the codes, from position `position` of the sequence on.
@@ -202,8 +285,7 @@ impl Gpt {
         let [_, sequence, width] = x.dims();
         let (end, n_positions) = (position + sequence, self.config.n_positions());
         assert!(end <= n_positions, "position {end} of a prior of {n_positions}");
-        let Some(table) = &self.position else { return x };
-        let mut table = table.val();
+        let Some(mut table) = self.raster_positions() else { return x };
         let before = self.config.caption_length;
         if sequence < n_positions - before {
             table = table.slice([position - before..end - before, 0..width]);

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::prior::{Conditions, DropoutSeeds, Gpt, PriorConfig, PriorKind};
+use crate::prior::{CodeBatch, Conditions, DropoutSeeds, Gpt, PriorConfig, PriorKind};
 
 /// One kind of prior with its weights.
 #[derive(Module, Debug)]
@@ -41,22 +41,16 @@ impl Prior {
         }
     }
 
-    /// The training loss: nats per code of `codes`, averaged over the batch, `[1]`, for a model that sees `seen`: the
-    /// same, but for noise, and of a masked prior with [`PriorConfig::mask_token`] for those that it learns. Without
-    /// `dropout`, none is applied.
-    ///
-    /// # Shapes
-    /// - seen, codes: `[batch, n_codes]`
+    /// The training loss: nats per code of `batch`, averaged over it, `[1]`. Without `dropout`, none is applied.
     pub fn loss(
         &self,
         conditions: &Conditions,
-        seen: Tensor<2, Int>,
-        codes: Tensor<2, Int>,
+        batch: CodeBatch,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<1> {
         match self {
-            Self::Autoregressive(gpt) => gpt.losses_seeing(conditions, seen, codes, dropout).mean(),
-            Self::Masked(gpt) => gpt.masked_loss(conditions, seen, codes, dropout),
+            Self::Autoregressive(gpt) => gpt.losses_of(conditions, batch, dropout).mean(),
+            Self::Masked(gpt) => gpt.masked_loss(conditions, batch.seen, batch.codes, dropout),
         }
     }
 

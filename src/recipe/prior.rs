@@ -26,6 +26,27 @@ pub enum PriorPreset {
     Medium,
 }
 
+/// The order in which an autoregressive prior learns the codes of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodeOrder {
+    /// Row by row.
+    Raster,
+    /// At first a new random order for each sequence, at last the raster's.
+    Annealed,
+}
+
+impl CodeOrder {
+    /// The share of sequences in a random order at `step` of `steps`: all in the first half, none in the last quarter, and
+    /// in between ever fewer, the schedule that Yu et al. 2024 found best.
+    pub fn share_of_random(self, step: u64, steps: u64) -> f64 {
+        match self {
+            Self::Raster => 0.0,
+            Self::Annealed => (3.0 - 4.0 * step as f64 / steps as f64).clamp(0.0, 1.0),
+        }
+    }
+}
+
 /// Which views of an image become code sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,6 +105,9 @@ section! {
         caption_dropout: f64 = 0.1, allowed 0.0..=1.0, resume Told;
         /// Probability of showing the model a random code in place of each, while it learns what follows the right ones.
         code_noise: f64 = 0.0, allowed 0.0..1.0, resume Told;
+        /// The order in which an autoregressive prior learns the codes of an image: `raster`, or `annealed`, random in the
+        /// first half of the steps, the raster's in the last quarter, and in between ever more often so.
+        order: CodeOrder = CodeOrder::Raster, resume Refused;
         /// Probability of training without each word of a caption.
         word_dropout: f64 = 0.0, allowed 0.0..1.0, resume Told;
         /// Decay of a step of the moving average of the weights, which validation and files use; 0 keeps none.
@@ -159,6 +183,7 @@ impl PriorSection {
             width: self.width,
             dropout: self.dropout,
             positions: self.positions,
+            target_positions: self.order != CodeOrder::Raster,
             tie_weights: self.tie_weights,
             norm: self.norm,
             activation: self.activation,
@@ -224,6 +249,14 @@ mod tests {
         for (value, inside) in [(-0.1, false), (0.0, true), (0.99, true), (1.0, false)] {
             assert_eq!(shape(&|section| section.dropout = value), both(inside), "{value}");
         }
+    }
+
+    #[test]
+    fn random_orders_are_all_at_first_and_none_at_last() {
+        let share = |step| CodeOrder::Annealed.share_of_random(step, 400);
+        let shares = [0, 199, 200, 250, 300, 399, 1_000].map(share);
+        assert_eq!(shares, [1.0, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0]);
+        assert_eq!(CodeOrder::Raster.share_of_random(0, 400), 0.0);
     }
 
     #[test]

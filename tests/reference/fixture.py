@@ -52,7 +52,7 @@ def fill(model, rng):
             value = normal(rng, *shape, scale=0.1) + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
         elif ".up." in name and len(shape) == 4 and shape[-1] == 4:
             value = normal(rng, *shape, scale=(2 / (shape[0] * 4)) ** 0.5)  # transposed 4x4, stride 2: 4 taps a pixel
-        elif name.startswith(("token", "position")):
+        elif name.startswith(("token", "position", "target_position")):
             value = normal(rng, *shape, scale=0.5)
         else:
             value = normal(rng, *shape, scale=(1.5 / np.prod(shape[1:])) ** 0.5)

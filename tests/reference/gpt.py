@@ -107,7 +107,12 @@ class Gpt(nn.Module):
         self.token = nn.Embedding(config["codebook_size"] + config["n_classes"] + 1 + is_masked, width)
         rotary = None
         if config["positions"] == "learned":
-            self.position = nn.Parameter(torch.empty(config["grid_height"] * config["grid_width"] + is_masked, width))
+            n_codes = config["grid_height"] * config["grid_width"]
+            has_targets = config.get("target_positions", False)
+            # In raster order the last code is never an input.
+            self.position = nn.Parameter(torch.empty(n_codes + (is_masked or has_targets), width))
+            if has_targets:
+                self.target_position = nn.Parameter(torch.empty(n_codes, width))
         else:
             rotary = Rotary(config, width // config["heads"])
         if "caption_length" in config:
@@ -117,10 +122,15 @@ class Gpt(nn.Module):
         if not config["tie_weights"]:
             self.head = nn.Linear(width, config["codebook_size"], bias=False)
 
-    def forward(self, tokens, captions=None):
-        """tokens: the class and the codes. Gives the logits at their positions."""
+    def forward(self, tokens, captions=None, order=None):
+        """tokens: the class and the codes, in raster order or in `order`. Gives the logits at their positions."""
         x = self.token(tokens)
-        if hasattr(self, "position"):
+        if order is not None:
+            # What stands at a position is the class or the code of the place before in the order; what comes next is the code
+            # at its own place.
+            held = torch.cat([torch.zeros_like(order[:, :1]), order[:, :-1] + 1], dim=1)
+            x = x + self.position[held] + self.target_position[order]
+        elif hasattr(self, "position"):
             x = x + self.position[: tokens.shape[1]]
         if captions is not None:
             x = torch.cat([self.caption(captions), x], dim=1)

@@ -180,8 +180,12 @@ def gpt_case(name, **changes):
         tokens = torch.cat([classes[:, None], seen], dim=1)
         logits = model(tokens, captions)[:, 1:]
     else:
+        order = None
+        if config.get("target_positions"):
+            order = torch.from_numpy(np.stack([rng.permutation(n_codes) for _ in range(batch)]))
+            inputs["input.order"], codes = order, codes.gather(1, order)
         tokens = torch.cat([classes[:, None], codes[:, :-1]], dim=1)
-        logits = model(tokens, captions)
+        logits = model(tokens, captions, order)
     losses = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view(batch, n_codes)
     if "input.seen" in inputs:
         losses = losses[unknown]
@@ -302,6 +306,7 @@ def main():
     blocks = {"norm": "rms", "activation": "squared-relu", "qk_norm": True}
     gpt_case("gpt_blocks", **blocks)
     gpt_case("gpt_blocks_rotary", **captions, **blocks, positions="rotary")
+    gpt_case("gpt_order", **captions, target_positions=True)
     gpt_case("masked", **captions, kind="masked")
     gpt_case("masked_rotary", kind="masked", positions="rotary")
     adamw_case()

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use vqgen::checkpoint::parameters;
-use vqgen::prior::{Condition, Conditions, Gpt, MaskedDecoder, Prior, PriorConfig};
+use vqgen::prior::{CodeBatch, Condition, Conditions, Gpt, MaskedDecoder, Prior, PriorConfig};
 
 use super::support::{Reference, values};
 
@@ -66,7 +66,11 @@ fn check_masked(name: &str) {
     let conditions = Conditions::new(&of_case, &config, &device);
     let codes = reference.integers::<2>("input.codes", &device);
     let prior = Prior::Masked(model);
-    compare_gradients(&reference, prior.loss(&conditions, seen, codes, None), &prior);
+    compare_gradients(
+        &reference,
+        prior.loss(&conditions, CodeBatch { codes, seen, order: None }, None),
+        &prior,
+    );
 }
 
 fn compare_gradients<M: Module>(reference: &Reference, loss: Tensor<1>, model: &M) {
@@ -100,6 +104,22 @@ fn a_prior_with_captions_agrees_with_pytorch() {
 fn a_prior_of_rms_norms_squared_relu_and_normalised_queries_and_keys_agrees_with_pytorch() {
     check("gpt_blocks.safetensors");
     check("gpt_blocks_rotary.safetensors");
+}
+
+#[test]
+fn a_prior_of_codes_in_any_order_agrees_with_pytorch() {
+    let reference = Reference::read("gpt_order.safetensors");
+    let device = Device::flex().autodiff();
+    let config: PriorConfig = reference.config();
+    let model = reference.load_into(Gpt::new(&config, 0, &device));
+    let conditions = Conditions::new(&conditions(&reference, &config), &config, &device);
+    // In the file they are in their order.
+    let codes = reference.integers::<2>("input.codes", &device);
+    let order = Some(reference.integers::<2>("input.order", &device));
+    let batch = CodeBatch { seen: codes.clone(), codes, order };
+    let losses = model.losses_of(&conditions, batch, None);
+    reference.compare("expected.losses", &values(losses.clone()));
+    compare_gradients(&reference, losses.mean(), &model);
 }
 
 #[test]

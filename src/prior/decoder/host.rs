@@ -122,7 +122,7 @@ impl<'a> HostDecoder<'a> {
         };
         Self {
             token: values(gpt.token.weight.val()),
-            position: gpt.position.as_ref().map_or_else(Vec::new, |table| values(table.val())),
+            position: gpt.raster_positions().map_or_else(Vec::new, values),
             map: gpt.heads().map(),
             layers: gpt.blocks.iter().map(Layer::new).collect(),
             norm: gpt.norm.to_rows(),

@@ -2,12 +2,13 @@
 
 mod captions;
 mod decoding;
+mod order;
 
 use burn::module::{Module, ModuleVisitor};
 use burn::tensor::{TensorData, Tolerance};
 
 use super::*;
-use crate::prior::{Condition, Prior, PriorActivation};
+use crate::prior::{Condition, Prior, PriorActivation, PriorKind};
 use crate::rng::{Purpose, stream};
 
 fn config(layers: usize, positions: Positions, tie_weights: bool) -> PriorConfig {
@@ -107,7 +108,10 @@ fn configs(layers: usize) -> Vec<PriorConfig> {
         qk_norm: true,
         ..config
     };
-    let all = without.map(plain).into_iter().chain(with);
+    let any_order = |config| PriorConfig { target_positions: true, ..config };
+    let with_targets =
+        [captioned(Positions::Learned), plain((Positions::Learned, true))].map(any_order);
+    let all = without.map(plain).into_iter().chain(with).chain(with_targets);
     all.chain([captioned(Positions::Rotary), plain((Positions::Learned, false))].map(other_blocks))
         .collect()
 }
@@ -222,7 +226,7 @@ fn the_loss_is_the_mean_of_the_losses_of_the_right_codes() {
         &TensorData::new(expected.clone(), [2, 6]),
         Tolerance::absolute(1e-4),
     );
-    let mean: f32 = prior.loss(&conditions, codes.clone(), codes, None).into_scalar();
+    let mean: f32 = prior.loss(&conditions, CodeBatch::of(codes), None).into_scalar();
     assert!((mean - expected.iter().sum::<f32>() / 12.0).abs() < 1e-4);
 }
 

@@ -1,12 +1,12 @@
 //! Batches of code sequences for training: which ones a step sees, and which lose their condition.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::captions::Captions;
 use crate::checkpoint::Codes;
 use crate::data::{Draw, Split, View};
 use crate::error::{Error, Result};
-use crate::prior::{Condition, Conditions, PriorConfig, masked};
+use crate::prior::{CodeBatch, Condition, Conditions, PriorConfig, masked};
 use crate::recipe::PriorSection;
 use crate::rng::Stream;
 
@@ -18,10 +18,8 @@ const CLASS_HIDDEN: f32 = 0.5;
 pub struct SequenceBatch {
     /// `[batch]`.
     pub conditions: Conditions,
-    /// `[batch, n_codes]`.
-    pub codes: Tensor<2, Int>,
-    /// What the model sees of them, `[batch, n_codes]`: the same, but for noise.
-    pub seen: Tensor<2, Int>,
+    /// Of as many sequences.
+    pub codes: CodeBatch,
 }
 
 impl SequenceBatch {
@@ -36,13 +34,13 @@ impl SequenceBatch {
         let codes: Vec<i32> = codes.map(i32::from).collect();
         let codes = Tensor::from_data(TensorData::new(codes, shape), device);
         let conditions = Conditions::new(conditions, config, device);
-        Self { conditions, seen: codes.clone(), codes }
+        Self { conditions, codes: CodeBatch::of(codes) }
     }
 
     /// The same, but that the model does not see some codes, which it learns: of each sequence the share is a quarter of a
     /// cosine of a uniform number, so that most steps learn much from little, as sampling begins.
-    fn with_masks(self, config: &PriorConfig, rng: &mut Stream) -> Self {
-        let [batch, n_codes] = self.codes.dims();
+    fn with_masks(mut self, config: &PriorConfig, rng: &mut Stream) -> Self {
+        let [batch, n_codes] = self.codes.codes.dims();
         let mut mask = Vec::with_capacity(batch * n_codes);
         for _ in 0..batch {
             let share = (std::f64::consts::FRAC_PI_2 * f64::from(rng.uniform())).cos();
@@ -51,23 +49,47 @@ impl SequenceBatch {
             rng.shuffle(&mut places);
             mask.extend(places);
         }
-        let device = self.seen.device();
-        Self { seen: masked(self.seen, &mask, config, &device), ..self }
+        let device = self.codes.seen.device();
+        self.codes.seen = masked(self.codes.seen, &mask, config, &device);
+        self
     }
 
     /// The same, but that the model sees a random code instead of each with probability `noise`.
-    fn with_noise(self, noise: f64, codebook_size: usize, rng: &mut Stream) -> Self {
+    fn with_noise(mut self, noise: f64, codebook_size: usize, rng: &mut Stream) -> Self {
         if noise == 0.0 {
             return self;
         }
-        let [batch, n_codes] = self.codes.dims();
-        let device = self.codes.device();
+        let [batch, n_codes] = self.codes.seen.dims();
+        let device = self.codes.seen.device();
         let n = batch * n_codes;
         let replaced: Vec<bool> = (0..n).map(|_| f64::from(rng.uniform()) < noise).collect();
         let random: Vec<i32> = (0..n).map(|_| rng.below(codebook_size) as i32).collect();
         let replaced = Tensor::from_data(TensorData::new(replaced, [batch, n_codes]), &device);
         let random = Tensor::from_data(TensorData::new(random, [batch, n_codes]), &device);
-        Self { seen: self.codes.clone().mask_where(replaced, random), ..self }
+        self.codes.seen = self.codes.seen.mask_where(replaced, random);
+        self
+    }
+
+    /// The same, but that each sequence is in a random order with probability `share`; the codes of a position stay
+    /// together.
+    fn with_orders(mut self, share: f64, depth: usize, rng: &mut Stream) -> Self {
+        if share == 0.0 {
+            return self;
+        }
+        let [batch, n_codes] = self.codes.codes.dims();
+        let mut order: Vec<i32> = Vec::with_capacity(batch * n_codes);
+        for _ in 0..batch {
+            let mut places: Vec<usize> = (0..n_codes / depth).collect();
+            if f64::from(rng.uniform()) < share {
+                rng.shuffle(&mut places);
+            }
+            let codes = places.iter().flat_map(|place| place * depth..(place + 1) * depth);
+            order.extend(codes.map(|code| code as i32));
+        }
+        let device = self.codes.codes.device();
+        let order = Tensor::from_data(TensorData::new(order, [batch, n_codes]), &device);
+        self.codes = self.codes.in_order(order);
+        self
     }
 }
 
@@ -119,8 +141,8 @@ impl<'a> Sequences<'a> {
         self.images.is_empty()
     }
 
-    /// The training batch of `draws`; `rng` decides which sequences lose their class, their caption or both, and which
-    /// codes the model does not see.
+    /// The training batch of `draws`; `rng` decides which sequences lose their class, their caption or both, which codes the
+    /// model does not see, and which of them come in a random order: a share of `random_orders`.
     ///
     /// # Errors
     /// A caption that has no tokens.
@@ -128,7 +150,7 @@ impl<'a> Sequences<'a> {
         &self,
         draws: &[Draw],
         captions: &Captions,
-        section: &PriorSection,
+        (section, random_orders): (&PriorSection, f64),
         rng: &mut Stream,
         (config, device): (&PriorConfig, &Device),
     ) -> Result<SequenceBatch> {
@@ -149,7 +171,10 @@ impl<'a> Sequences<'a> {
             images.iter().map(|image| condition_of(*image)).collect::<Result<Vec<_>>>()?;
         let batch = self.batch(&images, &conditions, config, device);
         let batch = batch.with_noise(section.code_noise, config.codebook_size, rng);
-        Ok(if config.is_masked() { batch.with_masks(config, rng) } else { batch })
+        Ok(match config.is_masked() {
+            true => batch.with_masks(config, rng),
+            false => batch.with_orders(random_orders, config.depth, rng),
+        })
     }
 
     /// The sequences `range` of the split in file order, with their classes and first captions.

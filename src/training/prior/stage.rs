@@ -108,13 +108,15 @@ impl<'a> PriorStage<'a> {
     /// The micro batches of `step`.
     fn micro_batches(&mut self, step: u64) -> Result<Vec<SequenceBatch>> {
         let section = &self.recipe.prior;
+        let orders = section.order.share_of_random(step, section.steps as u64);
         let first = step * section.accumulate as u64;
         (first..first + section.accumulate as u64)
             .map(|micro| {
                 let draws = self.order.draws(micro, section.batch_size);
                 let mut rng = stream(self.recipe.seed, Purpose::ClassDropout, micro, 0);
                 let shape = (&self.config, self.device);
-                self.train.training_batch(&draws, &self.captions, section, &mut rng, shape)
+                let how = (section, orders);
+                self.train.training_batch(&draws, &self.captions, how, &mut rng, shape)
             })
             .collect()
     }
@@ -239,7 +241,7 @@ impl StageRun for PriorStage<'_> {
             let range = from..(from + batch_size).min(n);
             let captions = &self.captions;
             let batch = self.validation.plain_batch(range, captions, &self.config, self.device)?;
-            Ok((batch.conditions, batch.codes))
+            Ok((batch.conditions, batch.codes.codes))
         });
         let nats = nats_per_code(&prior, batches)?;
         let size = self.codes.image_size;

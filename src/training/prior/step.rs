@@ -112,9 +112,9 @@ impl PriorTrainer {
         let share = 1.0 / self.section.accumulate as f64;
         let mut gradients = NamedGradients::default();
         let mut losses = Vec::with_capacity(self.section.accumulate);
-        for (micro, SequenceBatch { conditions, codes, seen }) in (0..).zip(batches) {
+        for (micro, SequenceBatch { conditions, codes }) in (0..).zip(batches) {
             let seeds = DropoutSeeds::new(stream(self.seed, Purpose::Dropout, step, micro));
-            let loss = self.prior.module.loss(&conditions, seen, codes, Some(seeds));
+            let loss = self.prior.module.loss(&conditions, codes, Some(seeds));
             let loss = loss.mul_scalar(share);
             losses.push(loss.clone().inner());
             gradients.add(self.prior.gradients_of(loss.backward()));
