@@ -135,7 +135,14 @@ mod tests {
         let vqvae = VqvaeSection::default();
         assert_ne!(quickstart.vqvae, vqvae);
         let prior = PriorSection::default();
-        let prior = PriorSection { shift: 1, ema_weights: 0.995, steps: 3_200, ..prior };
+        let prior = PriorSection {
+            shift: 1,
+            ema_weights: 0.995,
+            steps: 2_400,
+            optimizer: MatrixOptimizer::Muon,
+            learning_rate: 6e-3,
+            ..prior
+        };
         let expected = Recipe { prior, ..Recipe::default() };
         assert_eq!(Recipe { vqvae, ..quickstart }, expected);
     }

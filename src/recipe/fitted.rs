@@ -49,9 +49,9 @@ impl Fitted {
             set("prior.steps", "4000");
             // Enough sequences without shifted views, which take nine times the encoding.
             set("prior.shift", "0");
-            set("vqvae.steps", "8400");
-            set("vqvae.perceptual.start_step", "4400");
-            set("vqvae.adversarial.start_step", "4000");
+            set("vqvae.steps", "6800");
+            set("vqvae.perceptual.start_step", "3600");
+            set("vqvae.adversarial.start_step", "3000");
         }
         Self { base, changes }
     }
@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn few_images_hold_more_out_and_many_train_for_longer() {
         let (_, few) = fitted(60, 32, None);
-        assert_eq!((few.data.validation, few.data.test, few.prior.steps), (0.1, 0.1, 3_200));
+        assert_eq!((few.data.validation, few.data.test, few.prior.steps), (0.1, 0.1, 2_400));
         let (_, many) = fitted(60_000, 32, None);
         assert_eq!((many.data.validation, many.prior.steps), (0.05, 4_000));
         assert_eq!((few.prior.shift, many.prior.shift), (1, 0));
-        assert_eq!((many.vqvae.steps, many.vqvae.perceptual.start_step), (8_400, 4_400));
+        assert_eq!((many.vqvae.steps, many.vqvae.perceptual.start_step), (6_800, 3_600));
     }
 
     #[test]
