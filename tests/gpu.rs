@@ -90,7 +90,7 @@ fn prior_step(device: &Device) -> (Vec<Vec<f32>>, Prior) {
     let batch = SequenceBatch::new(&conditions, codes.into_iter(), &config, device);
     let terms = trainer.step(0, std::iter::once(batch.clone()), 1e-3, true).unwrap();
     let prior = trainer.prior.module.valid();
-    let nats = floats(prior.score(&batch.conditions, batch.codes.codes));
+    let nats = floats(prior.score(&batch.conditions, batch.codes.targets));
     (vec![floats(terms), nats], prior)
 }
 

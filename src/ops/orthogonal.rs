@@ -1,11 +1,11 @@
-//! The nearest orthogonal matrix by Newton-Schulz iteration, as the optimizer Muon wants it (Jordan et al. 2024, "Muon: An
+//! Orthogonalises matrices by Newton-Schulz iteration, as the optimizer Muon wants it (Jordan et al. 2024, "Muon: An
 //! optimizer for hidden layers in neural networks"). It knows no parameter.
 
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use vqgen_kernels as kernels;
 
-/// Each of `matrices` with all of its singular values near 1, from about .7 to 1.2; those of zeros remain.
+/// Each of `matrices` with singular values near 1, as [`kernels::orthogonalise`] says; those of zeros remain.
 ///
 /// # Shapes
 /// - matrices, output: `[rows, columns]`, each its own

@@ -1,12 +1,12 @@
-//! The codes of a batch as a training step has them.
+//! The codes of a batch in training: those to predict, those that the model sees, and the order in which it does.
 
 use burn::tensor::{Int, Tensor};
 
-/// Codes to predict, and what the model sees of them.
+/// The codes of some sequences, and what the model sees of them.
 #[derive(Debug, Clone)]
 pub struct CodeBatch {
-    /// `[batch, n_codes]`, in the order in which they are predicted.
-    pub codes: Tensor<2, Int>,
+    /// The codes to predict, `[batch, n_codes]`, in their order.
+    pub targets: Tensor<2, Int>,
     /// What the model sees of them, `[batch, n_codes]`: the same, but for noise, and of a masked prior with
     /// [`PriorConfig::mask_token`](super::PriorConfig::mask_token) for those that it learns.
     pub seen: Tensor<2, Int>,
@@ -21,7 +21,7 @@ impl CodeBatch {
     /// # Shapes
     /// - codes: `[batch, n_codes]`
     pub fn of(codes: Tensor<2, Int>) -> Self {
-        Self { seen: codes.clone(), codes, order: None }
+        Self { seen: codes.clone(), targets: codes, order: None }
     }
 
     /// The same in `order`.
@@ -30,7 +30,7 @@ impl CodeBatch {
     /// - order: `[batch, n_codes]`
     pub fn in_order(self, order: Tensor<2, Int>) -> Self {
         Self {
-            codes: self.codes.gather(1, order.clone()),
+            targets: self.targets.gather(1, order.clone()),
             seen: self.seen.gather(1, order.clone()),
             order: Some(order),
         }

@@ -263,8 +263,8 @@ impl PriorConfig {
         }
         if self.target_positions && (self.positions == Positions::Rotary || self.is_masked()) {
             return fail(
-                "an order of its own is for the codes of autoregressive priors with learned positions (set \
-                 prior.order to \"raster\")"
+                "codes in random orders are for autoregressive priors with learned positions (set prior.order to \
+                 \"raster\")"
                     .to_owned(),
             );
         }

@@ -107,7 +107,7 @@ impl Gpt {
         known: Option<Tensor<2, Int>>,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
-        self.next_logits(self.embed(conditions, known), dropout)
+        self.next_logits(self.embed(conditions, known, None), dropout)
     }
 
     /// # Shapes
@@ -178,62 +178,41 @@ impl Gpt {
         batch: CodeBatch,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
-        let CodeBatch { seen, codes, order } = batch;
-        let [batch, n_codes] = codes.dims();
+        let CodeBatch { targets, seen, order } = batch;
+        let [batch, n_codes] = targets.dims();
         let known = (n_codes > 1).then(|| seen.slice([0..batch, 0..n_codes - 1]));
-        let x = match order {
-            None => self.embed(conditions, known),
-            Some(order) => {
-                let x = self.without_positions(conditions, known);
-                self.after_caption(conditions, self.in_order(x, order))
-            }
-        };
-        let logits = self.next_logits(x, dropout);
-        token_losses(logits, codes.reshape([batch * n_codes])).reshape([batch, n_codes])
+        let logits = self.next_logits(self.embed(conditions, known, order), dropout);
+        token_losses(logits, targets.reshape([batch * n_codes])).reshape([batch, n_codes])
     }
 
-    /// Embeddings of the condition's prefix followed by the codes in raster order.
+    /// Embeddings of the condition's prefix followed by the codes, in raster order or in `order`.
     ///
     /// # Shapes
     /// - codes: `[batch, n]`; `None` for none
+    /// - order: `[batch, n + 1]`, that of the codes and of the next
     /// - output: `[batch, prefix + n, width]`
     pub(super) fn embed(
         &self,
         conditions: &Conditions,
         codes: Option<Tensor<2, Int>>,
-    ) -> Tensor<3> {
-        let x = self.without_positions(conditions, codes);
-        self.after_caption(conditions, self.at_positions(x, self.config.caption_length))
-    }
-
-    /// Embeddings of the class and the codes.
-    ///
-    /// # Shapes
-    /// - codes: `[batch, n]`; `None` for none
-    /// - output: `[batch, 1 + n, width]`
-    fn without_positions(
-        &self,
-        conditions: &Conditions,
-        codes: Option<Tensor<2, Int>>,
+        order: Option<Tensor<2, Int>>,
     ) -> Tensor<3> {
         let class = conditions.embed_classes(self);
-        match codes {
+        let after_caption = match codes {
             None => class,
             Some(codes) => {
                 let [batch, n] = codes.dims();
                 let codes = self.token.forward(codes.reshape([batch * n]));
                 Tensor::cat(vec![class, codes.reshape([batch, n, self.config.width])], 1)
             }
-        }
-    }
-
-    /// # Shapes
-    /// - x: `[batch, n, width]`
-    /// - output: `[batch, caption_length + n, width]`
-    fn after_caption(&self, conditions: &Conditions, x: Tensor<3>) -> Tensor<3> {
+        };
+        let after_caption = match order {
+            None => self.at_positions(after_caption, self.config.caption_length),
+            Some(order) => self.in_order(after_caption, order),
+        };
         match conditions.embed_captions(self) {
-            None => x,
-            Some(caption) => Tensor::cat(vec![caption, x], 1),
+            None => after_caption,
+            Some(caption) => Tensor::cat(vec![caption, after_caption], 1),
         }
     }
 
@@ -245,7 +224,7 @@ impl Gpt {
     /// - order: `[batch, n_codes]`
     fn in_order(&self, x: Tensor<3>, order: Tensor<2, Int>) -> Tensor<3> {
         let (Some(position), Some(target)) = (&self.position, &self.target_position) else {
-            return x;
+            unreachable!("an order for a prior without target positions")
         };
         let [batch, n_codes, width] = x.dims();
         let rows = |table: &Param<Tensor<2>>, places: Tensor<2, Int>| {

@@ -50,7 +50,7 @@ impl Prior {
     ) -> Tensor<1> {
         match self {
             Self::Autoregressive(gpt) => gpt.losses_of(conditions, batch, dropout).mean(),
-            Self::Masked(gpt) => gpt.masked_loss(conditions, batch.seen, batch.codes, dropout),
+            Self::Masked(gpt) => gpt.masked_loss(conditions, batch.seen, batch.targets, dropout),
         }
     }
 

@@ -23,7 +23,7 @@ impl Gpt {
         seen: Tensor<2, Int>,
         dropout: Option<DropoutSeeds>,
     ) -> Tensor<2> {
-        let x = self.through_blocks(self.embed(conditions, Some(seen)), dropout);
+        let x = self.through_blocks(self.embed(conditions, Some(seen), None), dropout);
         let [batch, sequence, width] = x.dims();
         let prefix = self.config().prefix();
         let of_codes = x.slice([0..batch, prefix..sequence, 0..width]);

@@ -118,8 +118,8 @@ section! {
         batch_size: usize = 32, allowed 1..=MOST_BATCH, resume Refused;
         /// Micro batches per optimizer step (gradient accumulation).
         accumulate: usize = 1, allowed 1..=65_536, resume Refused;
-        /// What changes the matrices of the blocks: `adamw`, or `muon`, whose changes move all directions of a matrix alike;
-        /// it learns as much in about half of the steps. Everything else is AdamW's.
+        /// What changes the matrices of the blocks: `adamw`, or `muon`, whose changes move all directions of a matrix alike.
+        /// Everything else is AdamW's.
         optimizer: MatrixOptimizer = Adamw, resume Refused;
         /// The peak learning rate.
         learning_rate: f64,

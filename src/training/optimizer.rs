@@ -1,4 +1,4 @@
-//! AdamW (Loshchilov and Hutter 2019), and Muon (Jordan et al. 2024) for the matrices that the caller selects, as he selects
+//! AdamW (Loshchilov and Hutter 2019), and Muon (Jordan et al. 2024) for the matrices that the caller selects, as it selects
 //! the parameters with weight decay. The state is keyed by parameter path, so that it can be saved to a file without
 //! parameter ids.
 
@@ -90,11 +90,10 @@ impl Optimizer {
     pub fn step<M: Module>(
         &mut self,
         module: M,
-        gradients: NamedGradients,
+        mut gradients: NamedGradients,
         learning_rate: f64,
     ) -> M {
         self.state.steps += 1;
-        let mut gradients = gradients;
         let orthogonal = self.orthogonal_directions(&module, &mut gradients);
         let power = self.state.steps as f64;
         let mut update = Update {

@@ -68,7 +68,7 @@ fn check_masked(name: &str) {
     let prior = Prior::Masked(model);
     compare_gradients(
         &reference,
-        prior.loss(&conditions, CodeBatch { codes, seen, order: None }, None),
+        prior.loss(&conditions, CodeBatch { targets: codes, seen, order: None }, None),
         &prior,
     );
 }
@@ -116,7 +116,7 @@ fn a_prior_of_codes_in_any_order_agrees_with_pytorch() {
     // In the file they are in their order.
     let codes = reference.integers::<2>("input.codes", &device);
     let order = Some(reference.integers::<2>("input.order", &device));
-    let batch = CodeBatch { seen: codes.clone(), codes, order };
+    let batch = CodeBatch { seen: codes.clone(), targets: codes, order };
     let losses = model.losses_of(&conditions, batch, None);
     reference.compare("expected.losses", &values(losses.clone()));
     compare_gradients(&reference, losses.mean(), &model);

@@ -104,7 +104,7 @@ fn nats(
         let images = from..from + codes.len() / config.n_codes();
         let conditions = images.map(condition).collect::<Result<Vec<_>>>()?;
         let batch = SequenceBatch::new(&conditions, codes.iter().copied(), config, device);
-        Ok((batch.conditions, batch.codes.codes))
+        Ok((batch.conditions, batch.codes.targets))
     });
     nats_per_code(&prior.model, batches)
 }

@@ -45,7 +45,7 @@ impl<'a> DeviceDecoder<'a> {
             let shape = [batch, given.len() / batch];
             Tensor::from_data(TensorData::new(codes, shape), &device)
         });
-        let x = gpt.embed(&Conditions::new(conditions, config, &device), codes);
+        let x = gpt.embed(&Conditions::new(conditions, config, &device), codes, None);
         let [batch, sequence, width] = x.dims();
         let mask = gpt.mask(sequence);
         let x = self.through_blocks(x.reshape([batch * sequence, width]), sequence, |qkv, _| {

@@ -40,7 +40,7 @@ impl SequenceBatch {
     /// The same, but that the model does not see some codes, which it learns: of each sequence the share is a quarter of a
     /// cosine of a uniform number, so that most steps learn much from little, as sampling begins.
     fn with_masks(mut self, config: &PriorConfig, rng: &mut Stream) -> Self {
-        let [batch, n_codes] = self.codes.codes.dims();
+        let [batch, n_codes] = self.codes.targets.dims();
         let mut mask = Vec::with_capacity(batch * n_codes);
         for _ in 0..batch {
             let share = (std::f64::consts::FRAC_PI_2 * f64::from(rng.uniform())).cos();
@@ -76,7 +76,7 @@ impl SequenceBatch {
         if share == 0.0 {
             return self;
         }
-        let [batch, n_codes] = self.codes.codes.dims();
+        let [batch, n_codes] = self.codes.targets.dims();
         let mut order: Vec<i32> = Vec::with_capacity(batch * n_codes);
         for _ in 0..batch {
             let mut places: Vec<usize> = (0..n_codes / depth).collect();
@@ -86,7 +86,7 @@ impl SequenceBatch {
             let codes = places.iter().flat_map(|place| place * depth..(place + 1) * depth);
             order.extend(codes.map(|code| code as i32));
         }
-        let device = self.codes.codes.device();
+        let device = self.codes.targets.device();
         let order = Tensor::from_data(TensorData::new(order, [batch, n_codes]), &device);
         self.codes = self.codes.in_order(order);
         self
@@ -211,5 +211,46 @@ impl<'a> Sequences<'a> {
     ) -> SequenceBatch {
         let codes = images.iter().flat_map(|image| self.codes.grid(*image).iter().copied());
         SequenceBatch::new(conditions, codes, config, device)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, stream};
+
+    /// Six positions of two codes each, in random orders with probability `share`.
+    fn ordered(share: f64) -> CodeBatch {
+        let config = PriorConfig { grid_height: 2, grid_width: 3, depth: 2, ..Default::default() };
+        let conditions = vec![Condition::default(); 40];
+        let codes = (0..40 * 12).map(|at| at % 12);
+        let batch = SequenceBatch::new(&conditions, codes, &config, &Device::flex());
+        batch.with_orders(share, 2, &mut stream(0, Purpose::ClassDropout, 0, 0)).codes
+    }
+
+    #[test]
+    fn orders_are_permutations_that_keep_the_codes_of_a_position_together() {
+        assert!(ordered(0.0).order.is_none());
+        for (share, allowed) in [(1.0, 0..=2), (0.5, 10..=30)] {
+            let CodeBatch { targets, seen, order } = ordered(share);
+            let order: Vec<usize> =
+                order.unwrap().to_data().iter::<i32>().map(|at| at as usize).collect();
+            // Each code is its place.
+            for codes in [targets, seen] {
+                let codes: Vec<usize> =
+                    codes.to_data().iter::<i32>().map(|at| at as usize).collect();
+                assert_eq!(codes, order);
+            }
+            let raster: Vec<usize> = (0..12).collect();
+            for row in order.chunks(12) {
+                let mut sorted = row.to_vec();
+                sorted.sort_unstable();
+                assert_eq!(sorted, raster);
+                assert!(row.chunks(2).all(|pair| pair[0] % 2 == 0 && pair[1] == pair[0] + 1));
+            }
+            let n_raster = order.chunks(12).filter(|row| *row == raster).count();
+            assert!(allowed.contains(&n_raster), "{share}: {n_raster} of 40 in raster order");
+        }
     }
 }

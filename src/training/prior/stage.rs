@@ -241,7 +241,7 @@ impl StageRun for PriorStage<'_> {
             let range = from..(from + batch_size).min(n);
             let captions = &self.captions;
             let batch = self.validation.plain_batch(range, captions, &self.config, self.device)?;
-            Ok((batch.conditions, batch.codes.codes))
+            Ok((batch.conditions, batch.codes.targets))
         });
         let nats = nats_per_code(&prior, batches)?;
         let size = self.codes.image_size;

@@ -33,7 +33,7 @@ fn each_token_of_a_caption_sees_the_others() {
     // The first token's hidden state after a block, for two captions that differ in the last token.
     let first = |caption: &[u32]| {
         let condition = Condition { class: None, caption: caption.to_vec() };
-        let x = model.embed(&Conditions::new(&[condition], &config, &device), None);
+        let x = model.embed(&Conditions::new(&[condition], &config, &device), None, None);
         let [_, sequence, width] = x.dims();
         let mask = model.mask(sequence);
         let attend = |qkv, _| causal_attention(qkv, model.heads(), &mask, None);

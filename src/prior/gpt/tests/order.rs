@@ -46,7 +46,7 @@ fn codes_come_with_their_places_and_those_of_the_next() {
     let (conditions, codes) = batch(1, model.config(), &model.device());
     let order = [4, 0, 5, 2, 1, 3];
     let batch = CodeBatch::of(codes.clone()).in_order(ids(&order, &model));
-    let permuted: Vec<i32> = batch.codes.clone().into_data().iter::<i32>().collect();
+    let permuted: Vec<i32> = batch.targets.clone().into_data().iter::<i32>().collect();
     let plain: Vec<i32> = codes.into_data().iter::<i32>().collect();
     assert_eq!(permuted, order.map(|place| plain[place as usize]));
 
@@ -68,8 +68,7 @@ fn codes_come_with_their_places_and_those_of_the_next() {
         expected.extend((0..width).map(|i| parts.iter().map(|part| part[i]).sum::<f32>()));
     }
     let known = batch.seen.slice([0..1, 0..5]);
-    let x = model.without_positions(&conditions, Some(known));
-    let x = model.in_order(x, ids(&order, &model)).into_data();
+    let x = model.embed(&conditions, Some(known), Some(ids(&order, &model))).into_data();
     let expected = TensorData::new(expected, [1, 6, width]);
     x.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
 }
