@@ -29,7 +29,7 @@ pub use optimizer::MatrixOptimizer;
 pub use overrides::Override;
 pub use perceptual::{PerceptualNet, PerceptualSection};
 pub use precision::PrecisionChoice;
-pub use prior::{CodeOrder, PriorPreset, PriorSection, Views};
+pub use prior::{CodeOrder, KeptWeights, PriorPreset, PriorSection, Views};
 pub use sample::SampleSection;
 pub use vqvae::{Codebook, ReconstructionLoss, Schedule, VqvaeSection};
 

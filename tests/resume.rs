@@ -309,6 +309,17 @@ fn a_prior_that_ends_early_does_too() {
 }
 
 #[test]
+fn the_last_weights_are_kept_on_request_whatever_their_score() {
+    let hasty = ["prior.learning_rate=0.5", "prior.warmup_steps=0", "prior.validate_every=1"];
+    let recipe = recipe(&[&hasty[..], &["prior.patience=2", "prior.keep=last"]].concat());
+    let prior = prior();
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = go(&prior, &recipe, &RunDir::new(folder.path()), Stop::Never).unwrap();
+    assert_eq!((outcome.step, outcome.best_step), (STEPS as u64, STEPS as u64));
+    check(&prior, &recipe, &[Stop::Step(2), Stop::Step(STEPS - 1)]);
+}
+
+#[test]
 fn steps_that_are_passed_over_are_remembered() {
     // The learning rate is far too high, without clipping: the weights grow until a loss overflows.
     let diverging = ["vqvae.learning_rate=10", "vqvae.warmup_steps=0", "vqvae.gradient_clip=0"];

@@ -21,7 +21,7 @@ use crate::data::{
 use crate::device::Device;
 use crate::prior::{Prior, PriorConfig};
 use crate::progress::{Progress, Reading};
-use crate::recipe::{Adversarial, PerceptualNet};
+use crate::recipe::{Adversarial, KeptWeights, PerceptualNet};
 use crate::tokenizer::{QuantizerKind, Tokenizer, TokenizerConfig};
 use crate::training::prior::train_prior;
 use crate::training::{Begin, Event, Job, vqvae::train_vqvae};
@@ -199,9 +199,13 @@ impl Context {
             train_prior(&self.recipe, &codes, device, job)
         })?;
         if let Some(best) = outcome.best {
+            let which = match self.recipe.prior.keep {
+                KeptWeights::Best => "best",
+                KeptWeights::Last => "last",
+            };
             let step = outcome.best_step;
             self.session
-                .note(format_args!("best validation {best:.4} nats per code at step {step}"));
+                .note(format_args!("{which} validation {best:.4} nats per code at step {step}"));
         }
         Ok(())
     }

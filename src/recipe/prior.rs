@@ -47,6 +47,16 @@ impl CodeOrder {
     }
 }
 
+/// Which weights of a training the prior's file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeptWeights {
+    /// Those with the lowest validation loss.
+    Best,
+    /// Those of the last step.
+    Last,
+}
+
 /// Which views of an image become code sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -137,6 +147,9 @@ section! {
         gradient_clip: f64 = 1.0, allowed 0.0..=1e6, resume Told;
         /// Validations without a better loss before training stops; 0 never stops early.
         patience: usize = 5, resume Told;
+        /// Which weights the file holds: `best`, those with the lowest validation loss, or `last`, whatever `patience`. A
+        /// prior that learns its images by heart predicts others worse, and may draw what its captions say better.
+        keep: KeptWeights = KeptWeights::Best, resume Told;
         /// How many steps with a loss or gradient that is not finite may be skipped; one more ends the training.
         skip_non_finite: usize = 0, allowed 0..=MOST_STEPS, resume Told;
         /// Which views of the images become sequences: `none` for the image unchanged, `flip` for that and its

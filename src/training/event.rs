@@ -54,7 +54,7 @@ pub enum Event {
         step: usize,
         /// Name and value, in the order to show.
         values: Vec<(&'static str, f64)>,
-        /// Whether it is the best so far.
+        /// Whether it is the best so far; never where the newest weights are kept, whatever their score.
         best: bool,
     },
     /// A few fixed images and their current reconstructions.

@@ -261,9 +261,14 @@ impl<S: StageRun> StageLoop<S> {
             return Err(found.error(S::STAGE.name(), self.step, rate, 1));
         }
         let lowest = self.kept.as_ref().and_then(|kept| kept.score);
-        let best = self.stage.keeps_newest() || lowest.is_none_or(|lowest| score < lowest);
+        let keeps_newest = self.stage.keeps_newest();
+        let best = keeps_newest || lowest.is_none_or(|lowest| score < lowest);
         log.append(self.step, "validation", &values)?;
-        (job.emit)(Event::Validated { step: self.step as usize, values, best });
+        (job.emit)(Event::Validated {
+            step: self.step as usize,
+            values,
+            best: best && !keeps_newest,
+        });
         if best {
             self.validations_without_better = 0;
             self.keep(Some(score))?;

@@ -15,7 +15,7 @@ use crate::data::{Order, Split, View};
 use crate::error::{Error, Result};
 use crate::evaluation::{bits_per_pixel, nats_per_code};
 use crate::prior::PriorConfig;
-use crate::recipe::Recipe;
+use crate::recipe::{KeptWeights, Recipe};
 use crate::rng::{Purpose, stream};
 use crate::training::counters;
 use crate::training::interval::Means;
@@ -250,6 +250,10 @@ impl StageRun for PriorStage<'_> {
             ("bits_per_pixel", bits_per_pixel(nats, self.config.n_codes(), size, size)),
         ];
         Ok(Some(Validation { score: nats, values }))
+    }
+
+    fn keeps_newest(&self) -> bool {
+        self.recipe.prior.keep == KeptWeights::Last
     }
 
     fn weights(&self) -> Result<Vec<NamedTensor>> {
