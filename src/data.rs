@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! DataConfig ──source──▶ items ──decode──▶ u8 [n,H,W,C] ──batches──▶ f32 [batch,H,W,C] in [-0.5, 0.5]
-//!             (folder, embedded,   (rayon)    in memory, or again at every use
-//!              IDX, CIFAR-10)
+//!             (folder, archive,    (rayon)    in memory, or again at every use
+//!              table, list, embedded,
+//!              IDX, CIFAR)
 //! ```
 //!
 //! Names, order, split and pixels of an image depend only on its relative path, its content, and which folders are
@@ -21,6 +22,15 @@ pub mod decode;
 
 mod names;
 
+mod columns;
+mod content;
+mod labels;
+
+mod archive;
+mod list;
+mod shards;
+mod table;
+
 mod own;
 
 mod folder;
@@ -31,6 +41,7 @@ mod embedded;
 
 mod captions;
 mod cifar;
+mod class_files;
 mod idx;
 mod packed;
 

@@ -1,4 +1,4 @@
-//! IDX files and CIFAR-10 batches: intact ones give their pixels, labels and published splits; damaged ones are errors
+//! IDX files and CIFAR batches: intact ones give their pixels, labels and published splits; damaged ones are errors
 //! that name the file, before memory is allocated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
@@ -216,6 +216,37 @@ fn cifar_planes_become_interleaved_pixels_and_the_test_batch_is_the_test_split()
         let value = i as u8;
         assert_eq!(pixels, [value, value + 1, value + 2].repeat(1024));
         assert_eq!(usize::from(dataset.label(Split::Test, i)), i);
+    }
+}
+
+#[test]
+fn cifar_100_has_two_labels_a_record_and_the_fine_one_counts() {
+    let outer = tempdir().unwrap();
+    let inner = outer.path().join("cifar-100-binary");
+    std::fs::create_dir(&inner).unwrap();
+    let plane = |value: u8| vec![value; 1024];
+    let records = |numbers: std::ops::Range<u8>| -> Vec<u8> {
+        numbers
+            .flat_map(|i| [vec![0, i % 3], plane(i), plane(i + 1), plane(i + 2)].concat())
+            .collect()
+    };
+    std::fs::write(inner.join("train.bin"), records(10..40)).unwrap();
+    std::fs::write(inner.join("test.bin"), records(0..3)).unwrap();
+    // `train.bin` alone may be anything.
+    assert!(Dataset::open(&config(outer.path()), true).is_err());
+    std::fs::write(inner.join("fine_label_names.txt"), "apple\nbaby\nbear\n").unwrap();
+    for folder in [outer.path(), &inner] {
+        let config = DataConfig { channels: 3, image_size: 32, ..config(folder) };
+        let dataset = Dataset::open(&config, true).unwrap();
+        assert_eq!(dataset.report().source, "CIFAR-100 batches");
+        assert_eq!((dataset.len(Split::Test), dataset.report().read), (3, 33));
+        assert_eq!(dataset.classes(), ["apple", "baby", "bear"]);
+        for i in 0..3 {
+            let pixels = dataset.pixels(Split::Test, &[i], View::AS_IS).unwrap();
+            let value = i as u8;
+            assert_eq!(pixels, [value, value + 1, value + 2].repeat(1024));
+            assert_eq!(usize::from(dataset.label(Split::Test, i)), i);
+        }
     }
 }
 

@@ -23,6 +23,9 @@ mod images;
 #[path = "hostile/packed.rs"]
 mod packed;
 
+#[path = "hostile/containers.rs"]
+mod containers;
+
 #[path = "hostile/metrics.rs"]
 mod metrics;
 

@@ -57,11 +57,40 @@ impl<'a> Level<'a> {
 
 /// Arranges images by their relative paths.
 pub(super) fn arrange(names: &[&str]) -> Arrangement {
+    let (splits, prefix) = split_folders(names);
+    if let Some(level) = splits {
+        return in_splits(names, &prefix, &level);
+    }
+    in_classes(names, &prefix)
+}
+
+/// Arranges images that have classes elsewhere: folders may be splits, but are no classes.
+pub(super) fn arrange_splits(names: &[&str]) -> Arrangement {
+    let (splits, prefix) = split_folders(names);
+    let Some(level) = splits else {
+        let place = Place { published: None, class: String::new() };
+        return Arrangement { places: vec![Ok(place); names.len()], notes: Vec::new() };
+    };
+    let mut arrangement = in_splits(names, &prefix, &level);
+    for (place, name) in arrangement.places.iter_mut().zip(names) {
+        let published = level.folders.iter().find_map(|folder| {
+            name.starts_with(&format!("{prefix}{folder}/")).then(|| split_of(folder))
+        });
+        if let Some(split) = published {
+            let published = split.filter(|split| *split != Split::Train);
+            *place = Ok(Place { published, class: String::new() });
+        }
+    }
+    arrangement
+}
+
+/// The folders that are splits, if there are any, and the prefix of what is arranged: of these folders or of the classes.
+fn split_folders<'a>(names: &[&'a str]) -> (Option<Level<'a>>, String) {
     let mut prefix = String::new();
     let last = loop {
         let level = Level::of(names, &prefix);
         if are_splits(&level.folders) {
-            return in_splits(names, &prefix, &level);
+            return (Some(level), prefix);
         }
         match level.only_folder() {
             Some(folder) => prefix = format!("{prefix}{folder}/"),
@@ -73,12 +102,12 @@ pub(super) fn arrange(names: &[&str]) -> Arrangement {
     if !looks_through {
         prefix.clear();
     }
-    in_classes(names, &prefix)
+    (None, prefix)
 }
 
 /// The split that a folder is named after: a split name as in Hugging Face's datasets, alone or as in `test_set` and
 /// `val2017`.
-fn split_of(folder: &str) -> Option<Split> {
+pub(super) fn split_of(folder: &str) -> Option<Split> {
     let lower = folder.to_lowercase();
     let mut word = lower.trim_end_matches(|c: char| c.is_ascii_digit());
     for ending in ["set", "data", "images"] {

@@ -4,6 +4,7 @@
 //! - the rows of a `metadata.jsonl` or `metadata.csv` (Hugging Face's imagefolder) that name the image relative to the
 //!   folder of that file,
 //! - the lines of the text file of its name: `x.txt` beside `x.png`,
+//! - the JSON file of its name, under the same keys as in metadata,
 //!
 //! or, where that is asked for, from the image's own name. Text is untrusted: files are read to a limit, and what cannot be
 //! used is counted and named, never fatal.
@@ -22,6 +23,9 @@ use super::report::{counted, listed};
 use crate::error::{Error, Result};
 use metadata::Row;
 use text::Cleaned;
+
+pub(super) use metadata::CAPTIONS as CAPTION_KEYS;
+pub(super) use text::{as_path, decoded};
 
 /// Where captions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +50,7 @@ pub(crate) fn cleaned_caption(caption: &str) -> Option<String> {
 /// A file that cannot be read or is not UTF-8.
 pub(crate) fn read_captions(path: &Path) -> Result<Vec<String>> {
     let content = read_bounded(path).map_err(|reason| Error::file(path, reason))?;
-    let lines = text::decoded(&content).map_err(|reason| Error::file(path, reason))?;
+    let lines = decoded(&content).map_err(|reason| Error::file(path, reason))?;
     Ok(lines.lines().filter_map(cleaned_caption).collect())
 }
 
@@ -62,22 +66,30 @@ pub(super) struct Captions {
 
 /// Whether the file called `name` may hold captions of the images in its folder or below.
 pub(super) fn may_hold(name: &str) -> bool {
-    metadata::is_metadata(name) || name.to_lowercase().ends_with(TEXT)
+    let lower = name.to_lowercase();
+    metadata::is_metadata(name) || lower.ends_with(TEXT) || lower.ends_with(JSON)
 }
 
-/// The extension of a text file beside an image.
+/// The extensions of files beside an image.
 const TEXT: &str = ".txt";
+const JSON: &str = ".json";
 
-/// The captions of the images called `images`, from those of `files` that [`may_hold`] some; names are relative to the
-/// data set. `read` returns the content of a file, or why it cannot be read; it is called for those that count.
+/// The captions of the images called `images`: those that are `given`, which has none or a list for each, then those in the
+/// ones of `files` that [`may_hold`] some; names are relative to the data set. `read` returns the content of a file, or why
+/// it cannot be read; it is called for those that count.
 pub(super) fn of_files<'a>(
     images: &[&str],
+    given: &[Vec<String>],
     files: impl IntoIterator<Item = &'a str>,
     read: impl Fn(&str) -> Result<Vec<u8>, String>,
 ) -> Captions {
     let mut found = Collected::new(images);
+    for (image, captions) in given.iter().enumerate() {
+        captions.iter().for_each(|caption| found.add(image, caption));
+    }
+    let files = files.into_iter().filter(|name| may_hold(name));
     let (tables, texts): (Vec<&str>, Vec<&str>) =
-        files.into_iter().partition(|name| metadata::is_metadata(name));
+        files.partition(|name| metadata::is_metadata(name));
     for name in tables {
         found.add_table(name, read(name));
     }
@@ -148,7 +160,7 @@ impl<'a> Collected<'a> {
         self.unusable.extend(table.unusable.iter().map(|reason| format!("{name} ({reason})")));
         let folder = name.rfind('/').map_or("", |slash| &name[..=slash]);
         for Row { file_name, captions } in table.rows {
-            let path = format!("{folder}{}", text::as_path(&file_name));
+            let path = format!("{folder}{}", as_path(&file_name));
             match self.index.get(path.as_str()) {
                 Some(&image) => captions.iter().for_each(|caption| self.add(image, caption)),
                 None => self.strangers.push(path),
@@ -160,9 +172,21 @@ impl<'a> Collected<'a> {
     /// The lines of the text file of an image; any other text file is left alone.
     fn add_text(&mut self, name: &str, read: impl Fn(&str) -> Result<Vec<u8>, String>) {
         let Some(images) = self.stems.get(stem(name)).cloned() else { return };
-        self.used.insert(name.to_owned());
         let content = read(name);
-        let lines = content.as_deref().map_err(Clone::clone).and_then(text::decoded);
+        if name.to_lowercase().ends_with(JSON) {
+            // Most say something else of an image: boxes, a licence, how it was made.
+            let captions =
+                content.map_or_else(|_| Vec::new(), |content| metadata::captions(&content));
+            for caption in &captions {
+                images.iter().for_each(|image| self.add(*image, caption));
+            }
+            if !captions.is_empty() {
+                self.used.insert(name.to_owned());
+            }
+            return;
+        }
+        self.used.insert(name.to_owned());
+        let lines = content.as_deref().map_err(Clone::clone).and_then(decoded);
         match lines {
             Ok(content) => {
                 for image in images {

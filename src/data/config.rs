@@ -1,6 +1,7 @@
 //! The `data` section of a recipe: where the images are and how they are prepared. Values only;
 //! [`super::Dataset::open`] acts on them.
 
+use super::columns::Columns;
 use super::{CaptionSource, Target};
 use crate::error::{Error, Result};
 use crate::keys::section;
@@ -11,14 +12,19 @@ pub const EMBEDDED_NOTO_EMOJI: &str = "embedded:noto-emoji";
 section! {
     /// What to read and how to prepare it.
     pub struct DataConfig, prefix "data." {
-        /// A folder of images, of IDX files or of CIFAR-10 batches, relative to the working directory, or the data set
-        /// inside the binary. Where a folder holds several EMNIST sets, append the name of one: `gzip/emnist-letters`.
+        /// A folder of images, of archives, of tables, of IDX files or of CIFAR batches, relative to the working directory;
+        /// archives (tar, WebDataset's shards, zip) or tables (Parquet) by name, many as in `train-{0000..0099}.tar`; a
+        /// text file that lists images, a path a line and after tabs the class and a caption; or the data set inside the
+        /// binary. Where a folder holds several EMNIST sets, append the name of one: `gzip/emnist-letters`.
         path: String = EMBEDDED_NOTO_EMOJI.to_owned(),
             allowed "a path or `embedded:noto-emoji`", resume Silent;
         /// Where captions come from: `auto` reads `metadata.jsonl` (a JSON object an image, `file_name` and `text`),
         /// `metadata.csv` (the same as columns) and text files beside the images (`x.txt` for `x.png`, a caption a
         /// line), `names` takes the names of the images, and with `none` there are none. They are kept with the codes.
         captions: CaptionSource = CaptionSource::Auto, resume Silent;
+        /// The columns of tables that hold the images, the classes and the captions, where the usual names
+        /// (`image`; `label` or `fine_label`; `text` or `caption`) are not there or not meant: `image=img,label=style`.
+        columns: String = String::new(), allowed Columns::ALLOWED, resume Refused;
         /// Height and width of every image, in pixels.
         image_size: usize = 32, allowed 4..=1024, resume Refused;
         /// Channels: 1 is grey, 3 is RGB.
@@ -52,6 +58,8 @@ impl DataConfig {
         let half = self.image_size / 2;
         let message = if self.path.is_empty() {
             "data.path is empty; it must be a folder or `embedded:noto-emoji`".to_owned()
+        } else if Columns::parse(&self.columns).is_none() {
+            format!("data.columns is {:?}, allowed are {}", self.columns, Columns::ALLOWED)
         } else if held_out >= 1.0 {
             format!("data.validation + data.test is {held_out}; it must be below 1")
         } else if self.crop > half {
@@ -91,7 +99,8 @@ mod tests {
 
     #[test]
     fn values_that_are_not_allowed_are_named_with_what_is() {
-        let cases: [(&str, DataConfig); 7] = [
+        let cases: [(&str, DataConfig); 8] = [
+            ("data.columns", DataConfig { columns: "size=x".into(), ..Default::default() }),
             ("data.channels is 2", DataConfig { channels: 2, ..Default::default() }),
             ("data.image_size is 0", DataConfig { image_size: 0, ..Default::default() }),
             ("data.test is NaN", DataConfig { test: f64::NAN, ..Default::default() }),

@@ -42,6 +42,7 @@ use format::Format;
 pub(crate) use header::Header;
 pub(super) use resize::fit;
 
+pub(super) use limits::MAX_FILE_BYTES;
 pub use limits::{MAX_DECODED_BYTES, MAX_SIDE};
 
 /// What every image is decoded to.
@@ -90,9 +91,9 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     }
     let file = File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
-    file.take(limits::MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > limits::MAX_FILE_BYTES {
-        let limit = limits::MAX_FILE_BYTES >> 20;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let limit = MAX_FILE_BYTES >> 20;
         return Err(format!("is larger than {limit} MiB, the most that is read of one image"));
     }
     Ok(bytes)

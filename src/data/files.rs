@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::content::Content;
 use super::folder::Listing;
 use super::report::unusable;
 use crate::error::{Error, Result};
@@ -41,7 +42,10 @@ pub fn image_paths(paths: &[PathBuf]) -> Result<ImagePaths> {
             all.unusable.push(of_folder(unusable(&listing.skipped, &listing.unread)));
         }
         all.notes.extend(listing.notes().into_iter().map(of_folder));
-        all.images.extend(listing.found.into_iter().map(|found| found.path));
+        all.images.extend(listing.found.into_iter().filter_map(|found| match found.content {
+            Content::Disk(path) => Some(path),
+            _ => None,
+        }));
     }
     Ok(all)
 }

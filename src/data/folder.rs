@@ -1,26 +1,28 @@
-//! Listing a folder: its images, what is left out of it, and why. It goes by names, and by the first bytes of files
-//! whose names are inconclusive; it does not know which folder is a class.
+//! Listing a folder or what is inside archives: the images, what is left out, and why. It goes by names, and by the first
+//! bytes of files whose names are inconclusive; it does not know which folder is a class.
 //!
 //! Symbolic links are followed; a loop of them is skipped and counted. Files that systems leave in folders are ignored
 //! silently; everything else that is not an image is counted.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::names::{self, Kind};
+use super::archive::ArchiveKind;
+use super::content::Content;
+use super::names::{self, Kind, escaped};
 use super::report::{CONVERT, Extensions, Skip, counted, listed, unread_pictures};
-use super::{captions, cifar, idx, own};
+use super::{captions, cifar, class_files, idx, own, table};
 
-/// A file found: its path relative to the root with `/` between folders, and its actual path.
+/// A file found: its path relative to the root with `/` between folders, and where its bytes are.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) name: String,
-    pub(super) path: PathBuf,
+    pub(super) content: Content,
 }
 
-/// The contents of a folder and those below it.
+/// The contents of a folder and those below it, or of archives.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// Every image file, sorted by name.
@@ -39,15 +41,26 @@ pub(super) struct Listing {
     pub(super) raw: BTreeSet<String>,
     /// Folders and pictures made by vqgen.
     pub(super) made: Vec<String>,
-    /// Text files that may hold captions, sorted by name; they are among the others too, until they are used.
+    /// Files that may hold captions or classes, sorted by name; they are among the others too, until they are used.
     pub(super) texts: Vec<Found>,
+    /// Archives and tables that may hold images, by name; they are among the others too.
+    pub(super) archives: Vec<(String, PathBuf)>,
+    pub(super) tables: Vec<(String, PathBuf)>,
+}
+
+/// Files whose part is known only when all are.
+#[derive(Default)]
+struct Pending {
+    /// Pictures in unsupported formats, with their extensions.
+    unread: Vec<(String, String)>,
+    json: Vec<Found>,
 }
 
 impl Listing {
     /// Lists what is below `root`. Opens only files whose names are inconclusive.
     pub(super) fn of(root: &Path) -> Self {
         let mut listing = Self::default();
-        let (mut unread, mut json) = (Vec::new(), HashSet::new());
+        let mut pending = Pending::default();
         let mut entries = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
         while let Some(entry) = entries.next() {
             match entry {
@@ -59,39 +72,78 @@ impl Listing {
                 Ok(entry) => {
                     let path = entry.into_path();
                     let name = relative_name(root, &path);
-                    match names::kind_of(&path) {
-                        Kind::System => {}
-                        Kind::Hidden if names::is_image_path(&path) => listing.hidden.push(name),
-                        Kind::Hidden => {}
-                        Kind::Image => listing.found.push(Found { name, path }),
-                        kind if names::holds_image(&path, &kind) => {
-                            listing.found.push(Found { name, path });
-                        }
-                        Kind::Unread(extension) => unread.push((name, extension)),
-                        Kind::Other(extension) if extension == "json" => {
-                            json.insert(path);
-                        }
-                        Kind::Other(extension) => {
-                            if is_raw(&path) {
-                                let folder = path.parent().unwrap_or(root);
-                                listing.raw.insert(relative_name(root, folder));
-                            }
-                            listing.other.add(&extension);
-                            if captions::may_hold(&name) {
-                                listing.texts.push(Found { name, path });
-                            }
+                    if is_raw(&path) {
+                        let folder = path.parent().unwrap_or(root);
+                        listing.raw.insert(relative_name(root, folder));
+                    }
+                    if let Kind::Other(extension) = names::kind_of(&path) {
+                        if ArchiveKind::is_extension(&extension) {
+                            listing.archives.push((name.clone(), path.clone()));
+                        } else if extension == table::EXTENSION {
+                            listing.tables.push((name.clone(), path.clone()));
                         }
                     }
+                    listing.add(Found { name, content: Content::Disk(path) }, &mut pending);
                 }
                 Err(error) => listing.skipped.extend(skip_of(root, &error)),
             }
         }
-        listing.leave_out_drawn(json);
-        listing.count_unread(&unread);
-        listing.found.sort_by(|a, b| a.name.cmp(&b.name));
-        listing.texts.sort_by(|a, b| a.name.cmp(&b.name));
-        listing.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+        listing.leave_out_drawn(&mut pending.json);
+        listing.settle(pending);
         listing
+    }
+
+    /// Lists files inside archives, by the same rules as those of a folder that they are unpacked into.
+    pub(super) fn of_files(files: impl Iterator<Item = Found>) -> Self {
+        let mut listing = Self::default();
+        let mut pending = Pending::default();
+        let mut hidden = BTreeSet::new();
+        for found in files {
+            let parts =
+                found.name.match_indices('/').map(|(slash, _)| Path::new(&found.name[..slash]));
+            let mut parts =
+                parts.filter(|part| names::is_system_folder(part) || names::is_hidden(part));
+            match parts.next() {
+                None => listing.add(found, &mut pending),
+                Some(part) if names::is_system_folder(part) => {}
+                Some(part) => {
+                    hidden.insert(format!("{}/", part.display()));
+                }
+            }
+        }
+        listing.hidden.extend(hidden);
+        listing.settle(pending);
+        listing
+    }
+
+    /// Takes a file to where it belongs by its name and, where that is inconclusive, by its first bytes.
+    fn add(&mut self, found: Found, pending: &mut Pending) {
+        let path = Path::new(&found.name);
+        match names::kind_of(path) {
+            Kind::System => {}
+            Kind::Hidden if names::is_image_path(path) => self.hidden.push(found.name),
+            Kind::Hidden => {}
+            Kind::Image => self.found.push(found),
+            kind if holds_image(&found.content, &kind) => self.found.push(found),
+            Kind::Unread(extension) => pending.unread.push((found.name, extension)),
+            Kind::Other(extension) if extension == "json" => pending.json.push(found),
+            Kind::Other(extension) => {
+                self.other.add(&extension);
+                if captions::may_hold(&found.name) || class_files::may_hold(&found.name) {
+                    self.texts.push(found);
+                }
+            }
+        }
+    }
+
+    /// Decides on the files in `pending`, and sorts all by name.
+    fn settle(&mut self, pending: Pending) {
+        self.count_unread(&pending.unread);
+        pending.json.iter().for_each(|_| self.other.add("json"));
+        self.texts.extend(pending.json);
+        self.found.sort_by(|a, b| a.name.cmp(&b.name));
+        self.texts.sort_by(|a, b| a.name.cmp(&b.name));
+        self.skipped.sort_by(|a, b| a.path.cmp(&b.path));
     }
 
     /// Whether the folder `entry` is no part of the user's collection; notes it unless a system made it.
@@ -112,25 +164,32 @@ impl Listing {
         false
     }
 
-    /// Moves the pictures that vqgen drew, as `json` files beside them record, from the images to what it made.
-    fn leave_out_drawn(&mut self, json: HashSet<PathBuf>) {
+    /// Moves the pictures that vqgen drew, as files of `json` beside them record, from the images to what it made; those
+    /// files are taken out of `json`.
+    fn leave_out_drawn(&mut self, json: &mut Vec<Found>) {
+        if json.is_empty() {
+            return;
+        }
+        let path_of = |found: &Found| match &found.content {
+            Content::Disk(path) => Some(path.clone()),
+            _ => None,
+        };
+        let paths: HashSet<PathBuf> = json.iter().filter_map(path_of).collect();
         let mut descriptions = HashSet::new();
-        if !json.is_empty() {
-            for found in std::mem::take(&mut self.found) {
-                let mut beside = own::descriptions(&found.path).into_iter();
-                let description = beside.find(|path| {
-                    descriptions.contains(path) || json.contains(path) && own::is_description(path)
-                });
-                match description {
-                    None => self.found.push(found),
-                    Some(description) => {
-                        descriptions.insert(description);
-                        self.made.push(found.name);
-                    }
+        for found in std::mem::take(&mut self.found) {
+            let beside = path_of(&found).map_or_else(Vec::new, |path| own::descriptions(&path));
+            let description = beside.into_iter().find(|path| {
+                descriptions.contains(path) || paths.contains(path) && own::is_description(path)
+            });
+            match description {
+                None => self.found.push(found),
+                Some(description) => {
+                    descriptions.insert(description);
+                    self.made.push(found.name);
                 }
             }
         }
-        (descriptions.len()..json.len()).for_each(|_| self.other.add("json"));
+        json.retain(|found| path_of(found).is_none_or(|path| !descriptions.contains(&path)));
     }
 
     /// Counts pictures in unsupported formats, separately those with a readable image of the same name.
@@ -149,8 +208,17 @@ impl Listing {
     /// Takes the text files called `used` out of those that were left out.
     pub(super) fn use_texts(&mut self, used: &BTreeSet<String>) {
         for text in self.texts.iter().filter(|text| used.contains(&text.name)) {
-            let extension = text.path.extension().unwrap_or_default().to_string_lossy();
-            self.other.take_one(&extension.to_lowercase());
+            self.other.take_one(&names::extension_of(Path::new(&text.name)));
+        }
+    }
+
+    /// What reads one of the texts by its name.
+    pub(super) fn reader(&self) -> impl Fn(&str) -> Result<Vec<u8>, String> + '_ {
+        let texts: HashMap<&str, &Content> =
+            self.texts.iter().map(|text| (text.name.as_str(), &text.content)).collect();
+        move |name| match texts.get(name) {
+            Some(content) => content.read().map(std::borrow::Cow::into_owned),
+            None => Err("is not there".to_owned()),
         }
     }
 
@@ -189,6 +257,12 @@ impl Listing {
     }
 }
 
+/// Whether a file whose name is inconclusive begins like a readable image.
+fn holds_image(content: &Content, kind: &Kind) -> bool {
+    names::is_inconclusive(kind)
+        && content.start(names::START).is_some_and(|start| names::begins_like_image(&start, kind))
+}
+
 /// Whether the file at `path` holds many images, judged by its name.
 fn is_raw(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
@@ -223,14 +297,4 @@ fn relative_name(root: &Path, path: &Path) -> String {
         })
         .collect();
     if parts.is_empty() { ".".to_string() } else { parts.join("/") }
-}
-
-/// The text in `bytes`, with `\xe9` for what is not UTF-8.
-fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
-    }
-    text
 }

@@ -21,6 +21,8 @@ pub enum Cause {
     Unreadable,
     /// It is in a place without a class.
     Misplaced,
+    /// Its class is not written, where those of others are.
+    Unlabelled,
 }
 
 impl Cause {
@@ -34,6 +36,11 @@ impl Cause {
             (Self::Misplaced, _) => (
                 "are in no class folder",
                 "move each into the folder of its class, or all images into one folder to have no classes",
+            ),
+            (Self::Unlabelled, 1) => ("has no class", "write its class as those of the others"),
+            (Self::Unlabelled, _) => (
+                "have no class",
+                "write their classes as those of the others, or take none: --set data.columns=label=",
             ),
         }
     }
@@ -57,6 +64,10 @@ impl Skip {
 
     pub(super) fn misplaced(path: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { cause: Cause::Misplaced, ..Self::new(path, reason) }
+    }
+
+    pub(super) fn unlabelled(path: impl Into<String>) -> Self {
+        Self { cause: Cause::Unlabelled, ..Self::new(path, "has no class") }
     }
 }
 
@@ -145,7 +156,7 @@ fn groups(skipped: &[Skip]) -> Vec<Group<'_>> {
         let head = format!("{} that {what}", counted(skips.len(), "file"));
         (!skips.is_empty()).then_some(Group { head, advice, skips })
     };
-    [Cause::Unreadable, Cause::Misplaced].into_iter().filter_map(of).collect()
+    [Cause::Unreadable, Cause::Misplaced, Cause::Unlabelled].into_iter().filter_map(of).collect()
 }
 
 /// The files that cannot be used, in one line: how many of each kind, the first names of each, and the advice.

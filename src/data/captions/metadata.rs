@@ -13,7 +13,8 @@ const CSV: &str = "metadata.csv";
 /// The key that names the image.
 const FILE_NAME: &str = "file_name";
 /// The keys that may hold captions; all that are there count.
-const CAPTIONS: [&str; 5] = ["text", "caption", "captions", "prompt", "description"];
+pub(in crate::data) const CAPTIONS: [&str; 5] =
+    ["text", "caption", "captions", "prompt", "description"];
 
 /// A row of a table.
 pub(super) struct Row {
@@ -49,18 +50,23 @@ fn of_json_lines(content: &[u8]) -> Result<Table, String> {
             Err(_) => table.unusable.push(format!("line {number} is no JSON object")),
             Ok(row) => match row.get(FILE_NAME).and_then(Value::as_str) {
                 None => table.unusable.push(format!("line {number} has no {FILE_NAME}")),
-                Some(file_name) => table.rows.push(Row {
-                    file_name: file_name.to_owned(),
-                    captions: CAPTIONS
-                        .iter()
-                        .filter_map(|key| row.get(*key))
-                        .flat_map(texts)
-                        .collect(),
-                }),
+                Some(file_name) => table
+                    .rows
+                    .push(Row { file_name: file_name.to_owned(), captions: captions_in(&row) }),
             },
         }
     }
     Ok(table)
+}
+
+/// The captions in the JSON file of an image; none in one of another kind.
+pub(super) fn captions(content: &[u8]) -> Vec<String> {
+    let row = decoded(content).ok().and_then(|content| serde_json::from_str(content).ok());
+    row.map_or_else(Vec::new, |row| captions_in(&row))
+}
+
+fn captions_in(row: &Map<String, Value>) -> Vec<String> {
+    CAPTIONS.iter().filter_map(|key| row.get(*key)).flat_map(texts).collect()
 }
 
 /// Rows count from the one after the header, since one may have several lines. Those that end early lack their last columns; what follows the last column is left out.

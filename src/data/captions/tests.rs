@@ -16,7 +16,7 @@ fn of(files: Vec<TextFile>) -> Captions {
     let files: HashMap<_, _> = files.into_iter().collect();
     let mut names: Vec<&str> = files.keys().copied().collect();
     names.sort_unstable();
-    of_files(&IMAGES, names, |name| files[name].clone())
+    of_files(&IMAGES, &[], names, |name| files[name].clone())
 }
 
 /// The captions of one image by one file.

@@ -35,7 +35,7 @@ pub(super) fn cleaned(caption: &str) -> Option<Cleaned> {
 }
 
 /// The text in `bytes`, which must be UTF-8; a byte order mark is left out.
-pub(super) fn decoded(bytes: &[u8]) -> Result<&str, String> {
+pub(in crate::data) fn decoded(bytes: &[u8]) -> Result<&str, String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
         format!("is not UTF-8 from byte {} on: save it as UTF-8", error.valid_up_to())
@@ -57,7 +57,7 @@ pub(super) fn of_name(name: &str) -> String {
 }
 
 /// A path in metadata with `/` between folders and without `./`.
-pub(super) fn as_path(file_name: &str) -> String {
+pub(in crate::data) fn as_path(file_name: &str) -> String {
     let path = file_name.replace('\\', "/");
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     parts.join("/")

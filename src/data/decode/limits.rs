@@ -5,7 +5,7 @@ pub const MAX_SIDE: u32 = 16_384;
 /// Most bytes one decoded image may take. Decoding runs on every core at once, so this bounds the peak.
 pub const MAX_DECODED_BYTES: u64 = 512 << 20;
 /// Most bytes of a compressed file that are read into memory.
-pub(super) const MAX_FILE_BYTES: u64 = 512 << 20;
+pub(in crate::data) const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Most pixels per byte of a PNG, JPEG, BMP or GIF. Deflate expands a byte to at most 1,032, of 8 pixels each; a JPEG
 /// spends at least a bit on a unit of at most 32 x 32 pixels. TIFF and WebP have no such bound.
 const MAX_PIXELS_PER_BYTE: u64 = 8 * 1032;
