@@ -1,6 +1,6 @@
 //! The command line: arguments, help, and dispatch to a command. It computes nothing.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     Context, GlobalArgs, Session, bench, data, devices, eval, extract_codes, import, inspect, pack,
@@ -96,7 +96,7 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen data --json my-pictures | jq .copies")]
     Data(data::Args),
 
-    /// What made a picture: run, prompt, seed and settings
+    /// What a file says of itself: what made a picture, what is in a model, how a training went
     #[command(after_help = "Examples:
   vqgen inspect generations/quickstart/samples-seed-0.png
   vqgen sample --like generations/quickstart/samples-seed-0.png")]
@@ -126,6 +126,13 @@ Image i of a seed is the same however many are sampled with it.")]
     Bench(bench::Args),
 }
 
+
+    /// What a shell needs to complete commands and flags on Tab
+    #[command(after_help = "Examples:
+  vqgen completions bash > ~/.local/share/bash-completion/completions/vqgen
+  vqgen completions zsh > ~/.zfunc/_vqgen
+  vqgen completions fish > ~/.config/fish/completions/vqgen.fish")]
+    Completions(completions::Args),
 impl Cli {
     /// Runs the command.
     ///
@@ -171,12 +178,11 @@ impl Cli {
             Command::Bench(args) => bench::run(args, &session),
         }
     }
+            Command::Completions(args) => completions::run(args, Self::command(), &session),
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

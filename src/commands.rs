@@ -29,6 +29,8 @@ pub mod eval;
 
 pub mod run;
 
+pub mod completions;
+
 pub mod data;
 
 pub mod devices;

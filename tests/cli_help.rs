@@ -5,7 +5,7 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
 
-const SUBCOMMANDS: [&str; 9] = [
+const SUBCOMMANDS: [&str; 14] = [
     "run",
     "train-vqvae",
     "extract-codes",
@@ -13,8 +13,13 @@ const SUBCOMMANDS: [&str; 9] = [
     "sample",
     "reconstruct",
     "eval",
+    "data",
+    "inspect",
+    "pack",
+    "import",
     "devices",
     "bench",
+    "completions",
 ];
 
 fn vqgen(args: &[&str]) -> Command {
@@ -99,6 +104,17 @@ fn devices_lists_the_cpu_on_stdout_and_marks_what_auto_takes() {
     let taken: Vec<_> = stdout.lines().filter(|line| line.ends_with("(auto)")).collect();
     assert_eq!(taken.len(), 1, "{stdout}");
     assert!(!taken[0].contains("software rasteriser"), "{stdout}");
+}
+
+#[test]
+fn each_shell_gets_a_script_that_knows_commands_flags_and_values() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let mut assert = vqgen(&["completions", shell]).assert().success().stderr("");
+        for word in ["train-vqvae", "resume", "guidance", "validation"] {
+            assert = assert.stdout(contains(word));
+        }
+    }
+    vqgen(&["completions", "tcsh"]).assert().code(2).stderr(contains("bash, elvish, fish"));
 }
 
 #[test]
