@@ -18,6 +18,7 @@ mod foreign_weights;
 mod warm_start;
 
 pub use disk::atomic;
+pub use disk::container::Contents;
 pub(crate) use disk::container::foreign_from_bytes;
 pub(crate) use disk::digest::text_fingerprint;
 pub use disk::foreign::read_foreign;

@@ -3,8 +3,8 @@
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    Context, GlobalArgs, Session, bench, data, devices, eval, extract_codes, import, inspect, pack,
-    reconstruct, run, sample, train_prior, train_vqvae,
+    Context, GlobalArgs, Session, bench, completions, data, devices, eval, extract_codes, import,
+    inspect, pack, reconstruct, run, sample, train_prior, train_vqvae,
 };
 
 const RECIPES_HELP: &str = "\
@@ -99,6 +99,8 @@ Image i of a seed is the same however many are sampled with it.")]
     /// What a file says of itself: what made a picture, what is in a model, how a training went
     #[command(after_help = "Examples:
   vqgen inspect generations/quickstart/samples-seed-0.png
+  vqgen inspect checkpoints/quickstart/prior.safetensors
+  vqgen inspect checkpoints/quickstart/metrics.jsonl
   vqgen sample --like generations/quickstart/samples-seed-0.png")]
     Inspect(inspect::Args),
 
@@ -124,8 +126,6 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen bench
   vqgen bench --case gpt --repeats 5 --threads 2")]
     Bench(bench::Args),
-}
-
 
     /// What a shell needs to complete commands and flags on Tab
     #[command(after_help = "Examples:
@@ -133,6 +133,8 @@ Image i of a seed is the same however many are sampled with it.")]
   vqgen completions zsh > ~/.zfunc/_vqgen
   vqgen completions fish > ~/.config/fish/completions/vqgen.fish")]
     Completions(completions::Args),
+}
+
 impl Cli {
     /// Runs the command.
     ///
@@ -176,9 +178,9 @@ impl Cli {
             Command::Import(args) => import::run(args, global, session),
             Command::Devices => devices::run(&session),
             Command::Bench(args) => bench::run(args, &session),
+            Command::Completions(args) => completions::run(args, Self::command(), &session),
         }
     }
-            Command::Completions(args) => completions::run(args, Self::command(), &session),
 }
 
 #[cfg(test)]

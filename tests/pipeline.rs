@@ -51,6 +51,41 @@ fn one_command_takes_images_through_all_stages_and_leaves_pictures() {
         assert!(line[key].is_number(), "{key} in {line}");
     }
     assert_eq!((&line["split"], line["codes_used"].is_u64()), (&Value::from("test"), true));
+
+    // Every file of the run says what it is.
+    let inspect = |name: &str| -> Value {
+        let path = format!("checkpoints/tiny/{name}");
+        let output = shop.vqgen("inspect").arg(path).assert().success();
+        serde_json::from_slice(&output.get_output().stdout).unwrap()
+    };
+    for (name, format) in [
+        ("vqvae.safetensors", "vqgen.vqvae.1"),
+        ("codes.safetensors", "vqgen.codes.1"),
+        ("prior.safetensors", "vqgen.prior.1"),
+        ("resume/prior.safetensors", "vqgen.resume.1"),
+    ] {
+        let shown = inspect(name);
+        assert_eq!(shown["format"], format, "{name}: {shown}");
+        assert!(shown["values"].as_u64() > Some(0), "{name}: {shown}");
+    }
+    assert_eq!(inspect("codes.safetensors")["classes"], serde_json::json!(["blue", "red"]));
+    let shown = inspect("prior.safetensors");
+    assert!(
+        shown["config"]["n_classes"] == 2 && shown["tensors"]["head.weight"].is_string(),
+        "{shown}"
+    );
+    let course = inspect("metrics.jsonl");
+    for stage in ["vqvae", "prior"] {
+        let train = &course[stage]["train"];
+        assert!(train["lowest"]["gradient_norm"].is_f64(), "{course}");
+        assert!(train["last"]["step"].is_u64() && train["lines"].is_u64(), "{course}");
+    }
+    let damaged = shop.path("damaged.safetensors");
+    let mut copy = bytes(shop.path("checkpoints/tiny/prior.safetensors"));
+    *copy.last_mut().unwrap() ^= 1;
+    std::fs::write(damaged, copy).unwrap();
+    let assert = shop.vqgen("inspect").arg("damaged.safetensors").assert().code(1);
+    assert.stderr(contains("is damaged: the checksum"));
 }
 
 #[test]

@@ -54,6 +54,25 @@ struct Stored {
     bytes: Range<usize>,
 }
 
+/// What a file says of itself, without the values of its tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// Everything in its header: format, checksum, and what the format has.
+    pub metadata: BTreeMap<String, String>,
+    /// Name, type as safetensors calls it, and shape of each tensor, sorted by name.
+    pub tensors: Vec<(String, String, Vec<usize>)>,
+}
+
+impl Contents {
+    /// Those of the tensor file of vqgen at `path`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is damaged, or was written by another program.
+    pub fn of(path: &Path) -> Result<Self> {
+        Ok(Container::read_any(path)?.contents())
+    }
+}
+
 /// A file that was read, whose header is consistent with its length.
 #[derive(Debug)]
 pub(in crate::checkpoint) struct Container {
@@ -88,15 +107,39 @@ impl Container {
                 return Err(container.error(message));
             }
         }
-        let stored = container.metadata(CHECKSUM)?;
-        let computed = container.checksum();
+        container.verified()
+    }
+
+    /// Reads a file of any format of vqgen and verifies its checksum.
+    pub(in crate::checkpoint) fn read_any(path: &Path) -> Result<Self> {
+        let container = Self::parse(path, atomic::read(path)?)?;
+        let is_ours = |format: &String| format.starts_with("vqgen.");
+        if !container.metadata.get(FORMAT).is_some_and(is_ours) {
+            let message =
+                "names no format of vqgen: another program wrote it (`vqgen import` reads some)";
+            return Err(container.error(message));
+        }
+        container.verified()
+    }
+
+    fn verified(self) -> Result<Self> {
+        let (stored, computed) = (self.metadata(CHECKSUM)?, self.checksum());
         if stored != computed {
-            return Err(container.error(format!(
+            return Err(self.error(format!(
                 "is damaged: the checksum of its content is {computed}, the recorded one {}",
                 shown(stored)
             )));
         }
-        Ok(container)
+        Ok(self)
+    }
+
+    /// All metadata, and the name, type and shape of each tensor.
+    pub(in crate::checkpoint) fn contents(self) -> Contents {
+        let tensor = |(name, stored): (String, Stored)| (name, stored.type_name, stored.shape);
+        Contents {
+            metadata: self.metadata,
+            tensors: self.tensors.into_iter().map(tensor).collect(),
+        }
     }
 
     fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
