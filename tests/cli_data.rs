@@ -40,5 +40,13 @@ fn counts_copies_captions_and_what_is_skipped_are_told() {
         .assert()
         .code(1)
         .stderr(contains("--run is"));
+    for command in ["data pictures -o pictures/red/00.png", "data pictures -o pictures/new.png"] {
+        let assert = shop.vqgen(command).assert();
+        if command.ends_with("new.png") {
+            assert.success();
+        } else {
+            assert.code(1).stderr(contains("pictures/red/00.png, which is an input"));
+        }
+    }
     shop.vqgen("data nowhere").assert().code(1).stderr(contains("nowhere"));
 }

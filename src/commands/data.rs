@@ -38,7 +38,8 @@ pub fn run(args: &Args, global: &GlobalArgs, session: Session) -> anyhow::Result
     anyhow::ensure!(global.run.is_none(), "--run is not for `data`, which reads images and no run");
     let (context, recipe) = Context::for_new_run(global, &path.collect::<Vec<_>>(), session)?;
     let output = args.output.as_ref();
-    let output = output.map(|path| Output::prepare(path, "data.png", &[])).transpose()?;
+    let inputs = [PathBuf::from(&context.recipe.data.path)];
+    let output = output.map(|path| Output::prepare(path, "data.png", &inputs)).transpose()?;
     let dataset = context.open_dataset()?;
     let mut line = summary(&dataset, &dataset.copies()?, &context);
     line.insert("recipe".to_owned(), recipe.into());

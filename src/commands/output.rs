@@ -35,7 +35,7 @@ enum Place {
 impl Output {
     /// Checks that `path` can take a picture: creates its folder and verifies that it is writable. `-` is stdout, a
     /// folder gets `default_name`, and the extension determines the format (PNG without one). `inputs` are files that
-    /// must not be replaced.
+    /// must not be replaced, and folders of data sets whose files must not.
     pub(super) fn prepare(
         path: &Path,
         default_name: &str,
@@ -248,13 +248,19 @@ fn format_of(path: &Path) -> anyhow::Result<PictureFormat> {
 }
 
 fn check_is_no_input(file: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
-    match inputs.iter().find(|input| same_file(file, input)) {
+    match inputs.iter().find(|input| same_file(file, input) || is_of_data_set(file, input)) {
         None => Ok(()),
-        Some(input) => anyhow::bail!(
+        Some(_) => anyhow::bail!(
             "-o is {}, which is an input and would be replaced: name another file",
-            input.display()
+            file.display()
         ),
     }
+}
+
+/// Whether `file` exists in the folder `input` of a data set and is none that vqgen drew there.
+fn is_of_data_set(file: &Path, input: &Path) -> bool {
+    let (Ok(file), Ok(input)) = (file.canonicalize(), input.canonicalize()) else { return false };
+    input.is_dir() && file.starts_with(&input) && !is_description(&file.with_extension("json"))
 }
 
 /// Whether both paths lead to the same existing file.

@@ -211,9 +211,9 @@ pub(super) fn sample(args: &Args, context: &Context, device: &Device) -> anyhow:
     let name = name(args, &prior.classes, &rows, context.recipe.seed)?;
     let default_path = context.run.generations.join(&name);
     let inputs = args.complete.iter().chain(&args.mask).chain(&args.prompt_file).chain(&args.like);
-    let inputs: Vec<PathBuf> = inputs.cloned().collect();
-    let path = args.output.as_ref().unwrap_or(&default_path);
-    let output = Output::prepare(path, &name, &inputs)?;
+    let data = [PathBuf::from(&context.recipe.data.path)];
+    let inputs: Vec<PathBuf> = inputs.cloned().chain(data).collect();
+    let output = Output::prepare(args.output.as_ref().unwrap_or(&default_path), &name, &inputs)?;
     let note_path = output.note_path()?;
     let separate = args.separate.then(|| output.separate(n, &inputs)).transpose()?;
     let shape = tokenizer.model.config();

@@ -38,8 +38,10 @@ pub(super) fn prepare(
     );
     let name = format!("nearest-seed-{}.png", context.recipe.seed);
     let default_path: PathBuf = context.run.generations.join(&name);
+    let mut inputs: Vec<PathBuf> = args.lpips.iter().chain(&args.fid).cloned().collect();
+    // The default folder is vqgen's own, even in the folder of a data set.
+    inputs.extend(path.is_some().then(|| PathBuf::from(&context.recipe.data.path)));
     let path = path.as_ref().unwrap_or(&default_path);
-    let inputs: Vec<PathBuf> = args.lpips.iter().chain(&args.fid).cloned().collect();
     let output = Output::prepare(path, &name, &inputs)?;
     anyhow::ensure!(
         output.shown().is_some(),
