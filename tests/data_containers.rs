@@ -117,6 +117,48 @@ fn a_range_of_shards_is_one_data_set_and_a_missing_one_is_named() {
 }
 
 #[test]
+fn shards_in_folders_of_a_range_keep_their_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = open(fixture("folder"));
+    for (part, class) in ["cat", "dog"].iter().enumerate() {
+        let parent = dir.path().join(format!("part-{part}"));
+        std::fs::create_dir(&parent).unwrap();
+        let mut archive = tar::Builder::new(std::fs::File::create(parent.join("a.tar")).unwrap());
+        for i in 0..4 {
+            let image =
+                std::fs::read(fixture(&format!("folder/train/{class}/{class}-{i}.png"))).unwrap();
+            for (name, bytes) in
+                [(format!("{i}.png"), image), (format!("{i}.cls"), class.as_bytes().to_vec())]
+            {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(bytes.len() as u64);
+                archive.append_data(&mut header, name, bytes.as_slice()).unwrap();
+            }
+        }
+        archive.finish().unwrap();
+    }
+    for path in [dir.path().join("part-{0..1}/a.tar"), dir.path().to_owned()] {
+        let dataset = open(path);
+        assert_eq!(dataset.classes(), folder.classes());
+        let labels: Vec<u16> = images(&dataset).into_iter().map(|(_, label, ..)| label).collect();
+        assert_eq!(labels.iter().filter(|label| **label == 0).count(), 4, "{labels:?}");
+    }
+}
+
+#[test]
+fn archives_one_after_the_other_in_one_file_are_all_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = |name: &str| std::fs::read(fixture(name)).unwrap();
+    let path = dir.path().join("both.tar");
+    let shards = ["webdataset/unique/set-train-000.tar", "webdataset/unique/set-train-001.tar"];
+    std::fs::write(&path, shards.map(bytes).concat()).unwrap();
+    assert_eq!(open(&path).report().read, 6);
+    // The table beside an archive of the same name is about its images, not more of them.
+    std::fs::copy(fixture("zstd.parquet"), dir.path().join("both.parquet")).unwrap();
+    assert_eq!(open(dir.path()).report().read, 6);
+}
+
+#[test]
 fn columns_of_other_names_lists_and_rows_without_an_image() {
     let folder = images(&open(fixture("folder")));
     for name in ["zstd.parquet", "plain.parquet"] {
@@ -222,7 +264,7 @@ fn what_cannot_be_read_says_what_to_do() {
         assert!(message.contains(words) && message.contains(name), "{name}: {message}");
     }
     std::fs::write(dir.path().join("b.zip"), &zip).unwrap();
-    std::fs::write(dir.path().join("b.parquet"), &table).unwrap();
+    std::fs::write(dir.path().join("c.parquet"), &table).unwrap();
     for name in ["cut.tar", "cut.zip", "cut.parquet", "a.png", "a.tar.gz", "a.7z"] {
         std::fs::remove_file(dir.path().join(name)).unwrap();
     }

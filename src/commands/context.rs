@@ -35,8 +35,8 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "DIR")]
     pub run: Option<PathBuf>,
 
-    /// The images: a folder (sub-folders are classes), a folder of IDX or CIFAR-10 files, or
-    /// embedded:noto-emoji [default: the recipe's data.path]
+    /// The images: a folder (sub-folders are classes), a folder of IDX or CIFAR files, archives (tar, zip) or tables
+    /// (Parquet), a text file that lists images, or embedded:noto-emoji [default: the recipe's data.path]
     #[arg(long, global = true, value_name = "PATH")]
     pub data: Option<String>,
 

@@ -90,8 +90,8 @@ pub(super) fn members(path: &Path, kind: ArchiveKind) -> Result<Members> {
     listed.map_err(|reason| Error::file(path, reason))
 }
 
-/// A path in an archive with `/` between folders: without `.`, `..` and a root, which only say where to unpack.
-fn clean_name(name: &str) -> String {
+/// A path in an archive or a list with `/` between folders: without `.`, `..` and a root, which only say where to unpack.
+pub(super) fn clean_name(name: &str) -> String {
     let parts: Vec<&str> =
         name.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect();
     parts.join("/")

@@ -41,7 +41,7 @@ pub(super) fn of_files<'a>(
     }
     let mut unusable = Vec::new();
     for (image, label) in images.iter().zip(&mut found.by_image) {
-        let Some(file) = files.get(stem(image)) else { continue };
+        let Some(file) = files.get(stem(image)).or_else(|| files.get(key(image))) else { continue };
         found.used.insert((*file).to_owned());
         match read(file).and_then(|content| class(&content)) {
             Ok(class) => *label = Some(class),
@@ -53,6 +53,15 @@ pub(super) fn of_files<'a>(
         found.notes.push(format!("{n} hold no class: {}", listed(&unusable, ", ")));
     }
     found
+}
+
+/// The key of an image in WebDataset, which ends at the first dot of its file's name: `0.left.png` has the class `0.cls`.
+fn key(image: &str) -> &str {
+    let start = image.rfind('/').map_or(0, |slash| slash + 1);
+    match image[start..].find('.') {
+        Some(dot) if dot > 0 => &image[..start + dot],
+        _ => image,
+    }
 }
 
 fn class(content: &[u8]) -> Result<Label, String> {
@@ -77,7 +86,7 @@ mod tests {
             "e.cls" => Ok(vec![b'x'; 5_000]),
             _ => Err("cannot be read".to_owned()),
         };
-        let images = ["a.jpg", "b/c.png", "d.jpg", "e.jpg", "f.jpg", "g.jpg"];
+        let images = ["a.left.jpg", "b/c.png", "d.jpg", "e.jpg", "f.jpg", "g.jpg"];
         let found = of_files(&images, files.into_iter(), read);
         assert_eq!(found.by_image[..2], [Some(Label::Number(3)), Some(Label::Name("cat".into()))]);
         assert!(found.by_image[2..].iter().all(Option::is_none));

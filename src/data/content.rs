@@ -30,6 +30,14 @@ impl Content {
         }
     }
 
+    /// What orders contents as they are stored, where reading them in another order is slow.
+    pub(super) fn place(&self) -> (usize, usize) {
+        match self {
+            Self::Row(row) => row.place(),
+            Self::Disk(_) | Self::Embedded(_) | Self::Archived(_) => (0, 0),
+        }
+    }
+
     /// At most the first `n` bytes; `None` where they cannot be read.
     pub(super) fn start(&self, n: u64) -> Option<Vec<u8>> {
         let mut start = Vec::new();

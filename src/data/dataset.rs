@@ -281,22 +281,32 @@ fn decode_all(
     let outcome =
         |decoded: Decoded| (Sums::of(&decoded.pixels), decoded.content_key, decoded.colours);
     let budget = (config.memory_budget_mb as u64).saturating_mul(1 << 20);
+    let order = source.reading_order();
     if (n as u64).saturating_mul(n_bytes as u64) > budget {
-        let outcomes = source.items.par_iter().map(|item| decode(item).map(outcome));
-        return (outcomes.collect(), None);
+        let outcomes = order.par_iter().map(|&i| (i, decode(&source.items[i]).map(outcome)));
+        return (in_order(outcomes.collect()), None);
     }
     let mut pixels = vec![0; n * n_bytes];
-    let outcomes = pixels
-        .par_chunks_exact_mut(n_bytes)
-        .zip(&source.items)
-        .map(|(to, item)| {
-            decode(item).map(|decoded| {
+    let mut places: Vec<Option<&mut [u8]>> = pixels.chunks_exact_mut(n_bytes).map(Some).collect();
+    let places: Vec<_> =
+        order.into_iter().filter_map(|i| places[i].take().map(|to| (i, to))).collect();
+    let outcomes = places
+        .into_par_iter()
+        .map(|(i, to)| {
+            let read = decode(&source.items[i]).map(|decoded| {
                 to.copy_from_slice(&decoded.pixels);
                 outcome(decoded)
-            })
+            });
+            (i, read)
         })
         .collect();
-    (outcomes, Some(pixels))
+    (in_order(outcomes), Some(pixels))
+}
+
+/// What was read, by the index of the item.
+fn in_order(mut outcomes: Vec<(usize, Read)>) -> Vec<Read> {
+    outcomes.sort_by_key(|(i, _)| *i);
+    outcomes.into_iter().map(|(_, read)| read).collect()
 }
 
 /// Moves undecodable images from the items, and from the buffer, to the list of skipped files.

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::archive::clean_name;
 use super::captions::{as_path, decoded};
 use super::decode::read_bounded;
 use super::labels::Label;
@@ -41,7 +42,7 @@ fn parse(content: &str) -> (Vec<Line>, Vec<String>) {
     for line in content.lines().filter(|line| !line.trim().is_empty()) {
         let mut fields = line.splitn(3, '\t').map(str::trim);
         let path = fields.next().unwrap_or_default();
-        let name = as_path(path);
+        let name = clean_name(&as_path(path));
         if name.is_empty() || !seen.insert(name.clone()) {
             again.push(if name.is_empty() { line.trim().to_owned() } else { name });
             continue;

@@ -40,7 +40,7 @@ impl Cause {
             (Self::Unlabelled, 1) => ("has no class", "write its class as those of the others"),
             (Self::Unlabelled, _) => (
                 "have no class",
-                "write their classes as those of the others, or take none: --set data.columns=label=",
+                "write their classes as those of the others; of a table, --set data.columns=label= takes none",
             ),
         }
     }

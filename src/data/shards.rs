@@ -1,11 +1,13 @@
 //! Files that together are one data set, as archives and tables of many images are published: a range of numbers in their
 //! names, and splits by their names.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::Split;
 use super::arrangement::split_of;
 use super::names::stem;
+use super::report::listed;
 use crate::error::{Error, Result};
 
 /// Most files that a range may name.
@@ -30,9 +32,12 @@ impl Shard {
         let are_splits = !splits.contains(&None)
             && has(Split::Train)
             && (has(Split::Validation) || has(Split::Test));
+        // `a.tar` beside `a.zip`: then extensions count.
+        let stems: HashSet<&str> = files.iter().map(|(name, _)| stem(name)).collect();
+        let are_distinct = stems.len() == files.len();
         let shard = |((name, path), split): ((String, PathBuf), Option<Split>)| Self {
             path,
-            stem: stem(&name).to_owned(),
+            stem: if are_distinct { stem(&name).to_owned() } else { name },
             split: split.filter(|_| are_splits),
         };
         files.into_iter().zip(splits).map(shard).collect()
@@ -43,14 +48,35 @@ impl Shard {
         self.split.map_or_else(String::new, |split| format!("{split}/"))
     }
 
-    /// The note on shards that are splits.
-    pub(super) fn note(shards: &[Self]) -> Option<String> {
-        let has = |split| shards.iter().any(|shard| shard.split == Some(split));
+    /// The note on shards that are splits, of which images with a published split remain as `published` says, or on some
+    /// that could be.
+    pub(super) fn note(shards: &[Self], published: &[Option<Split>]) -> Option<String> {
+        if shards.iter().all(|shard| shard.split.is_none()) {
+            let is_held_out = |shard: &Self| {
+                matches!(split_in(&shard.stem), Some(Split::Validation | Split::Test))
+            };
+            let (held_out, others): (Vec<&Self>, Vec<&Self>) =
+                shards.iter().partition(|shard| is_held_out(shard));
+            let names = |shards: &[&Self]| {
+                let names: Vec<String> = shards.iter().map(|shard| shard.stem.clone()).collect();
+                listed(&names, ", ")
+            };
+            return (!held_out.is_empty() && !others.is_empty()).then(|| {
+                format!(
+                    "all files are one set: {} may be a split, but not all files are named after one: {}",
+                    names(&held_out),
+                    names(&others)
+                )
+            });
+        }
+        let has = |split| published.contains(&Some(split));
         let rest = match (has(Split::Validation), has(Split::Test)) {
             (true, true) => "data.validation and data.test are not used",
             (true, false) => "test is taken from train, data.validation is not used",
             (false, true) => "validation is taken from train, data.test is not used",
-            (false, false) => return None,
+            (false, false) => {
+                "no image of a held-out one can be used: validation and test are taken from train"
+            }
         };
         Some(format!("the files are splits by their names ({rest})"))
     }
@@ -160,6 +186,21 @@ mod tests {
             assert!(folders(names).iter().all(String::is_empty), "{names:?}");
         }
         assert_eq!(split_in("train-test/0.tar"), None);
+        let shards = |names: &[&str]| {
+            Shard::all(names.iter().map(|name| ((*name).to_owned(), PathBuf::from(name))).collect())
+        };
+        let all = shards(&["train-0.tar", "test-0.tar"]);
+        let note = Shard::note(&all, &[None, Some(Split::Test)]).unwrap();
+        assert!(note.contains("validation is taken from train, data.test is not used"), "{note}");
+        // Of the test split no image is left.
+        let note = Shard::note(&all, &[None]).unwrap();
+        assert!(note.contains("validation and test are taken from train"), "{note}");
+        let note = Shard::note(&shards(&["train.tar", "test.tar", "extra.tar"]), &[]).unwrap();
+        assert!(note.contains("test may be a split") && note.contains("extra"), "{note}");
+        assert_eq!(Shard::note(&shards(&["a.tar", "b.tar"]), &[]), None);
+        let stems: Vec<_> =
+            shards(&["a.tar", "a.zip"]).into_iter().map(|shard| shard.stem).collect();
+        assert_eq!(stems, ["a.tar", "a.zip"]);
     }
 
     #[test]

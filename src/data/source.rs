@@ -108,6 +108,18 @@ impl Source {
         }
     }
 
+    /// The indices of all items in an order in which they are quickly read.
+    pub(super) fn reading_order(&self) -> Vec<usize> {
+        let place = |index: &usize| match &self.items[*index].origin {
+            Origin::File(content) => content.place(),
+            Origin::Packed(_) => (0, 0),
+        };
+        let mut order: Vec<usize> = (0..self.items.len()).collect();
+        // Stable: files stay in the order of their names.
+        order.sort_by_key(place);
+        order
+    }
+
     /// The header of image `item`, or `None` where it cannot be read.
     pub(super) fn header(&self, item: &Item) -> Option<Header> {
         match (&item.origin, &self.packed) {

@@ -11,6 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use parquet::file::reader::FileReader;
+
 use super::columns::Columns;
 use super::decode::MAX_FILE_BYTES;
 use super::labels::Label;
@@ -70,6 +72,7 @@ impl Table {
 
     fn read(path: &Path, columns: &Columns, with_captions: bool) -> Result<Self, String> {
         let reader = blocks::open(path)?;
+        check_rows(path, &reader)?;
         let schema = Schema::of(&reader, columns)?;
         let mut undecoded = 0;
         let file_names = match schema.file_name {
@@ -111,7 +114,24 @@ impl Table {
     }
 }
 
+/// Refuses more rows than bytes: nothing else bounds how many empty rows a header may declare.
+fn check_rows(path: &Path, reader: &blocks::Reader) -> Result<(), String> {
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let groups = reader.metadata().row_groups().iter();
+    let rows = groups.map(|group| u64::try_from(group.num_rows()).unwrap_or(u64::MAX));
+    let rows = rows.fold(0, u64::saturating_add);
+    if rows > bytes {
+        return Err(format!("declares {rows} rows in {bytes} bytes"));
+    }
+    Ok(())
+}
+
 impl Row {
+    /// What orders rows as they are stored: the table, by a number that is of this run of the program alone, and the row.
+    pub(super) fn place(&self) -> (usize, usize) {
+        (Arc::as_ptr(&self.blocks).addr(), self.index)
+    }
+
     /// The image as a file, or why it cannot be read.
     pub(super) fn read(&self) -> Result<Vec<u8>, String> {
         let image = guarded(|| self.blocks.image(self.index))?;

@@ -18,7 +18,7 @@ fn whole(name: &str) -> Vec<u8> {
 /// Opens each damaged version and returns how many were accepted; errors name the file.
 fn accepted(name: &str, damaged: impl Iterator<Item = Vec<u8>>) -> usize {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("damaged");
+    let path = dir.path().join("container");
     let config = DataConfig {
         path: path.to_str().unwrap().to_owned(),
         image_size: 4,
@@ -29,7 +29,7 @@ fn accepted(name: &str, damaged: impl Iterator<Item = Vec<u8>>) -> usize {
         match Dataset::open(&config, false) {
             Ok(_) => true,
             Err(error) => {
-                assert!(error.to_string().contains("damaged"), "{name}: {error}");
+                assert!(error.to_string().contains(path.to_str().unwrap()), "{name}: {error}");
                 false
             }
         }

@@ -29,6 +29,8 @@ pub(super) fn members(path: &Path, file: File) -> Result<Members, String> {
     // Of each name its last file, as unpacking in order would leave it.
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut reader = Archive::new(BufReader::new(file));
+    // Archives that were written one after the other into one file.
+    reader.set_ignore_zeros(true);
     let damaged = |error: std::io::Error, n: usize| {
         format!("is damaged after {n} files: {error} (get it again, or unpack what there is)")
     };

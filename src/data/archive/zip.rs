@@ -1,5 +1,6 @@
 //! The files of a zip archive, also beyond 4 GiB.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -16,16 +17,26 @@ pub(super) fn members(path: &Path, file: File) -> Result<Members, String> {
     let mut reader = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
     let archive: Arc<Path> = Arc::from(path);
     let mut listed = Members::default();
+    let mut places: HashMap<String, usize> = HashMap::new();
     if reader.len() > MAX_MEMBERS {
         return Err(format!("holds more than {MAX_MEMBERS} files"));
     }
     for index in 0..reader.len() {
         let entry = reader.by_index_raw(index).map_err(damaged)?;
-        if !entry.is_file() {
+        if entry.is_dir() {
             continue;
         }
         // Some programs on Windows write backslashes.
-        let name = clean_name(&escaped(entry.name_raw()).replace('\\', "/"));
+        let name = entry.name().map_or_else(|_| escaped(entry.name_raw()), |name| name.to_string());
+        let name = match name.contains('/') {
+            true => clean_name(&name),
+            false => clean_name(&name.replace('\\', "/")),
+        };
+        if entry.is_symlink() {
+            let reason = "is a symbolic link, which is not followed inside an archive";
+            listed.unreadable.push((name, reason.to_owned()));
+            continue;
+        }
         let is_deflated = match entry.compression() {
             CompressionMethod::Stored => false,
             CompressionMethod::DEFLATE => true,
@@ -42,10 +53,15 @@ pub(super) fn members(path: &Path, file: File) -> Result<Members, String> {
         };
         let (stored, size) = (entry.compressed_size(), entry.size());
         let archive = Arc::clone(&archive);
-        listed.files.push(Member {
-            name,
-            location: Location { archive, offset, stored, size, is_deflated },
-        });
+        let location = Location { archive, offset, stored, size, is_deflated };
+        // As unpacking would leave it: the last of files with one name.
+        match places.get(&name) {
+            Some(&place) => listed.files[place].location = location,
+            None => {
+                places.insert(name.clone(), listed.files.len());
+                listed.files.push(Member { name, location });
+            }
+        }
     }
     Ok(listed)
 }

@@ -9,6 +9,7 @@ use crate::data::content::Content;
 use crate::data::folder::Found;
 use crate::data::labels::{Label, Labelled, labelled};
 use crate::data::report::Skip;
+use crate::data::shards::Shard;
 use crate::data::{CaptionSource, Split, captions, class_files};
 
 /// An image before it has a class.
@@ -54,6 +55,12 @@ impl Source {
         source.take_captions(&mut entries, texts, from, &mut used);
         source.take_items(entries, class_names);
         (source, used)
+    }
+
+    /// Says what the files that the images are in have to do with splits.
+    pub(super) fn note_shards(&mut self, shards: &[Shard]) {
+        let published: Vec<_> = self.items.iter().map(|item| item.published).collect();
+        self.notes.extend(Shard::note(shards, &published));
     }
 
     fn take_class_files(&mut self, entries: &mut [Entry], texts: &Texts<'_>) -> BTreeSet<String> {

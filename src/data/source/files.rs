@@ -45,10 +45,15 @@ impl Source {
             };
             let has_archives =
                 begins(&listing.archives, |start| ArchiveKind::of_start(start).is_some());
-            let has_tables = begins(&listing.tables, table::is_table);
+            // What img2dataset writes beside each archive: the table of its images without their pixels.
+            let archives: HashSet<&str> =
+                listing.archives.iter().map(|(name, _)| names::stem(name)).collect();
+            let mut tables = listing.tables.clone();
+            tables.retain(|(name, _)| !has_archives || !archives.contains(names::stem(name)));
+            let has_tables = begins(&tables, table::is_table);
             match (has_archives, has_tables) {
                 (true, false) => return Self::from_archives(listing.archives, config),
-                (false, true) => return Self::from_tables(listing.tables, config),
+                (false, true) => return Self::from_tables(tables, config),
                 (true, true) => return Err(Error::file(root, both_kinds(root, &listing))),
                 (false, false) => {}
             }
@@ -112,7 +117,7 @@ impl Source {
         }
         let kind = if shards.len() == 1 { "images in an archive" } else { "images in archives" };
         let mut source = Self::from_prefixed(kind, listing, &prefixes, config);
-        source.notes.extend(Shard::note(&shards));
+        source.note_shards(&shards);
         Ok(source)
     }
 
@@ -152,10 +157,10 @@ impl Source {
         let mut entries: Vec<Entry> = lines
             .into_iter()
             .map(|line| Entry {
+                content: Content::Disk(path_in(folder, &line)),
                 name: line.name,
                 prefix: 0,
                 split: None,
-                content: Content::Disk(folder.join(line.path)),
                 label: line.label,
                 captions: line.caption.into_iter().collect(),
             })
@@ -166,6 +171,13 @@ impl Source {
         source.notes.extend(notes);
         Ok(source)
     }
+}
+
+/// The path of an image in a list, whose folders may be separated as on another system.
+fn path_in(folder: &Path, line: &list::Line) -> PathBuf {
+    let as_written = folder.join(&line.path);
+    let with_slashes = folder.join(line.path.replace('\\', "/"));
+    if !as_written.exists() && with_slashes.exists() { with_slashes } else { as_written }
 }
 
 /// As much of the start of a file as tells what it is.

@@ -56,8 +56,10 @@ impl Named {
             return Err(Error::invalid("data.path names no file"));
         };
         let start = Content::Disk(first.clone()).start(ArchiveKind::START).unwrap_or_default();
+        let common = common_folder(&files);
         let name = |path: PathBuf| {
-            (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path)
+            let below = path.strip_prefix(&common).unwrap_or(&path);
+            (below.to_string_lossy().replace('\\', "/"), path)
         };
         let is_one = files.len() == 1;
         let files = files.into_iter().map(name).collect();
@@ -75,6 +77,15 @@ impl Named {
             }
         }
     }
+}
+
+/// The deepest folder that all files are below.
+fn common_folder(files: &[PathBuf]) -> PathBuf {
+    let mut folder = files.first().and_then(|file| file.parent()).unwrap_or(Path::new(""));
+    while !files.iter().all(|file| file.starts_with(folder)) {
+        folder = folder.parent().unwrap_or(Path::new(""));
+    }
+    folder.to_owned()
 }
 
 /// What a file that begins with `start` is, if it is no text, and what to do.

@@ -44,7 +44,6 @@ impl Source {
                     "has other classes than the tables before it",
                 ));
             }
-            let file = shard.stem.rsplit('/').next().unwrap_or_default();
             let Table { images, file_names, labels, captions, .. } = table;
             for (index, row) in images.into_iter().enumerate() {
                 let label: Option<Label> = labels.get(index).cloned().flatten();
@@ -53,7 +52,7 @@ impl Source {
                 rows.push(Unnamed {
                     folder: format!("{}{}", shard.folder(), class.unwrap_or_default()),
                     file: name.map(captions::as_path).filter(|name| !name.is_empty()),
-                    row: format!("{file}/{index:07}"),
+                    row: format!("{}/{index:07}", shard.stem),
                     entry: Entry {
                         name: String::new(),
                         prefix: 0,
@@ -84,7 +83,7 @@ impl Source {
         let texts = Texts { names: Vec::new(), read: &|_| Err("is not there".to_owned()) };
         let (mut source, _) =
             Self::from_entries("images in tables", entries, &class_names, &texts, config.captions);
-        source.notes.extend(Shard::note(&shards));
+        source.note_shards(&shards);
         if undecoded > 0 {
             let n = counted(undecoded, "text");
             source.notes.push(format!("{n} in the tables that are not UTF-8, which are left out"));

@@ -1,5 +1,6 @@
 //! The images of a table, read in blocks of consecutive rows: a page of the file holds many rows and is decompressed as a
-//! whole. The blocks read last are kept, so that reading in order, on several threads, decompresses each page about once.
+//! whole. The blocks read last are kept, so that reading in the order of rows, on several threads, decompresses each page
+//! about once; in another order it may be once an image.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,10 +17,16 @@ use parquet::file::serialized_reader::SerializedFileReader;
 
 use super::column::{damaged, rows};
 
-/// About as many bytes of images are in a block: the size of a page that most writers choose.
-const BLOCK_BYTES: u64 = 1 << 20;
+/// The bytes of images that a page should have, which is the default of most writers.
+const PAGE_BYTES: u64 = 1 << 20;
+/// The rows after which pyarrow, which writes most tables, first looks how large a page has become.
+const PAGE_ROWS: u64 = 1024;
+/// The most bytes of images in a block, about.
+const MOST_BYTES: u64 = 64 << 20;
 /// The most rows in a block.
-const MOST_ROWS: usize = 1 << 14;
+const MOST_ROWS: u64 = 1 << 14;
+/// The most bytes of images in the blocks that are kept; one block is kept in any case.
+const MOST_KEPT: usize = 256 << 20;
 
 /// A table whose metadata was read.
 pub(super) type Reader = SerializedFileReader<Reopened>;
@@ -86,8 +93,13 @@ pub(super) struct Blocks {
 struct Block {
     group: usize,
     index: usize,
-    images: Arc<Vec<Vec<ByteArray>>>,
+    images: Images,
+    bytes: usize,
 }
+
+/// The images of a block by row, each copied out of its page, which would stay in memory with it; `None` for a row without
+/// one.
+type Images = Arc<Vec<Option<Vec<u8>>>>;
 
 impl Blocks {
     pub(super) fn new(path: &Path, reader: Reader, leaf: usize) -> Self {
@@ -103,7 +115,8 @@ impl Blocks {
         }
         let n = starts.last().copied().unwrap_or_default() as u64;
         let a_row = (bytes / n.max(1)).max(1);
-        let rows = (BLOCK_BYTES / a_row).clamp(1, MOST_ROWS as u64) as usize;
+        let rows = (PAGE_BYTES / a_row).max(PAGE_ROWS.min(MOST_BYTES / a_row));
+        let rows = rows.clamp(1, MOST_ROWS) as usize;
         let (path, read_last) = (path.to_owned(), Mutex::new(VecDeque::new()));
         Self { path, reader, leaf, starts, rows, read_last }
     }
@@ -121,13 +134,10 @@ impl Blocks {
         let at = row - self.starts[group];
         let images = self.block(group, at / self.rows)?;
         let image = images.get(at % self.rows).ok_or_else(beyond)?;
-        match image.first() {
-            Some(image) => Ok(image.data().to_vec()),
-            None => Err("is a row without an image".to_owned()),
-        }
+        image.clone().ok_or_else(|| "is a row without an image".to_owned())
     }
 
-    fn block(&self, group: usize, index: usize) -> Result<Arc<Vec<Vec<ByteArray>>>, String> {
+    fn block(&self, group: usize, index: usize) -> Result<Images, String> {
         let lock = || self.read_last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |block: &&Block| block.group == group && block.index == index;
         if let Some(block) = lock().iter().find(is_it) {
@@ -143,13 +153,21 @@ impl Blocks {
         else {
             return Err("has a column of images that holds no bytes".to_owned());
         };
-        let images = Arc::new(rows(&mut column, max_def, first, n)?);
+        let image = |row: Vec<ByteArray>| row.first().map(|image| image.data().to_vec());
+        let images: Vec<Option<Vec<u8>>> =
+            rows(&mut column, max_def, first, n)?.into_iter().map(image).collect();
+        let bytes = images.iter().flatten().map(Vec::len).sum();
+        let images = Arc::new(images);
         let mut read_last = lock();
-        // One a thread that reads, and as many again.
-        while read_last.len() >= 2 * rayon::current_num_threads() {
-            read_last.pop_front();
+        let mut kept = bytes + read_last.iter().map(|block| block.bytes).sum::<usize>();
+        // One a thread that reads, and as many again, as far as memory allows.
+        while read_last.len() >= 2 * rayon::current_num_threads() || kept > MOST_KEPT {
+            match read_last.pop_front() {
+                Some(block) => kept -= block.bytes,
+                None => break,
+            }
         }
-        read_last.push_back(Block { group, index, images: Arc::clone(&images) });
+        read_last.push_back(Block { group, index, images: Arc::clone(&images), bytes });
         Ok(images)
     }
 }

@@ -64,6 +64,15 @@ impl Schema {
                 .next()
                 .unwrap_or_default()
         });
+        let label_leaf = label.map(|name| one("classes", name)).transpose()?;
+        if let (Some(leaf), Some(name)) = (label_leaf, label)
+            && !is_label(leaves[leaf])
+        {
+            return Err(format!(
+                "has a column `{name}` of classes that are neither whole numbers nor names, one a row; --set \
+                 data.columns=label= takes none"
+            ));
+        }
         let captions = columns.captions(&roots).into_iter();
         let captions: Vec<usize> =
             captions.map(|name| one("captions", name)).collect::<Result<_, _>>()?;
@@ -71,7 +80,7 @@ impl Schema {
         let schema = Self {
             image,
             file_name: leaf_at(&leaves, &[root(leaves[image]), PATH]).filter(is_bytes),
-            label: label.map(|name| one("classes", name)).transpose()?,
+            label: label_leaf,
             // A column of this name may hold something else, as boxes do under `caption` in some sets.
             captions: captions.into_iter().filter(is_bytes).collect(),
             class_names,
@@ -105,22 +114,32 @@ fn root(leaf: &ColumnDescriptor) -> &str {
     leaf.path().parts().first().map_or("", String::as_str)
 }
 
+fn is_label(leaf: &ColumnDescriptor) -> bool {
+    let is_one = leaf.max_rep_level() == 0;
+    is_one
+        && matches!(
+            leaf.physical_type(),
+            Type::INT32 | Type::INT64 | Type::BOOLEAN | Type::BYTE_ARRAY
+        )
+}
+
 fn leaf_at(leaves: &[&ColumnDescriptor], path: &[&str]) -> Option<usize> {
     leaves.iter().position(|leaf| leaf.path().parts() == path)
 }
 
-/// The leaf with the bytes of the images in the column `name`, which is binary or a structure with them.
+/// The leaf with the bytes of the images in the column `name`, which is binary or a structure with them; not one of text.
 fn bytes_of(leaves: &[&ColumnDescriptor], name: &str) -> Option<usize> {
     let leaf = leaf_at(leaves, &[name, BYTES]).or_else(|| leaf_at(leaves, &[name]))?;
-    (leaves[leaf].physical_type() == Type::BYTE_ARRAY).then_some(leaf)
+    (leaves[leaf].physical_type() == Type::BYTE_ARRAY && !is_text(leaves[leaf])).then_some(leaf)
+}
+
+fn is_text(leaf: &ColumnDescriptor) -> bool {
+    leaf.converted_type() == ConvertedType::UTF8
+        || matches!(leaf.logical_type_ref(), Some(LogicalType::String))
 }
 
 /// The only leaf that can hold images: the bytes of a structure, or else a binary column without text.
 fn only_bytes(leaves: &[&ColumnDescriptor]) -> Option<usize> {
-    let is_text = |leaf: &ColumnDescriptor| {
-        leaf.converted_type() == ConvertedType::UTF8
-            || matches!(leaf.logical_type_ref(), Some(LogicalType::String))
-    };
     let only = |is_wanted: &dyn Fn(&ColumnDescriptor) -> bool| {
         let mut found = (0..leaves.len()).filter(|leaf| {
             leaves[*leaf].physical_type() == Type::BYTE_ARRAY && is_wanted(leaves[*leaf])
