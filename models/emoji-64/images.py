@@ -3,6 +3,8 @@
 
     python3 images.py FOLDER                     fetch the packages named below with `npm pack`, then write FOLDER
     python3 images.py FOLDER --packages PARENT   take unpacked copies instead: PARENT/<name of the package>/package
+    python3 images.py FOLDER --one-tone          of the training images of a person in a set, one skin tone of five, for
+                                                 the prior: with all of them six of ten images would be people
 
 Needs Python 3.9, Pillow and, to fetch, npm. FOLDER must not exist; it gets `train`, `validation` and `test`, each with a
 class a set (`noto`, `twemoji`, `fluent`), and `metadata.jsonl` with the captions. The emoji of the test split are in it in
@@ -38,6 +40,8 @@ VERSIONS = {
     "@lobehub/fluent-emoji-3d": "1.1.0",
 }
 N_IMAGES = 10944
+N_IMAGES_ONE_TONE = 6825
+TONES = ["1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"]
 # Of a hundred emoji, those for the test split; of a hundred of the other images, those for validation.
 TEST, VALIDATION = 3, 3
 
@@ -85,6 +89,15 @@ def emoji(packages):
             yield without_selectors(variant["hexcode"]), captions(variant["label"], entry.get("tags", [])), is_test
 
 
+def is_chosen_tone(code_points, set_index):
+    """Whether an emoji has no skin tone, or the one that is chosen for it in this set."""
+    points = code_points.split("-")
+    tones = [TONES.index(point) for point in points if point in TONES]
+    without = "-".join(point for point in points if point not in TONES)
+    chosen = (int(hashlib.sha256(without.encode()).hexdigest(), 16) + set_index) % len(TONES)
+    return all(tone == chosen for tone in tones)
+
+
 def picture(path):
     """The bytes of a PNG: as published where it has the right size, otherwise reduced with its colours weighted by alpha."""
     data = path.read_bytes()
@@ -97,31 +110,37 @@ def picture(path):
     return out.getvalue()
 
 
-def write(packages, target):
-    """Writes the images and the captions."""
+def write(packages, target, one_tone):
+    """Writes the images and the captions; returns how many."""
     rows = []
     known = list(emoji(packages))
-    for name, (package, images, ending) in SETS.items():
+    for set_index, (name, (package, images, ending)) in enumerate(SETS.items()):
         files = {without_selectors(p.stem): p for p in (packages / package / "package" / images).glob(f"*.{ending}")}
         for code_points, captions, is_test in known:
             if code_points not in files:
                 continue
             split = "validation" if bucket(f"{name}/{code_points}") < VALIDATION else "train"
-            path = Path("test" if is_test else split, name, f"{code_points}.png")
+            split = "test" if is_test else split
+            if one_tone and split == "train" and not is_chosen_tone(code_points, set_index):
+                continue
+            path = Path(split, name, f"{code_points}.png")
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             (target / path).write_bytes(picture(files[code_points]))
             rows.append({"file_name": path.as_posix(), "captions": captions})
-    if len(rows) != N_IMAGES:
-        sys.exit(f"{target} holds {len(rows)} images, expected are {N_IMAGES} (are the packages those of images.py?)")
+    expected = N_IMAGES_ONE_TONE if one_tone else N_IMAGES
+    if len(rows) != expected:
+        sys.exit(f"{target} holds {len(rows)} images, expected are {expected} (are the packages those of images.py?)")
     # Last, so that a folder with it is whole.
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in sorted(rows, key=lambda row: row["file_name"]))
     (target / "metadata.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+    return expected
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where to write the images; must not exist")
     parser.add_argument("--packages", type=Path, help="where unpacked copies of the packages are")
+    parser.add_argument("--one-tone", action="store_true", help="one skin tone of a person in a set, in the training split")
     args = parser.parse_args()
     if args.folder.exists():
         sys.exit(f"{args.folder} exists: remove it, or name another folder")
@@ -130,8 +149,8 @@ def main():
         packages = args.packages or Path(folder)
         if args.packages is None:
             fetch(packages)
-        write(packages, args.folder)
-    print(f"{N_IMAGES} images in {args.folder}")
+        n = write(packages, args.folder, args.one_tone)
+    print(f"{n} images in {args.folder}")
 
 
 if __name__ == "__main__":
