@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use flate2::read::DeflateDecoder;
 
-use super::decode::MAX_FILE_BYTES;
+use super::decode::check_file_size;
 use crate::error::{Error, Result};
 
 /// The most files in one archive: beyond any data set on one machine, and bounds the memory of a listing.
@@ -100,10 +100,7 @@ pub(super) fn clean_name(name: &str) -> String {
 impl Location {
     /// The bytes of the file, or why they cannot be read.
     pub(super) fn read(&self) -> Result<Vec<u8>, String> {
-        if self.size > MAX_FILE_BYTES {
-            let limit = MAX_FILE_BYTES >> 20;
-            return Err(format!("is larger than {limit} MiB, the most that is read of one image"));
-        }
+        check_file_size(self.size)?;
         if self.is_deflated
             && self.size > self.stored.saturating_mul(MAX_RATIO).saturating_add(SLACK)
         {
@@ -153,6 +150,7 @@ impl Location {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::data::decode::MAX_FILE_BYTES;
 
     #[test]
     fn names_lose_what_only_says_where_to_unpack() {

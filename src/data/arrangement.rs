@@ -71,17 +71,15 @@ pub(super) fn arrange_splits(names: &[&str]) -> Arrangement {
         let place = Place { published: None, class: String::new() };
         return Arrangement { places: vec![Ok(place); names.len()], notes: Vec::new() };
     };
-    let mut arrangement = in_splits(names, &prefix, &level);
-    for (place, name) in arrangement.places.iter_mut().zip(names) {
-        let published = level.folders.iter().find_map(|folder| {
-            name.starts_with(&format!("{prefix}{folder}/")).then(|| split_of(folder))
-        });
-        if let Some(split) = published {
-            let published = split.filter(|split| *split != Split::Train);
-            *place = Ok(Place { published, class: String::new() });
-        }
-    }
-    arrangement
+    let starts: Vec<(String, Option<Split>)> = (level.folders.iter())
+        .map(|folder| (format!("{prefix}{folder}/"), held_out_of(folder)))
+        .collect();
+    let place = |name: &&str| match starts.iter().find(|(start, _)| name.starts_with(start)) {
+        Some((_, published)) => Ok(Place { published: *published, class: String::new() }),
+        None => Err(BESIDE_SPLITS.to_owned()),
+    };
+    let places = names.iter().map(place).collect();
+    Arrangement { places, notes: vec![note_of_splits(&prefix, &level)] }
 }
 
 /// The folders that are splits, if there are any, and the prefix of what is arranged: of these folders or of the classes.
@@ -119,6 +117,11 @@ pub(super) fn split_of(folder: &str) -> Option<Split> {
         "test" | "testing" | "eval" | "evaluation" => Some(Split::Test),
         _ => None,
     }
+}
+
+/// The split that a folder is, validation or test; `None` for training images.
+fn held_out_of(folder: &str) -> Option<Split> {
+    split_of(folder).filter(|split| *split != Split::Train)
 }
 
 fn are_splits(folders: &BTreeSet<&str>) -> bool {
@@ -166,6 +169,9 @@ fn split_that_is_a_class(folders: &BTreeSet<&str>) -> Option<String> {
     Some(format!("taken as classes, not as splits: {} ({reason})", names(&splits)))
 }
 
+/// Why an image has no place where folders are splits.
+const BESIDE_SPLITS: &str = "lies beside the folders of the splits";
+
 /// The folders of `level`, below `prefix`, are splits; classes are the folders in them.
 fn in_splits(names: &[&str], prefix: &str, level: &Level<'_>) -> Arrangement {
     // Where the images of each split start; some archives hold `test_set/test_set`.
@@ -179,7 +185,7 @@ fn in_splits(names: &[&str], prefix: &str, level: &Level<'_>) -> Arrangement {
                 Some(inner) => format!("{start}{inner}/"),
                 None => start,
             };
-            (start, split_of(folder).filter(|split| *split != Split::Train))
+            (start, held_out_of(folder))
         })
         .collect();
     let has_classes = starts.iter().any(|(start, _)| !Level::of(names, start).folders.is_empty());
@@ -188,7 +194,7 @@ fn in_splits(names: &[&str], prefix: &str, level: &Level<'_>) -> Arrangement {
             name.strip_prefix(start.as_str()).map(|rest| (start, *published, rest))
         });
         let Some((start, published, rest)) = inside else {
-            return Err("lies beside the folders of the splits".to_owned());
+            return Err(BESIDE_SPLITS.to_owned());
         };
         match rest.split_once('/') {
             Some((class, _)) => Ok(Place { published, class: class.to_owned() }),
@@ -204,10 +210,18 @@ fn note_of_splits(prefix: &str, level: &Level<'_>) -> String {
     let folders: Vec<String> =
         level.folders.iter().map(|folder| format!("{prefix}{folder}/")).collect();
     let has = |split| level.folders.iter().any(|folder| split_of(folder) == Some(split));
-    let rest = match (has(Split::Validation), has(Split::Test)) {
+    let rest = taken_from_train(has(Split::Validation), has(Split::Test));
+    format!("folders taken as splits, not as classes: {} ({rest})", listed(&folders, ", "))
+}
+
+/// What published splits mean for the images that are held out otherwise.
+pub(super) fn taken_from_train(has_validation: bool, has_test: bool) -> &'static str {
+    match (has_validation, has_test) {
         (true, true) => "data.validation and data.test are not used",
         (true, false) => "test is taken from train, data.validation is not used",
-        (false, _) => "validation is taken from train, data.test is not used",
-    };
-    format!("folders taken as splits, not as classes: {} ({rest})", listed(&folders, ", "))
+        (false, true) => "validation is taken from train, data.test is not used",
+        (false, false) => {
+            "no image of a held-out one can be used: validation and test are taken from train"
+        }
+    }
 }

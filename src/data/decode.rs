@@ -92,11 +92,17 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
+    check_file_size(bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+/// Refuses a file of more bytes than are read into memory.
+pub(super) fn check_file_size(n_bytes: u64) -> Result<(), String> {
+    if n_bytes > MAX_FILE_BYTES {
         let limit = MAX_FILE_BYTES >> 20;
         return Err(format!("is larger than {limit} MiB, the most that is read of one image"));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// A decoded image.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::Split;
-use super::arrangement::split_of;
+use super::arrangement::{split_of, taken_from_train};
 use super::names::stem;
 use super::report::listed;
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ const MOST_FILES: usize = 1_000_000;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Shard {
     pub(super) path: PathBuf,
-    /// Its relative name without the extension.
+    /// Its relative name, without the extension where no two differ in that alone.
     pub(super) stem: String,
     /// The split that it is, where names are splits.
     pub(super) split: Option<Split>,
@@ -70,14 +70,7 @@ impl Shard {
             });
         }
         let has = |split| published.contains(&Some(split));
-        let rest = match (has(Split::Validation), has(Split::Test)) {
-            (true, true) => "data.validation and data.test are not used",
-            (true, false) => "test is taken from train, data.validation is not used",
-            (false, true) => "validation is taken from train, data.test is not used",
-            (false, false) => {
-                "no image of a held-out one can be used: validation and test are taken from train"
-            }
-        };
+        let rest = taken_from_train(has(Split::Validation), has(Split::Test));
         Some(format!("the files are splits by their names ({rest})"))
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parquet::file::reader::FileReader;
 
 use super::columns::Columns;
-use super::decode::MAX_FILE_BYTES;
+use super::decode::check_file_size;
 use super::labels::Label;
 use crate::error::{Error, Result};
 use blocks::Blocks;
@@ -135,10 +135,7 @@ impl Row {
     /// The image as a file, or why it cannot be read.
     pub(super) fn read(&self) -> Result<Vec<u8>, String> {
         let image = guarded(|| self.blocks.image(self.index))?;
-        if image.len() as u64 > MAX_FILE_BYTES {
-            let limit = MAX_FILE_BYTES >> 20;
-            return Err(format!("is larger than {limit} MiB, the most that is read of one image"));
-        }
+        check_file_size(image.len() as u64)?;
         Ok(image)
     }
 }

@@ -40,6 +40,12 @@ pub(super) struct Texts<'a> {
     pub(super) read: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
 }
 
+impl Texts<'_> {
+    /// There are none.
+    pub(super) const NONE: Self =
+        Self { names: Vec::new(), read: &|_| Err("is not there".to_owned()) };
+}
+
 impl Source {
     /// The data set of `entries`, whose labels are numbers of `class_names` where there are any; and the names of those of
     /// `texts` that say something of an image.

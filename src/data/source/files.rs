@@ -13,10 +13,6 @@ use crate::data::shards::Shard;
 use crate::data::{DataConfig, Split, captions, embedded, list, names, table};
 use crate::error::{Error, Result};
 
-/// What is at a path that names no file beside the images.
-const NO_TEXTS: Texts<'static> =
-    Texts { names: Vec::new(), read: &|_| Err("is not there".to_owned()) };
-
 impl Source {
     pub(super) fn from_embedded(config: &DataConfig) -> Self {
         let images = embedded::noto_emoji(|name| names::is_image_path(Path::new(name)));
@@ -62,7 +58,7 @@ impl Source {
             }
         }
         let raw = listing.raw.clone();
-        let mut source = Self::from_listing("images in a folder", listing, config);
+        let mut source = Self::from_listing("images in a folder", listing, &HashMap::new(), config);
         source.notes.extend(super::raw::left_out(root, &raw));
         Ok(source)
     }
@@ -116,17 +112,13 @@ impl Source {
             return Err(Error::invalid(message));
         }
         let kind = if shards.len() == 1 { "images in an archive" } else { "images in archives" };
-        let mut source = Self::from_prefixed(kind, listing, &prefixes, config);
+        let mut source = Self::from_listing(kind, listing, &prefixes, config);
         source.note_shards(&shards);
         Ok(source)
     }
 
-    fn from_listing(kind: &'static str, listing: Listing, config: &DataConfig) -> Self {
-        Self::from_prefixed(kind, listing, &HashMap::new(), config)
-    }
-
     /// The data set of a listing; `prefixes` has [`Entry::prefix`] and [`Entry::split`] of those that are in a file with some.
-    fn from_prefixed(
+    fn from_listing(
         kind: &'static str,
         mut listing: Listing,
         prefixes: &HashMap<String, (usize, Option<Split>)>,
@@ -167,7 +159,7 @@ impl Source {
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let (mut source, _) =
-            Self::from_entries("images in a list", entries, &[], &NO_TEXTS, config.captions);
+            Self::from_entries("images in a list", entries, &[], &Texts::NONE, config.captions);
         source.notes.extend(notes);
         Ok(source)
     }

@@ -80,9 +80,13 @@ impl Source {
         };
         let mut entries: Vec<Entry> = rows.into_iter().map(name).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        let texts = Texts { names: Vec::new(), read: &|_| Err("is not there".to_owned()) };
-        let (mut source, _) =
-            Self::from_entries("images in tables", entries, &class_names, &texts, config.captions);
+        let (mut source, _) = Self::from_entries(
+            "images in tables",
+            entries,
+            &class_names,
+            &Texts::NONE,
+            config.captions,
+        );
         source.note_shards(&shards);
         if undecoded > 0 {
             let n = counted(undecoded, "text");
